@@ -1,0 +1,1 @@
+"""The course: checks, hints, editions, grading, and the state of an installation."""
