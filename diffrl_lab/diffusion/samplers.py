@@ -1,0 +1,228 @@
+"""Samplers: one step from t to s < t, and the chain that is made of such steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .denoisers import Denoiser
+from .schedules import Schedule, expand
+
+Step = Callable[..., tuple[Tensor, Tensor, Any]]
+"""(D, x_t, t, s, state, generator) -> (x_s, x0_hat, state). A step with t == s is the identity."""
+
+
+class Frame(NamedTuple):
+    """One moment of a chain: the time t, the iterate x_t and what the denoiser thought of it, x0_hat = D(x_t, t)."""
+
+    t: Tensor
+    x_t: Tensor
+    x0_hat: Tensor
+
+
+def _noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    # on the CPU, so that a seed means the same on every device
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+
+
+def _levels(schedule: Schedule, t: Tensor, s: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """alpha_t, sigma_t, alpha_s, sigma_s, broadcastable to x, in x's dtype (computed in t's, float64 as a rule)."""
+    return tuple(level.to(x.dtype) for time in (t, s) for level in schedule(time, x.ndim if time.ndim else 0))  # type: ignore[return-value]
+
+
+def _deterministic(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor, var: Tensor | float = 0.0):
+    """The weights (a, b) of x_s = a x_t + b x0_hat that carry eps_hat along, `var` of whose variance is drawn afresh."""
+    a = torch.where(sigma_t > 0, torch.sqrt((sigma_s**2 - var).clamp(min=0)) / sigma_t, 1.0)
+    return a, alpha_s - a * alpha_t
+
+
+def _posterior_var(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) -> Tensor:
+    """The variance of q(x_s | x_t, x_0), beta tilde in DDPM: sigma_s^2 (1 - alpha_t^2 sigma_s^2 / (alpha_s^2 sigma_t^2))."""
+    # alpha_s = 0 or sigma_t = 0 is a step from t to t: nothing is drawn
+    r = torch.where((sigma_t > 0) & (alpha_s > 0), alpha_t * sigma_s / (alpha_s * sigma_t), 1.0)
+    return sigma_s**2 * (1 - r**2).clamp(min=0)
+
+
+def ddpm(temperature: float = 1.0) -> Step:
+    """Ancestral sampling (Ho et al. 2020): x_s ~ q(x_s | x_t, x_0 = x0_hat).
+
+    Mean (alpha_{t|s} sigma_s^2 x_t + alpha_s sigma_{t|s}^2 x0_hat) / sigma_t^2 with alpha_{t|s} = alpha_t / alpha_s and
+    sigma_{t|s}^2 = sigma_t^2 - alpha_{t|s}^2 sigma_s^2; standard deviation `temperature` times the posterior's. So a temperature
+    of 0.5 divides the variance by four (Decision Diffuser's code does the same; its paper writes alpha Sigma).
+    """
+
+    def step(D: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, state: Any = None, generator=None):
+        x0_hat = D(x_t, t)
+        alpha_t, sigma_t, alpha_s, sigma_s = _levels(D.schedule, t, s, x_t)
+        alpha_ts = torch.where(alpha_s > 0, alpha_t / alpha_s, 1.0)  # alpha_s = 0 is a step from t = 1 to itself
+        kept = torch.where(sigma_t > 0, sigma_s**2 / sigma_t**2, 1.0)  # sigma_s^2 / sigma_t^2; t = s = 0 keeps x as it is
+        a, b = alpha_ts * kept, alpha_s * (1 - alpha_ts**2 * kept)
+        std = sigma_s * torch.sqrt((1 - alpha_ts**2 * kept).clamp(min=0))
+        x_s = a * x_t + b * x0_hat
+        return x_s + temperature * std * _noise_like(x_t, generator), x0_hat, state
+
+    return step
+
+
+def ddim(eta: float = 0.0) -> Step:
+    """DDIM (Song et al. 2021): x_s = alpha_s x0_hat + sqrt(sigma_s^2 - nu^2) eps_hat + nu z, nu^2 = eta^2 Var q(x_s | x_t, x_0).
+
+    eps_hat = (x_t - alpha_t x0_hat) / sigma_t. eta = 0 is deterministic (the first-order solver of the probability-flow ODE),
+    eta = 1 is DDPM. It needs no training of its own.
+    """
+    if eta < 0:
+        raise ValueError(f"eta must not be negative, got {eta}")
+
+    def step(D: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, state: Any = None, generator=None):
+        x0_hat = D(x_t, t)
+        levels = _levels(D.schedule, t, s, x_t)
+        var = eta**2 * _posterior_var(*levels) if eta else 0.0
+        a, b = _deterministic(*levels, var)
+        x_s = a * x_t + b * x0_hat
+        if eta:
+            x_s = x_s + torch.as_tensor(var).sqrt() * _noise_like(x_t, generator)
+        return x_s, x0_hat, state
+
+    return step
+
+
+def _churned(schedule: Schedule, x_t: Tensor, t: Tensor, churn: float, generator) -> tuple[Tensor, Tensor]:
+    """x_t with fresh noise added until sigma / alpha has grown by the factor 1 + churn, and the time of that level."""
+    alpha_t, sigma_t = schedule(t, x_t.ndim if t.ndim else 0)
+    t_hat = schedule.time((1 + churn) * schedule.ratio(t))
+    alpha_h, sigma_h = schedule(t_hat, x_t.ndim if t.ndim else 0)
+    shrink = torch.where(alpha_t > 0, alpha_h / alpha_t, 1.0)
+    extra = torch.sqrt((sigma_h**2 - (shrink * sigma_t) ** 2).clamp(min=0))
+    return shrink.to(x_t.dtype) * x_t + extra.to(x_t.dtype) * _noise_like(x_t, generator), t_hat
+
+
+def euler(churn: float = 0.0) -> Step:
+    """Euler's method on the probability-flow ODE in sigma / alpha (Karras et al. 2022), which is DDIM; `churn` as in `heun`."""
+    flow = ddim()
+
+    def step(D: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, state: Any = None, generator=None):
+        if churn and not torch.equal(t, s):
+            x_t, t = _churned(D.schedule, x_t, t, churn, generator)
+        return flow(D, x_t, t, s, state, generator)
+
+    return step
+
+
+def heun(churn: float = 0.0) -> Step:
+    """Heun's second-order method on the probability-flow ODE (Karras et al. 2022, algorithms 1 and 2).
+
+    With y = x / alpha and r = sigma / alpha the ODE is dy/dr = (y - D) / r; Euler's step is corrected by the slope at its end,
+    except where that end has no noise left (the slope is 0/0 there) or the beginning no signal. Before the step the noise
+    level is raised by the factor 1 + `churn` (their gamma; S_churn / K, at most sqrt(2) - 1). Two evaluations a step.
+    """
+    if churn < 0:
+        raise ValueError(f"churn must not be negative, got {churn}")
+
+    def step(D: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, state: Any = None, generator=None):
+        if churn and not torch.equal(t, s):
+            x_t, t = _churned(D.schedule, x_t, t, churn, generator)
+        x0_hat = D(x_t, t)
+        alpha_t, sigma_t, alpha_s, sigma_s = levels = _levels(D.schedule, t, s, x_t)
+        a, b = _deterministic(*levels)
+        x_s = a * x_t + b * x0_hat
+        inner = (alpha_t > 0) & (sigma_s > 0)
+        if not inner.any():
+            return x_s, x0_hat, state
+        # half of Euler's slope times dr is replaced by the slope at the end; in x: alpha_s dr/2 (slope_s - slope_t)
+        slope_t, slope_s = (x_t / alpha_t - x0_hat) * alpha_t / sigma_t, (x_s / alpha_s - D(x_s, s)) * alpha_s / sigma_s
+        half = alpha_s * (sigma_s / alpha_s - sigma_t / alpha_t) / 2
+        return torch.where(inner, x_s + half * (slope_s - slope_t), x_s), x0_hat, state
+
+    return step
+
+
+def dpm_pp_1() -> Step:
+    """DPM-Solver++ of order 1 (Lu et al. 2022): x_s = sigma_s / sigma_t x_t + alpha_s (1 - e^{-h}) x0_hat, h = log-SNR/2 gained."""
+
+    def step(D: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, state: Any = None, generator=None):
+        x0_hat = D(x_t, t)
+        alpha_t, sigma_t, alpha_s, sigma_s = _levels(D.schedule, t, s, x_t)
+        h = torch.log(alpha_s / sigma_s) - torch.log(alpha_t / sigma_t)
+        same = expand(t == s, x_t.ndim if t.ndim else 0)
+        return torch.where(same, x_t, sigma_s / sigma_t * x_t - alpha_s * torch.expm1(-h) * x0_hat), x0_hat, state
+
+    return step
+
+
+def dpm_pp_2m() -> Step:
+    """DPM-Solver++(2M) (Lu et al. 2022): order 2 with one evaluation a step, the last x0_hat being remembered.
+
+    x0_hat is replaced by x0_hat + h / (2 h_prev) (x0_hat - x0_prev) with h the gain in half log-SNR. The first step and a step
+    to sigma = 0, where h is infinite, have order 1.
+    """
+
+    def step(D: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, state: Any = None, generator=None):
+        x0_hat = D(x_t, t)
+        alpha_t, sigma_t, alpha_s, sigma_s = levels = _levels(D.schedule, t, s, x_t)
+        a, b = _deterministic(*levels)
+        h = torch.log(alpha_s / sigma_s) - torch.log(alpha_t / sigma_t)
+        target = x0_hat
+        if state is not None:
+            x0_prev, h_prev = state
+            w = h / (2 * h_prev)
+            target = x0_hat + torch.where(torch.isfinite(w) & torch.isfinite(h), w, 0.0) * (x0_hat - x0_prev)
+        return a * x_t + b * target, x0_hat, (x0_hat, h)
+
+    return step
+
+
+def _times(D: Denoiser, x_T: Tensor, steps: int | Tensor) -> Tensor:
+    if not torch.is_tensor(steps):
+        return D.schedule.grid(steps)
+    if steps.ndim < 1 or len(steps) < 2:
+        raise ValueError(f"a grid of times needs at least two entries along its first axis, got shape {tuple(steps.shape)}")
+    if tuple(steps.shape[1:]) != tuple(x_T.shape[: steps.ndim - 1]):
+        raise ValueError(f"a grid of times [K+1, ...] must go on as x does, {tuple(x_T.shape)}; got {tuple(steps.shape)}")
+    if not ((steps >= 0) & (steps <= 1)).all() or (steps.diff(dim=0) > 0).any():
+        raise ValueError(f"times must fall from 1 to 0 (noise to data), got {steps.flatten()[:6].tolist()} ...")
+    if (steps.diff(dim=0) == 0).flatten(1).all(1).any() if steps.ndim > 1 else (steps.diff(dim=0) == 0).any():
+        raise ValueError(f"a time stands twice in the grid, so a step would do nothing: {steps.flatten()[:6].tolist()} ...")
+    return steps.to(torch.float64)
+
+
+def chain(
+    D: Denoiser,
+    x_T: Tensor,
+    *,
+    steps: int | Tensor,
+    step: Step | None = None,
+    generator: torch.Generator | None = None,
+    grad: bool = False,
+) -> Iterator[Frame]:
+    """The reverse process from x_T, frame by frame; the recorder is `list(chain(...))`.
+
+    steps: how many, on D's own grid, or a grid of falling times [K+1], or one of [K+1, B] or [K+1, B, H] that gives every step
+    of the plan a level of its own (Chen et al. 2024, "Diffusion Forcing"). K + 1 frames come out: x_t and D(x_t, t) at each of
+    the K times that a step starts from, then the sample (its x0_hat is the sample itself where t is 0).
+    Memory does not grow with K. Frames are detached unless `grad=True`, with which x_0 can be differentiated in x_T and in
+    D's weights. Raises ValueError for grids that rise, repeat a time or do not fit x_T.
+    """
+    times = _times(D, x_T, steps)
+    if times.ndim > 1:
+        times = times.to(x_T.device)
+    step, x, state = step or ddim(), x_T, None
+    x0_hat = x_T
+    for t, s in zip(times[:-1], times[1:], strict=True):
+        # no_grad belongs around the step, never around a yield: the caller's code must not run under it
+        with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
+            x_s, x0_hat, state = step(D, x, t, s, state, generator)
+        yield Frame(t, x, x0_hat)
+        x = x_s
+    clean = expand(times[-1] == 0, x.ndim if times.ndim > 1 else 0)
+    yield Frame(times[-1], x, torch.where(clean, x, x0_hat))
+
+
+def sample(D: Denoiser, x_T: Tensor, **options: Any) -> Tensor:
+    """The last x of `chain(D, x_T, **options)`. -> the shape of x_T"""
+    x = x_T
+    for frame in chain(D, x_T, **options):
+        x = frame.x_t
+    return x

@@ -1,0 +1,228 @@
+"""Training: a loss, one update, a generator of updates, and files from which a stopped run goes on bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .denoisers import Cond, NeuralDenoiser, coefficients
+from .schedules import expand
+
+Update = Callable[[Any], dict[str, Tensor]]
+
+
+def masked_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The mean of x over the entries where `mask` is true (all of them without a mask): padding does not change it. -> []"""
+    if mask is None:
+        return x.mean()
+    mask = mask.expand_as(x)
+    return torch.where(mask, x, 0.0).sum() / mask.sum().clamp(min=1)
+
+
+def denoising_loss(
+    D: NeuralDenoiser,
+    x_0: Tensor,
+    *,
+    cond: Cond = None,
+    known: Tensor | None = None,
+    valid: Tensor | None = None,
+    t: Tensor | None = None,
+    weight: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """E |out - target|^2 in the units of what the network predicts, x_t = alpha x_0 + sigma eps, t ~ U(0, 1). -> []
+
+    Written in the one currency: |(D(x_t) - x_0) / c_out|^2, which for "eps" is DDPM's simple loss (Ho et al. 2020).
+    known: bool, broadcastable to x_0: those entries are shown clean and leave the loss, so that `pin` is right in the chain.
+    valid: bool, broadcastable to x_0: padding is false and leaves the loss. weight: factors on the squared error, broadcastable.
+    t: [B], stratified over the batch by default (lower variance, the same mean).
+    """
+    B = len(x_0)
+    if t is None:
+        t = ((torch.arange(B) + torch.rand(B, generator=generator)) / B).to(x_0)
+    eps = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype).to(x_0.device)
+    alpha, sigma = D.schedule(t, x_0.ndim)
+    x_t = alpha * x_0 + sigma * eps
+    if known is not None:
+        x_t = torch.where(known, x_0, x_t)
+        valid = ~known if valid is None else valid & ~known
+    c_out = coefficients(D.predict, alpha, sigma, D.sigma_data)[1]
+    # where eps tells nothing of x_0 (alpha = 0) the error is left out instead of divided by zero
+    scale = torch.where(c_out == 0, 0.0, 1 / torch.where(c_out == 0, 1.0, c_out))
+    error = ((D(x_t, t, cond) - x_0) * scale) ** 2
+    return masked_mean(error if weight is None else error * weight, valid)
+
+
+def drop(cond: Tensor, p: float, generator: torch.Generator | None = None) -> Tensor:
+    """cond [B, ...] with each *sample's* row replaced by NaN ("not given") with probability p, for classifier-free training."""
+    dropped = torch.rand(len(cond), generator=generator) < p
+    return torch.where(expand(dropped.to(cond.device), cond.ndim), float("nan"), cond)
+
+
+class Batches:
+    """Endless batches of rows drawn with replacement from tensors of equal length; the order is a function of `generator`."""
+
+    def __init__(self, data: Tensor | Mapping[str, Tensor], size: int, generator: torch.Generator):
+        sizes = {len(v) for v in data.values()} if isinstance(data, Mapping) else {len(data)}
+        if len(sizes) != 1 or 0 in sizes:
+            raise ValueError(f"data must be tensors of one length > 0, got lengths {sorted(sizes)}")
+        if size < 1:
+            raise ValueError(f"a batch needs at least one row, got size={size}")
+        self.data, self.size, self.generator, self.rows = data, size, generator, sizes.pop()
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> Any:
+        i = torch.randint(self.rows, (self.size,), generator=self.generator)
+        return {k: v[i] for k, v in self.data.items()} if isinstance(self.data, Mapping) else self.data[i]
+
+
+class EMA:
+    """theta_ema <- decay theta_ema + (1 - decay) theta, in a network of its own that starts as a copy of the first.
+
+    min(decay, (1 + n) / (10 + n)) is used at update n, so that the start is forgotten; buffers are copied.
+    """
+
+    def __init__(self, module: nn.Module, decay: float = 0.999):
+        import copy
+
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must lie in [0, 1), got {decay}")
+        self.module, self.decay, self.n = copy.deepcopy(module).requires_grad_(False).eval(), decay, 0
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        self.n += 1
+        d = min(self.decay, (1 + self.n) / (10 + self.n))
+        mine, theirs = list(self.module.parameters()), [p.detach() for p in module.parameters()]
+        torch._foreach_lerp_(mine, theirs, 1 - d)
+        for b, c in zip(self.module.buffers(), module.buffers(), strict=True):
+            b.copy_(c)
+
+
+def cosine_decay(steps: int, warmup: int = 0, floor: float = 0.0) -> Callable[[int], float]:
+    """The factor on the learning rate at step n: linear up over `warmup` steps, then half a cosine down to `floor` at `steps`."""
+
+    def factor(n: int) -> float:
+        if n < warmup:
+            return (n + 1) / warmup
+        u = min(1.0, (n - warmup) / max(1, steps - warmup))
+        return floor + (1 - floor) * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * u, dtype=torch.float64))))
+
+    return factor
+
+
+class descend:  # noqa: N801 - used as a verb: update = descend(loss, net)
+    """One update of `module` by AdamW on loss(batch) -> [] or a dict with "loss"; called with a batch, returns the numbers.
+
+    schedule: factor on lr by step number (`cosine_decay`); it counts steps, never seconds. clip_norm: largest gradient norm.
+    ema: decay of the running average `self.ema` of the weights, or None. generator: the source of all randomness of the run (data order,
+    noise, masks); its state is saved with the rest.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[[Any], Tensor | dict[str, Tensor]],
+        module: nn.Module,
+        *,
+        lr: float = 3e-4,
+        weight_decay: float = 0.0,
+        schedule: Callable[[int], float] | None = None,
+        clip_norm: float | None = 1.0,
+        ema: float | None = None,
+        generator: torch.Generator | None = None,
+    ):
+        self.loss, self.module, self.lr, self.schedule, self.clip_norm = loss, module, lr, schedule, clip_norm
+        self.params = [p for p in module.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.params, lr=lr, weight_decay=weight_decay)
+        self.ema = EMA(module, ema) if ema is not None else None
+        self.generator, self.step = generator, 0
+
+    def __call__(self, batch: Any) -> dict[str, Tensor]:
+        if self.schedule is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.lr * self.schedule(self.step)
+        out = self.loss(batch)
+        out = out if isinstance(out, dict) else {"loss": out}
+        self.optimizer.zero_grad(set_to_none=True)
+        out["loss"].backward()
+        if self.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.params, self.clip_norm)
+        self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update(self.module)
+        self.step += 1
+        return {k: v.detach() for k, v in out.items()}
+
+    def save(self, path: str | Path, **about: Any) -> None:
+        """Everything the next step depends on, in one safetensors file: weights, EMA, optimiser, step, generator."""
+        tensors = {f"module.{k}": v for k, v in self.module.state_dict().items()}
+        for i, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
+        if self.ema is not None:
+            tensors |= {f"ema.{k}": v for k, v in self.ema.module.state_dict().items()}
+        if self.generator is not None:
+            tensors["generator"] = self.generator.get_state()
+        save(path, tensors, step=self.step, ema_n=self.ema.n if self.ema else 0, **about)
+
+    def load(self, path: str | Path) -> dict[str, Any]:
+        """Go on from `save`d state, bit for bit on a CPU. -> what was said `about` the run"""
+        tensors, about = load(path)
+        parts: dict[str, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            part, _, name = key.partition(".")
+            parts.setdefault(part, {})[name] = value
+        self.module.load_state_dict(parts.get("module", {}))
+        if self.ema is not None:
+            self.ema.module.load_state_dict(parts.get("ema", {}))
+            self.ema.n = about["ema_n"]
+        if self.generator is not None:
+            self.generator.set_state(parts["generator"][""])
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts.get("optimizer", {}).items():
+            i, _, key = name.partition(".")
+            state.setdefault(int(i), {})[key] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        self.step = about["step"]
+        return about
+
+
+def fit(update: Update, batches: Iterable[Any], steps: int) -> Iterator[dict[str, Any]]:
+    """`steps` updates, one at a time: {"step": n, "loss": ...}. Plotting, saving and stopping are the caller's loop."""
+    first = getattr(update, "step", 0)
+    for n, batch in zip(range(first, first + steps), batches, strict=False):
+        yield {"step": n + 1, **update(batch)}
+
+
+def save(path: str | Path, tensors: Mapping[str, Tensor], **about: Any) -> None:
+    """Write tensors and a JSON-able `about` to a safetensors file: beside it first, then moved into place."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside, metadata={"about": json.dumps(about)})
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save` wrote: (tensors, about). Raises FileNotFoundError, or ValueError for a file that is cut short or not safetensors."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    try:
+        with safe_open(path, framework="pt") as f:
+            about = json.loads((f.metadata() or {}).get("about", "{}"))
+            return {k: f.get_tensor(k) for k in f.keys()}, about  # noqa: SIM118
+    except SafetensorError as e:
+        raise ValueError(f"{path} is not a whole safetensors file ({e}); make it again with the command named in data/README.md") from e
