@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 app = typer.Typer(
@@ -24,7 +27,70 @@ app.add_typer(lessons, name="lessons")
 
 
 # ------------------------------------------------------------------------------------------------------------- lessons
-# start, run, lessons build, lessons check
+@app.command()
+def start(
+    lesson: Annotated[str, typer.Argument(help="A number or name, such as 01.")],
+    reset: Annotated[bool, typer.Option("--reset", help="Begin again; your copy is set aside under a number.")] = False,
+) -> None:
+    """Put a copy of a lesson into my/, where you may change it. A copy that is there already is never overwritten."""
+    from diffrl_lab.course import lessons as course
+
+    try:
+        mine, aside = course.start(lesson, reset=reset)
+    except (ValueError, OSError) as error:
+        raise typer.Exit(_complain(error)) from None
+    if aside:
+        typer.echo(f"your earlier copy is now {aside.relative_to(course.ROOT)}")
+    typer.echo(f"{mine.relative_to(course.ROOT)} is yours: open it in JupyterLab")
+
+
+# Typer has no repeatable option of two values: unknown options are passed on and split off in course.split_parameters.
+@app.command(context_settings={"ignore_unknown_options": True})
+def run(
+    words: Annotated[list[str], typer.Argument(metavar="LESSON...|all [-p NAME VALUE]...", help="Lessons; VALUE is read as YAML.")],
+    profile: Annotated[str, typer.Option(help="smoke (seconds), class (a minute) or full (trains everything).")] = "class",
+    out: Annotated[Path, typer.Option(help="Folder for the executed notebooks.")] = Path("runs"),
+    solutions: Annotated[bool, typer.Option("--solutions", help="Run the edition that holds the answers.")] = False,
+) -> None:
+    """Run lessons with a profile and parameters; the executed notebooks go into a folder."""
+    from diffrl_lab.course import lessons as course
+
+    try:
+        which, parameters = course.split_parameters(words)
+        for made, seconds in course.run(which, {"PROFILE": profile} | parameters, out, solutions=solutions, progress_bar=True):
+            typer.echo(f"{made}  {seconds:.0f} s")
+    except Exception as error:  # a failed cell is told by its own traceback, which is the error's text
+        raise typer.Exit(_complain(error)) from None
+
+
+@lessons.command()
+def build(
+    which: Annotated[list[str] | None, typer.Argument(metavar="[LESSON ...]", help="Lessons by number or name; all by default.")] = None,
+    run: Annotated[bool, typer.Option("--run/--no-run", help="Execute the learner's edition and keep its outputs.")] = True,
+) -> None:
+    """Build the lessons' notebooks from notebooks/source."""
+    from diffrl_lab.course import lessons as course
+
+    try:
+        for path, seconds in course.build(which or (), run=run):
+            typer.echo(f"{path.relative_to(course.ROOT)}  {seconds:.0f} s  {path.stat().st_size // 1000} kB")
+    except Exception as error:  # as above
+        raise typer.Exit(_complain(error)) from None
+
+
+@lessons.command()
+def check(which: Annotated[list[str] | None, typer.Argument(metavar="[LESSON ...]", help="All by default.")] = None) -> None:
+    """Fail where a stored notebook is not what its source builds."""
+    from diffrl_lab.course import lessons as course
+
+    found = [line for source in course.sources(which or ()) for line in course.differences(source)]
+    typer.echo("\n".join(found) or "every notebook is what its source builds")
+    raise typer.Exit(int(bool(found)))
+
+
+def _complain(error: Exception) -> int:
+    typer.echo(str(error), err=True)
+    return 1
 
 
 # --------------------------------------------------------------------------------------------------------- installation

@@ -1,1 +1,19 @@
-"""The course: checks, hints, editions, grading, and the state of an installation."""
+"""The course: checks, hints, guesses, editions, and the state of an installation.
+
+In a lesson: `from diffrl_lab.course import check, hint, guess`. Nothing is imported before it is asked for, because `doctor` has to run
+where torch does not.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {"check": "checks", "hint": "checks", "guess": "guesses", "claims": "claims"}
+__all__ = ["check", "claims", "guess", "hint"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

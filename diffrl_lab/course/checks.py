@@ -1,0 +1,246 @@
+"""Instant checks: an answer is held against laws and oracles in milliseconds, and the verdict names the mistake.
+
+An exercise "01.posterior_mean" is one file, `exercises/e01_posterior_mean.py`, which holds
+    cases(seed) -> list[dict]          inputs as plain numpy arrays, numbers and names (of fixtures);
+    judge(cases, answers) -> Verdict   compares plain answers, one per case; it never sees the learner's code;
+    ask(answer, case)                  optional: how a case is put to the answer; by default answer(**case), arrays as tensors;
+    HINTS                              a hint, then a broader one;
+    RIGHT, WRONG                       answers that must pass; (answer, fragment of the verdict) that must fail. RIGHT[0] is the solution shown.
+Because cases and answers are plain, the two halves can run in different processes: `answers` beside the learner's code, `judge` apart from it.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib
+import inspect
+import linecache
+import textwrap
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from diffrl_lab.course import progress
+
+UNSOLVED = "exercise not solved yet"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check says: `ok` is True (solved), False (a mistake, named in `message`) or None (not solved yet)."""
+
+    ok: bool | None
+    message: str
+    exercise: str = ""
+
+    def __bool__(self) -> bool:
+        return self.ok is True
+
+    def __repr__(self) -> str:
+        return "\n  ".join(filter(None, (f"{self._sign()} {self._sentence()}", self._next())))
+
+    def _sign(self) -> str:
+        return {True: "✓", False: "✗", None: "○"}[self.ok]
+
+    def _sentence(self) -> str:
+        return f"{self.exercise}: {self.message}" if self.exercise else self.message
+
+    def _next(self) -> str:
+        return "" if self.ok or not self.exercise else f'hint("{self.exercise}") opens a hint'
+
+    def _repr_html_(self) -> str:
+        colour = _colour(self.ok)
+        return (
+            f'<div style="border-left: 4px solid {colour}; padding: 2px 10px"><b style="color: {colour}">{self._sign()}</b> '
+            f'{html.escape(self._sentence())}<br><small>{html.escape(self._next())}</small></div>'
+        )
+
+
+class Mistake(Exception):
+    """An answer that cannot be judged; its text is the verdict."""
+
+
+def exercises(lesson: str = "") -> list[str]:
+    """Names of all exercises ("01.posterior_mean"), or of one lesson's ("01")."""
+    files = sorted(Path(__file__).with_name("exercises").glob("e[0-9][0-9]_*.py"))
+    names = [f"{file.stem[1:3]}.{file.stem[4:]}" for file in files]
+    return [name for name in names if name.startswith(lesson)]
+
+
+def load(exercise: str) -> ModuleType:
+    """The module of an exercise. Raises ValueError for a name that no file answers to."""
+    if exercise not in exercises():
+        known = ", ".join(exercises(exercise[:2])) or ", ".join(exercises()) or "none"
+        raise ValueError(f"no exercise is called {exercise!r}; known are: {known}")
+    return importlib.import_module(f"diffrl_lab.course.exercises.e{exercise.replace('.', '_')}")
+
+
+def plain(value: Any) -> Any:
+    """`value` without tensors or code: arrays, numbers, strings, and tuples, lists and dicts of them. Raises Mistake for the rest."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().resolve_conj().resolve_neg().numpy()
+    if isinstance(value, (tuple, list)):
+        return type(value)(plain(v) for v in value) if type(value) in (tuple, list) else tuple(plain(v) for v in value)
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        raise Mistake("your answer is an array of objects, not of numbers")
+    if isinstance(value, (np.ndarray, np.generic, bool, int, float, complex, str)) or value is None:
+        return value
+    raise Mistake(f"your answer is a {type(value).__name__}; a tensor, an array or a number is wanted")
+
+
+def put(answer: Any, case: Mapping[str, Any]) -> Any:
+    """Put one case to an answer: a function is called with the case's entries by name (arrays as tensors), a value stands for itself."""
+    if not callable(answer):
+        return answer
+    return answer(**{k: torch.from_numpy(v.copy()) if isinstance(v, np.ndarray) else v for k, v in case.items()})
+
+
+def answers(module: ModuleType, answer: Any, cases: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The plain answers to `cases`. Raises NotImplementedError while the stub stands, Mistake for an exception or an unreadable answer."""
+    found = []
+    for case in cases:
+        try:
+            found.append(plain(getattr(module, "ask", put)(answer, case)))
+        except (NotImplementedError, Mistake):
+            raise
+        except (Exception, SystemExit) as error:
+            raise Mistake(_complaint(error, answer, case)) from error
+    if all(f is None for f in found):
+        raise NotImplementedError
+    for case, value in zip(cases, found, strict=True):
+        if value is None:
+            raise Mistake(f"your function returns None for {_sketch(case)}: is a return missing on one of its paths?")
+    return found
+
+
+def verdict(exercise: str, answer: Any, seed: int = 0) -> Verdict:
+    """Judge an answer on the cases of a seed; nothing is recorded, nothing raised whatever the answer does."""
+    module = load(exercise)
+    cases = module.cases(seed)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            found = answers(module, answer, cases)
+    except NotImplementedError:
+        return Verdict(None, UNSOLVED, exercise)
+    except Mistake as mistake:
+        return Verdict(False, str(mistake), exercise)
+    try:
+        return replace(module.judge(cases, found), exercise=exercise)
+    except Exception as error:  # an answer of a shape or kind that the judge did not expect
+        return Verdict(False, f"your answer could not be compared ({type(error).__name__}: {error})", exercise)
+
+
+def check(exercise: str, answer: Any) -> Verdict:
+    """Judge `answer` (a function or a value) to an exercise such as "01.posterior_mean", and count the attempt.
+
+    Returns a Verdict that displays itself. Raises ValueError only for a name that no exercise has.
+    """
+    judged = verdict(exercise, answer)
+    if judged.ok is not None:
+        progress.record_attempt(exercise, judged.ok)
+    return judged
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One rung of an exercise's ladder: hints first, the solution last."""
+
+    title: str
+    text: str
+    code: bool = False
+
+    def __repr__(self) -> str:
+        return f"{self.title}\n{self.text}"
+
+    def _repr_html_(self) -> str:
+        body = f"<pre>{html.escape(self.text)}</pre>" if self.code else f"<p>{html.escape(self.text)}</p>"
+        return f"<div><b>{html.escape(self.title)}</b>{body}</div>"
+
+
+def ladder(exercise: str) -> list[Rung]:
+    """All rungs of an exercise: its hints, then the solution."""
+    module = load(exercise)
+    top = len(module.HINTS) + 1
+    solution = module.RIGHT[0]
+    source = textwrap.dedent(inspect.getsource(solution)) if callable(solution) else repr(solution)
+    rungs = [Rung(f"{exercise}, rung {i} of {top}: a hint", text) for i, text in enumerate(module.HINTS, 1)]
+    return [*rungs, Rung(f"{exercise}, rung {top} of {top}: a solution", source, code=True)]
+
+
+def hint(exercise: str, rung: int | None = None) -> Rung:
+    """Open the next rung of an exercise's ladder (hint, hint, solution), or the rung of that number, counted from 1."""
+    rungs = ladder(exercise)
+    if rung is None:
+        rung = min(progress.opened(exercise) + 1, len(rungs))
+    if not 1 <= rung <= len(rungs):
+        raise ValueError(f"{exercise} has rungs 1 to {len(rungs)}, not {rung}")
+    progress.record_opening(exercise, rung)
+    return rungs[rung - 1]
+
+
+def match(
+    answers: Sequence[Any],
+    truth: Sequence[Any],
+    slips: Mapping[str, Sequence[Any]] | None = None,
+    right: str = "right",
+    rtol: float = 1e-5,
+    atol: float = 1e-7,
+) -> Verdict:
+    """Compare answers with the truth, one array or number per case; on a difference recognise the slip that gives just these values.
+
+    `slips` maps a message to what that slip would have answered to the same cases. A slip is recognised only where it differs from the truth.
+    """
+    wanted = [np.asarray(t) for t in truth]
+    try:
+        came = [np.asarray(a, dtype=float if w.dtype.kind in "fiub" else None) for a, w in zip(answers, wanted, strict=True)]
+    except (TypeError, ValueError):
+        return Verdict(False, f"your answer is {answers[0]!r}; numbers are wanted")
+    for a, w in zip(came, wanted, strict=True):
+        if a.shape != w.shape:
+            return Verdict(False, f"your answer has shape {a.shape}; shape {w.shape} is wanted")
+        if w.dtype.kind == "f" and not np.isfinite(a).all():
+            return Verdict(False, "your answer holds nan or inf: is something divided by 0, or a root taken of a negative number?")
+
+    def same(others: Sequence[Any]) -> bool:
+        return all(_close(a, np.asarray(o), rtol, atol) for a, o in zip(came, others, strict=True))
+
+    if same(wanted):
+        return Verdict(True, right)
+    for message, slip in (slips or {}).items():
+        if same(slip):
+            return Verdict(False, message)
+    worst = max(range(len(came)), key=lambda i: float(np.abs(came[i] - wanted[i]).max()) if wanted[i].dtype.kind in "fiub" else 0)
+    flat, off = came[worst].ravel(), wanted[worst].ravel()
+    where = int(np.abs(flat - off).argmax()) if wanted[worst].dtype.kind in "fiub" else 0
+    return Verdict(False, f"on input {worst + 1} your answer is {flat[where]:.4g} where {off[where]:.4g} is right")
+
+
+def _close(a: np.ndarray, b: np.ndarray, rtol: float, atol: float) -> bool:
+    if a.shape != b.shape:
+        return False
+    return bool(np.allclose(a, b, rtol, atol)) if b.dtype.kind in "fiub" else bool((a == b).all())
+
+
+def _complaint(error: BaseException, answer: Any, case: Mapping[str, Any]) -> str:
+    """One sentence about an exception: what was raised, by which of the learner's lines, for which input."""
+    own = getattr(getattr(answer, "__code__", None), "co_filename", None)
+    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == own]
+    line = (lines[-1].line or linecache.getline(lines[-1].filename, lines[-1].lineno or 0)).strip() if lines else ""
+    at = f" in the line `{line}`" if line else ""
+    return f"your code raised {type(error).__name__}: {error}{at}, called with {_sketch(case)}"
+
+
+def _sketch(case: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} of shape {v.shape}" if isinstance(v, np.ndarray) else f"{k}={v!r}" for k, v in case.items()) or "nothing"
+
+
+def _colour(ok: bool | None) -> str:
+    return {True: "#009e73", False: "#d55e00", None: "#777777"}[ok]
