@@ -1,0 +1,24 @@
+"""What all tests share: `--all`, CI's stricter rule for the browser, and that no test touches a learner's progress."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+os.environ["DIFFRL_PROGRESS"] = "off"  # kernels started by nbval, nbclient and papermill inherit it
+
+collect_ignore_glob = ["my/*", "runs/*", "notebooks/source/*", "notebooks/solutions/*", "*/.ipynb_checkpoints/*"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="also run what takes minutes: every lesson in the browser, three seeds, slow tests")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--all"):
+        return
+    for item in items:
+        for mark in ("slow", "network"):
+            if item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=f"{mark}: run by `python3 run.py test --all`"))

@@ -1,0 +1,338 @@
+#!/usr/bin/env python3
+"""The one command: `python3 run.py lab | test | setup | bench | html`. Standard library only.
+
+lab    open JupyterLab on lesson 00 (your copy of it, in my/)
+test   run every test and every notebook (--all: the slow ones, too; anything else goes to pytest)
+setup  only make the environment (setup test: with what recording and testing need)
+bench  measure against the libraries next door
+html   run every notebook and render it into build/html (--no-run: as it is stored)
+
+The environment is the folder .venv beside this file; it is made, completed or rebuilt when it has to be, and never otherwise.
+DIFFRL_TORCH chooses PyTorch's build: cpu (the default), cu130 and the like, pypi (what pip takes by itself), or an index's address.
+"""
+# No newer syntax than Python 3.6's in this file: an old Python must get as far as the sentence that says so.
+
+import hashlib
+import json
+import os
+import platform
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+OLDEST = (3, 11)
+ROOT = os.path.dirname(os.path.abspath(__file__))
+VENV = os.path.join(ROOT, ".venv")
+STAMP = os.path.join(VENV, "diffrl-lab.json")  # written last: without it the environment is half-made
+LOG = os.path.join(ROOT, ".venv.log")
+WINDOWS = os.name == "nt"
+PYTHON = os.path.join(VENV, "Scripts", "python.exe") if WINDOWS else os.path.join(VENV, "bin", "python")
+TORCH_INDEX = "https://download.pytorch.org/whl/"
+NEEDED_GB = {"lab": 3.0, "test": 4.0}
+PROBES = {"lab": ["diffrl_lab", "torch", "jupyterlab", "anywidget", "minari", "mujoco"], "test": ["pytest", "nbval", "jax"]}
+EXTRAS = {"lab": "", "test": "[record,test]"}
+
+
+class Trouble(Exception):
+    """What keeps the command from being carried out, in one sentence for the person who typed it."""
+
+
+def say(text):
+    print("diffrl_lab: " + text, flush=True)
+
+
+# ---------------------------------------------------------------------------------------------------- is it possible?
+def check_python(version=None):
+    """Raise Trouble if this Python is older than 3.11, naming a newer one if the PATH has it."""
+    version = sys.version_info if version is None else version
+    if tuple(version[:2]) >= OLDEST:
+        return
+    newer = [name for name in ("python3.13", "python3.12", "python3.11") if shutil.which(name)]
+    advice = (f"this machine has one: `{newer[0]} run.py lab`" if newer
+              else "install Python 3.12 (python.org, your system's packages, or conda) and run it again")
+    raise Trouble("this is Python {}.{}, and Python 3.11 or newer is needed: {}".format(version[0], version[1], advice))
+
+
+def check_venv_module():
+    """Raise Trouble if this Python cannot make environments (Debian and Ubuntu ship that apart)."""
+    try:
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
+    except ImportError as missing:
+        raise Trouble("this Python lacks the module '{}', which makes environments: on Debian and Ubuntu "
+                      "`sudo apt install python{}.{}-venv`, then run this again".format(missing.name, *sys.version_info[:2])) from None
+
+
+def check_disk(kind):
+    """Raise Trouble if the folder's disk has too little room for the environment."""
+    free = shutil.disk_usage(ROOT).free / 1e9
+    if free < NEEDED_GB[kind]:
+        raise Trouble(f"the disk is too full: the environment needs {NEEDED_GB[kind]:.0f} GB in {ROOT}, and {free:.1f} GB are free")
+
+
+def diagnose(log, step):
+    """One sentence for what pip wrote before it gave up."""
+    if re.search(r"No space left|Errno 28|not enough space|Disk quota exceeded", log):
+        return "the disk became full while installing {}: free {:.0f} GB and run this again".format(step, NEEDED_GB["test"])
+    if re.search(r"NewConnectionError|NameResolutionError|name resolution|getaddrinfo failed|Network is unreachable|ConnectTimeout"
+                 r"|Connection refused|Read timed out|ReadTimeout|ProxyError|Cannot connect to proxy|connection broken", log):
+        return f"no network: {step} could not be downloaded; connect (or set up pip's proxy or index) and run this again"
+    if re.search(r"CERTIFICATE_VERIFY_FAILED|SSLError", log):
+        return f"the network's certificate was refused while downloading {step}: set up pip's `cert` and run this again"
+    if re.search(r"Permission denied|Errno 13|Access is denied", log):
+        return f"no permission to write while installing {step}: is {ROOT} yours?"
+    if "No matching distribution found for torch" in log:
+        return "there is no PyTorch for this system (Python {}.{}, {} {}): take Python 3.12, or see environment.yml for conda".format(
+            sys.version_info[0], sys.version_info[1], platform.system(), platform.machine())
+    errors = [line.strip() for line in log.splitlines() if line.startswith("ERROR")]
+    return f"pip could not install {step}" + (f" ({errors[-1]})" if errors else "")
+
+
+# ------------------------------------------------------------------------------------------------------ the environment
+def read(name):
+    with open(os.path.join(ROOT, name), encoding="utf-8") as file:
+        return file.read()
+
+
+def torch_pin():
+    """The line that constraints.txt has for PyTorch, e.g. 'torch==2.13.0'."""
+    return re.search(r"^torch==\S+", read("constraints.txt"), re.M).group()
+
+
+def torch_build():
+    return os.environ.get("DIFFRL_TORCH", "").strip() or "cpu"
+
+
+def key():
+    """What the environment depends on: the dependencies, the pins, the Python, PyTorch's build and the place."""
+    parts = [read("pyproject.toml"), read("constraints.txt"), platform.python_version(), platform.machine(), torch_build(), ROOT]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def clean_environment():
+    """The environment variables without those that would bend another Python's or pip's paths into ours."""
+    bending = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "VIRTUAL_ENV")
+    env = {name: value for name, value in os.environ.items() if name not in bending}
+    env.update(PYTHONNOUSERSITE="1", PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
+    return env
+
+
+def state(kind):
+    """'ready', 'extend' (sound, but made for `lab` only) or 'make' (missing, half-made, outdated or broken)."""
+    try:
+        with open(STAMP, encoding="utf-8") as file:
+            stamp = json.load(file)
+        if stamp["key"] != key():
+            return "make"
+        made = stamp["made"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "make"
+    modules = sum((PROBES[name] for name in made), [])
+    probe = "import importlib.util as u, sys; sys.exit(any(u.find_spec(m) is None for m in {!r}))".format(modules)
+    try:
+        sound = subprocess.call([PYTHON, "-c", probe], env=clean_environment(), cwd=ROOT,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+    except OSError:
+        sound = False
+    return "make" if not sound else "ready" if kind in made else "extend"
+
+
+@contextmanager
+def alone():
+    """Hold the lock beside the environment, so that a second terminal waits instead of rebuilding under the first."""
+    with open(os.path.join(ROOT, ".venv.lock"), "w") as file:
+        try:
+            import fcntl
+        except ImportError:     # Windows: it refuses to delete files in use anyway
+            yield
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            say("waiting for the set-up in another terminal")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def remove_venv():
+    """Delete .venv, or raise Trouble (on Windows a running JupyterLab holds its files)."""
+    if os.path.islink(VENV) or os.path.isfile(VENV):
+        os.remove(VENV)
+    elif os.path.isdir(VENV):
+        try:
+            shutil.rmtree(VENV)
+        except OSError as error:
+            raise Trouble(f"the old environment cannot be removed ({error}): close JupyterLab and delete {VENV}") from None
+
+
+def call(argv, step):
+    """Run one step of the set-up, showing where it is and keeping what it writes in the log; raise Trouble if it fails."""
+    start, lines, live = time.time(), [], sys.stdout.isatty()
+    with open(LOG, "a", encoding="utf-8") as log:
+        log.write("$ {}\n".format(" ".join(argv)))
+        process = subprocess.Popen(argv, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   universal_newlines=True, encoding="utf-8", errors="replace")
+        for line in process.stdout:
+            lines.append(line)
+            log.write(line)
+            if live:
+                print("\r\033[K  {:3.0f} s  {:.100}".format(time.time() - start, line.strip()), end="", flush=True)
+    if live:
+        print("\r\033[K", end="")
+    if process.wait() != 0:
+        raise Trouble(diagnose("".join(lines), step) + f" (all of it: {LOG})")
+    say(f"{step}: {time.time() - start:.0f} s")
+
+
+def torch_options():
+    """pip's options for PyTorch alone, as DIFFRL_TORCH asks; an index that does not answer is asked once more, and briefly."""
+    build = torch_build()
+    if build == "pypi":
+        return []
+    index = build if "://" in build else TORCH_INDEX + build
+    try:
+        urllib.request.urlopen(index.rstrip("/") + "/torch/", timeout=5).close()
+        return ["--extra-index-url", index]
+    except (OSError, ValueError):
+        return ["--extra-index-url", index, "--retries", "0", "--timeout", "5"]
+
+
+def set_up(kind):
+    """Bring .venv to the state that `kind` ('lab' or 'test') needs; do nothing if it is there."""
+    with alone():
+        found = state(kind)
+        if found == "ready":
+            return
+        check_disk(kind)
+        open(LOG, "w").close()
+        start = time.time()
+        if found == "make":
+            check_venv_module()
+            say("the environment is half-made, outdated or broken: making it again" if os.path.lexists(VENV)
+                else "making the environment in .venv (once; some minutes)")
+            remove_venv()
+            base = getattr(sys, "_base_executable", None) or sys.executable     # also when .venv's own Python runs this file
+            call([base, "-m", "venv", VENV], "a virtual environment")
+            # PyTorch first and alone: its index is then asked for ten packages, not for a hundred and fifty
+            call(PIP + torch_options() + ["-c", "constraints.txt", torch_pin()], "PyTorch")
+        made = ["lab"]
+        if found == "extend":
+            os.remove(STAMP)
+        if kind == "test":
+            made.append("test")
+        call(PIP + ["-c", "constraints.txt", "-e", "." + EXTRAS[kind]], "everything else")
+        quieten_lab()
+        with open(STAMP, "w", encoding="utf-8") as file:
+            json.dump({"key": key(), "made": made}, file)
+        say(f"the environment is ready after {time.time() - start:.0f} s")
+
+
+PIP = [PYTHON, "-m", "pip", "install", "--progress-bar", "off"]
+
+
+def quieten_lab():
+    """JupyterLab's own defaults for this environment: it fetches no news and looks for no updates."""
+    folder = os.path.join(VENV, "share", "jupyter", "lab", "settings")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "overrides.json"), "w", encoding="utf-8") as file:
+        json.dump({"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}, file)
+
+
+# --------------------------------------------------------------------------------------------------------- the commands
+def hand_over(argv, env):
+    """Become the command (on Windows: wait for it), so that Ctrl-C reaches it alone."""
+    os.chdir(ROOT)
+    sys.stdout.flush()
+    if not WINDOWS:
+        os.execve(argv[0], argv, env)
+    try:
+        return subprocess.call(argv, env=env)
+    except KeyboardInterrupt:
+        return 130
+
+
+def lab_command(options):
+    """JupyterLab's command line and environment: loopback and a fresh token, whatever the options and the user's settings say."""
+    env = clean_environment()
+    own = os.path.join(ROOT, ".jupyter")
+    env.update(JUPYTER_CONFIG_DIR=os.path.join(own, "config"), JUPYTER_DATA_DIR=os.path.join(own, "data"),
+               JUPYTERLAB_SETTINGS_DIR=os.path.join(own, "settings"), JUPYTERLAB_WORKSPACES_DIR=os.path.join(own, "workspaces"),
+               JUPYTER_PREFER_ENV_PATH="1", JUPYTER_TOKEN=os.environ.get("DIFFRL_LAB_TOKEN") or secrets.token_hex(24))
+    argv = [PYTHON, "-m", "jupyterlab"] + list(options) + [
+        "--ServerApp.ip=127.0.0.1", "--ServerApp.allow_remote_access=False", "--ServerApp.root_dir=" + ROOT,
+        "--PasswordIdentityProvider.hashed_password=", "--LabApp.extension_manager=readonly"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        argv.append("--allow-root")
+    return argv, env
+
+
+def lab(options):
+    set_up("lab")
+    lesson = os.path.join("my", "00_start.ipynb")
+    if not os.path.exists(os.path.join(ROOT, lesson)):
+        subprocess.call([PYTHON, "-m", "diffrl_lab.cli", "start", "00"], cwd=ROOT, env=clean_environment())
+    argv, env = lab_command(options)
+    if os.path.exists(os.path.join(ROOT, lesson)):
+        argv.insert(3, lesson)
+    return hand_over(argv, env)
+
+
+def test(options):
+    set_up("test")
+    return hand_over([PYTHON, "-m", "pytest"] + list(options), clean_environment())
+
+
+def setup(options):
+    set_up("test" if "test" in options else "lab")
+    return 0
+
+
+def bench(options):
+    set_up("test")
+    return hand_over([PYTHON, "-m", "benchmarks"] + list(options), clean_environment())
+
+
+def html(options):
+    set_up("lab")
+    folder = os.path.join(ROOT, "notebooks")
+    lessons = sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".ipynb"))
+    argv = [PYTHON, "-m", "nbconvert", "--to", "html", "--output-dir", os.path.join(ROOT, "build", "html")]
+    if "--no-run" not in options:
+        argv += ["--execute", "--ExecutePreprocessor.timeout=600"]
+    env = clean_environment()
+    env["PLOTLY_RENDERER"] = "plotly_mimetype+notebook"     # nbconvert drops figures stored as plotly's own type alone
+    return hand_over(argv + [option for option in options if option != "--no-run"] + lessons, env)
+
+
+COMMANDS = {"lab": lab, "test": test, "setup": setup, "bench": bench, "html": html}
+
+
+def main(argv):
+    if not argv or argv[0] not in COMMANDS:
+        print(__doc__)
+        return 0 if argv and argv[0] in ("-h", "--help", "help") else 2
+    try:
+        check_python()
+        return COMMANDS[argv[0]](argv[1:])
+    except Trouble as trouble:
+        say(str(trouble))
+    except KeyboardInterrupt:
+        say("stopped; the next run goes on from here")
+    except OSError as error:
+        if error.errno == 28:
+            say(f"the disk is full ({error}): free some gigabytes and run this again")
+        elif error.errno in (13, 30):
+            say(f"no permission to write here ({error}): put the folder where you may write, and run this again")
+        else:
+            raise
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
