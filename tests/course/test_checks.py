@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from diffrl_lab.course import checks
+
+
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exercise "99.double": twice x, where x**2 is the slip."""
+    xs = [np.array([1.0, 3.0]), np.array([-2.0, 0.5])]
+    slips = {"you squared it": [x**2 for x in xs]}
+    module = SimpleNamespace(
+        cases=lambda seed: [{"x": x} for x in xs],
+        judge=lambda cases, answers: checks.match(answers, [2 * x for x in xs], slips),
+        HINTS=("a hint",), RIGHT=[_double],
+    )  # fmt: skip
+    monkeypatch.setattr(checks, "load", lambda name: module)
+
+
+def _double(x):
+    return 2 * x
+
+
+def test_arrays_arrive_as_tensors_and_a_right_answer_passes(double: None) -> None:
+    assert checks.check("99.double", lambda x: torch.add(x, x)).ok
+
+
+def test_a_known_slip_is_named(double: None) -> None:
+    assert checks.check("99.double", lambda x: x**2).message == "you squared it"
+
+
+def test_an_unknown_slip_is_shown_by_its_largest_difference(double: None) -> None:
+    assert "is 9 where 6 is right" in checks.check("99.double", lambda x: 3 * x).message
+
+
+def test_another_shape_is_told_as_shapes(double: None) -> None:
+    assert "shape (2, 1); shape (2,)" in checks.check("99.double", lambda x: 2 * x[:, None]).message
+
+
+def test_nan_is_told_as_nan(double: None) -> None:
+    assert "nan or inf" in checks.check("99.double", lambda x: x / 0).message
+
+
+def test_an_exception_becomes_a_sentence_with_the_learners_own_line(double: None) -> None:
+    def answer(x):
+        return torch.cat([x, x.no_such_thing])
+
+    message = checks.check("99.double", answer).message
+    assert "AttributeError" in message and "`return torch.cat([x, x.no_such_thing])`" in message and "x of shape (2,)" in message
+
+
+def test_a_return_missing_on_one_path_is_told(double: None) -> None:
+    assert "return missing" in checks.check("99.double", lambda x: 2 * x if x[0] > 0 else None).message
+
+
+def test_leaving_the_interpreter_is_an_exception_like_any_other(double: None) -> None:
+    assert "SystemExit" in checks.check("99.double", lambda x: exit(3)).message
+
+
+def test_an_answer_cannot_change_the_cases_it_is_judged_on(double: None) -> None:
+    assert not checks.check("99.double", lambda x: x.mul_(0.5))
+    assert checks.check("99.double", lambda x: x.mul_(2.0))
+
+
+def test_an_answer_leaves_the_global_generator_as_it_was(double: None) -> None:
+    before = torch.get_rng_state()
+    checks.check("99.double", lambda x: 2 * x + 0 * torch.rand(2))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_verdict_reads_the_same_in_text_and_in_html(double: None) -> None:
+    wrong = checks.check("99.double", lambda x: x**2)
+    assert repr(wrong) == '✗ 99.double: you squared it\n  hint("99.double") opens a hint'
+    assert "you squared it" in wrong._repr_html_()
+    assert repr(checks.check("99.double", None)).startswith("○ 99.double: exercise not solved yet")
+
+
+def test_each_call_opens_the_next_rung_until_the_solution(double: None, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFRL_PROGRESS", str(tmp_path / "progress.json"))
+    assert [checks.hint("99.double").text.strip() for _ in range(3)] == ["a hint"] + 2 * ["def _double(x):\n    return 2 * x"]
+    assert checks.hint("99.double", 1).text == "a hint"
+    with pytest.raises(ValueError, match="rungs 1 to 2, not 3"):
+        checks.hint("99.double", 3)
+
+
+def test_an_unknown_exercise_is_an_error_that_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="no exercise is called '01.nonsense'"):
+        checks.check("01.nonsense", 1)
