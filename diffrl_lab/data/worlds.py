@@ -5,9 +5,10 @@ The geometry serves recordings, metrics and figures; a learned planner never rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,18 +44,21 @@ def make_maze(name: str, **options: Any):
     The observation is a dict: `observation` (x, y, vx, vy) in m and m/s, `achieved_goal`, `desired_goal`; an action is a force in
     [-1, 1]^2; one step lasts 0.01 s. The reward is 1 for every step within 0.45 m of the goal; an episode has 300 (umaze,
     two-ways), 600 (medium) or 800 (large) steps and never ends earlier. `two-ways` is a maze of our own (`TWO_WAYS`) whose
-    right-hand corridor costs a toll, see `Toll`. Options go to `gymnasium.make`.
+    right-hand corridor costs a `toll` (0.5), see `make_toll`. `position_noise_range` (0.25): how far, in cells, a start or goal may
+    lie from its cell's centre. Other options go to `gymnasium.make`.
     Raises ValueError for a name that is none of umaze, medium, large, two-ways.
     """
     import gymnasium
 
     if name not in EPISODE_STEPS:
         raise ValueError(f"a maze is one of {', '.join(EPISODE_STEPS)}; got {name!r}")
-    toll = options.pop("toll", 0.5)
+    toll, spread = options.pop("toll", 0.5), options.pop("position_noise_range", 0.25)
     _register()
     if name == "two-ways":
         options = {"maze_map": TWO_WAYS, "max_episode_steps": EPISODE_STEPS[name], **options}
     env = gymnasium.make(MAZES.get(name, MAZES["umaze"]), continuing_task=True, reset_target=False, **options)
+    env.unwrapped.position_noise_range = spread  # its constructor hands the argument on to MuJoCo's, which refuses it
+    Path(env.unwrapped.tmp_xml_file_path).unlink(missing_ok=True)  # gymnasium-robotics leaves one behind per environment
     return make_toll(env, toll) if name == "two-ways" else env
 
 
@@ -250,7 +254,7 @@ def path_length(points: ArrayLike) -> float:
     return float(np.linalg.norm(np.diff(np.asarray(points, float), axis=0), axis=-1).sum())
 
 
-def follow(reference: ArrayLike, obs: ArrayLike, kp: float = 10.0, kd: float = 1.5) -> Array:
+def follow(reference: ArrayLike, obs: ArrayLike, kp: float = 15.0, kd: float = 2.0) -> Array:
     """The PD controller: action = clip(kp (x_ref - x) + kd (v_ref - v), -1, 1) for states [..., 4] = (x, y, vx, vy). -> [..., 2]"""
     e = np.asarray(reference, float) - np.asarray(obs, float)
     return np.clip(kp * e[..., :2] + kd * e[..., 2:], -1, 1)
@@ -265,14 +269,14 @@ class Controller:
     """
 
     walls: Walls
-    speed: float = 4.8  # m/s, the environment clips each component of the velocity at 5
-    acceleration: float = 16.0  # m/s^2, of the 23.9 that the motors can give
-    clearance: float = 0.3  # m kept from corners before rounding
-    rounding: float = 0.3  # m, over which corners are rounded
+    speed: float = 5.2  # m/s; the environment clips each component of the velocity at 5
+    acceleration: float = 23.0  # m/s^2, of the 23.9 that a motor can give
+    clearance: float = 0.35  # m kept from walls before corners are rounded
+    rounding: float = 0.8  # m, over which they are rounded
     noise: float = 0.0  # standard deviation of what is added to every action
     left: float | None = None
-    kp: float = 10.0
-    kd: float = 1.5
+    kp: float = 15.0
+    kd: float = 2.0
 
     def reset(self, obs: ArrayLike, goal: ArrayLike, rng: np.random.Generator | None = None) -> Array:
         """Plan from the state obs [4] to goal [2]; the reference [T, 4] at every step (also kept in `self.reference`)."""
@@ -348,35 +352,26 @@ def drive(
     *,
     seed: int,
     rng: np.random.Generator | None = None,
-    push: int = 0,
-    settle: int | None = 30,
-    on_step: Callable[[dict], None] | None = None,
+    settle: int | None = 15,
 ) -> dict[str, Array]:
     """One episode of the scripted controller: `obs` [T+1, 4], `act` [T, 2], `rew` [T], `goal` [2].
 
-    It may begin with up to `push` steps of a random constant force, so that recordings hold states away from the beaten track;
-    it stops `settle` steps after the reference has ended, or at the time limit with `settle=None`.
+    It stops `settle` steps after the reference has ended, or at the time limit with `settle=None`. For recordings make the maze
+    with `position_noise_range=0.38` (starts and goals all over their cells) and give the controller `noise=0.1`.
     """
     rng = rng or np.random.default_rng(seed)
     obs, _ = env.reset(seed=seed)
     goal = obs["desired_goal"].copy()
     states, acts, rews = [obs["observation"]], [], []
-
-    def take(action: Array) -> bool:
-        nonlocal obs
+    controller.reset(obs["observation"], goal, rng)
+    over, left = False, settle
+    while not over and left != 0:
+        action = controller.act(obs["observation"])
         obs, reward, terminated, truncated, _ = env.step(action)
         states.append(obs["observation"])
         acts.append(action)
         rews.append(reward)
-        return terminated or truncated
-
-    over, force = False, rng.uniform(-1, 1, 2)
-    for _ in range(int(rng.integers(push + 1)) if push else 0):
-        over = over or take(force)
-    controller.reset(obs["observation"], goal, rng)
-    left = settle
-    while not over and left != 0:
-        over = take(controller.act(obs["observation"]))
+        over = terminated or truncated
         if controller.finished and left is not None:
             left -= 1
     return {"obs": np.array(states), "act": np.array(acts), "rew": np.array(rews), "goal": goal}
