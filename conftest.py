@@ -12,7 +12,11 @@ collect_ignore_glob = ["my/*", "runs/*", "notebooks/source/*", "notebooks/soluti
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--all", action="store_true", help="also run what takes minutes: every lesson in the browser, three seeds, slow tests")
+    parser.addoption(
+        "--all",
+        action="store_true",
+        help="also run what takes minutes: every lesson in the browser, three seeds, slow tests",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""The command `diffrl-lab`. Each sub-command imports what it needs when it is called, so that `--help` answers at once."""
+"""The command `diffrl-lab`. Each sub-command imports what it needs when it is called: `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def start(
 # Typer has no repeatable option of two values: unknown options are passed on and split off in course.split_parameters.
 @app.command(context_settings={"ignore_unknown_options": True})
 def run(
-    words: Annotated[list[str], typer.Argument(metavar="LESSON...|all [-p NAME VALUE]...", help="Lessons; VALUE is read as YAML.")],
-    profile: Annotated[str, typer.Option(help="smoke (seconds), class (a minute) or full (trains everything).")] = "class",
+    words: Annotated[list[str], typer.Argument(metavar="LESSON...|all [-p NAME VALUE]...", help="VALUE is YAML.")],
+    profile: Annotated[str, typer.Option(help="smoke: seconds, class: a minute, full: trains everything.")] = "class",
     out: Annotated[Path, typer.Option(help="Folder for the executed notebooks.")] = Path("runs"),
     solutions: Annotated[bool, typer.Option("--solutions", help="Run the edition that holds the answers.")] = False,
 ) -> None:
@@ -57,7 +57,8 @@ def run(
 
     try:
         which, parameters = course.split_parameters(words)
-        for made, seconds in course.run(which, {"PROFILE": profile} | parameters, out, solutions=solutions, progress_bar=True):
+        parameters = {"PROFILE": profile} | parameters
+        for made, seconds in course.run(which, parameters, out, solutions=solutions, progress_bar=True):
             typer.echo(f"{made}  {seconds:.0f} s")
     except Exception as error:  # a failed cell is told by its own traceback, which is the error's text
         raise typer.Exit(_complain(error)) from None
@@ -65,8 +66,8 @@ def run(
 
 @lessons.command()
 def build(
-    which: Annotated[list[str] | None, typer.Argument(metavar="[LESSON ...]", help="Lessons by number or name; all by default.")] = None,
-    run: Annotated[bool, typer.Option("--run/--no-run", help="Execute the learner's edition and keep its outputs.")] = True,
+    which: Annotated[list[str] | None, typer.Argument(metavar="[LESSON...]", help="All by default.")] = None,
+    run: Annotated[bool, typer.Option("--run/--no-run", help="Execute the learner's edition.")] = True,
 ) -> None:
     """Build the lessons' notebooks from notebooks/source."""
     from diffrl_lab.course import lessons as course
@@ -79,7 +80,9 @@ def build(
 
 
 @lessons.command()
-def check(which: Annotated[list[str] | None, typer.Argument(metavar="[LESSON ...]", help="All by default.")] = None) -> None:
+def check(
+    which: Annotated[list[str] | None, typer.Argument(metavar="[LESSON...]", help="All by default.")] = None,
+) -> None:
     """Fail where a stored notebook is not what its source builds."""
     from diffrl_lab.course import lessons as course
 

@@ -1,7 +1,7 @@
 """The course: checks, hints, guesses, editions, and the state of an installation.
 
-In a lesson: `from diffrl_lab.course import check, hint, guess`. Nothing is imported before it is asked for, because `doctor` has to run
-where torch does not.
+In a lesson: `from diffrl_lab.course import check, hint, guess`. Nothing is imported before it is asked for, because
+`doctor` has to run where torch does not.
 """
 
 from __future__ import annotations

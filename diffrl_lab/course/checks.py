@@ -1,12 +1,14 @@
 """Instant checks: an answer is held against laws and oracles in milliseconds, and the verdict names the mistake.
 
 An exercise "01.posterior_mean" is one file, `exercises/e01_posterior_mean.py`, which holds
-    cases(seed) -> list[dict]          inputs as plain numpy arrays, numbers and names (of fixtures);
+    cases(seed) -> list[dict]          inputs: plain numpy arrays, numbers and names (of fixtures);
     judge(cases, answers) -> Verdict   compares plain answers, one per case; it never sees the learner's code;
-    ask(answer, case)                  optional: how a case is put to the answer; by default answer(**case), arrays as tensors;
+    ask(answer, case)                  optional, how a case is put: by default answer(**case), arrays as tensors;
     HINTS                              a hint, then a broader one;
-    RIGHT, WRONG                       answers that must pass; (answer, fragment of the verdict) that must fail. RIGHT[0] is the solution shown.
-Because cases and answers are plain, the two halves can run in different processes: `answers` beside the learner's code, `judge` apart from it.
+    RIGHT                              answers that must pass, written differently; the first is the solution shown;
+    WRONG                              pairs (answer, fragment of its verdict) that must fail.
+Because cases and answers are plain, the two halves can run apart: `answers` beside the learner's code, `judge` where
+the learner's code never is.
 """
 
 from __future__ import annotations
@@ -57,8 +59,9 @@ class Verdict:
     def _repr_html_(self) -> str:
         colour = _colour(self.ok)
         return (
-            f'<div style="border-left: 4px solid {colour}; padding: 2px 10px"><b style="color: {colour}">{self._sign()}</b> '
-            f'{html.escape(self._sentence())}<br><small>{html.escape(self._next())}</small></div>'
+            f'<div style="border-left: 4px solid {colour}; padding: 2px 10px">'
+            f'<b style="color: {colour}">{self._sign()}</b> '
+            f"{html.escape(self._sentence())}<br><small>{html.escape(self._next())}</small></div>"
         )
 
 
@@ -82,7 +85,7 @@ def load(exercise: str) -> ModuleType:
 
 
 def plain(value: Any) -> Any:
-    """`value` without tensors or code: arrays, numbers, strings, and tuples, lists and dicts of them. Raises Mistake for the rest."""
+    """`value` without tensors or code: arrays, numbers, strings, containers of them. Raises Mistake for the rest."""
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().resolve_conj().resolve_neg().numpy()
     if isinstance(value, (tuple, list)):
@@ -97,14 +100,14 @@ def plain(value: Any) -> Any:
 
 
 def put(answer: Any, case: Mapping[str, Any]) -> Any:
-    """Put one case to an answer: a function is called with the case's entries by name (arrays as tensors), a value stands for itself."""
+    """Put one case to an answer: a function gets its entries by name, arrays as tensors; a value stands for itself."""
     if not callable(answer):
         return answer
     return answer(**{k: torch.from_numpy(v.copy()) if isinstance(v, np.ndarray) else v for k, v in case.items()})
 
 
 def answers(module: ModuleType, answer: Any, cases: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """The plain answers to `cases`. Raises NotImplementedError while the stub stands, Mistake for an exception or an unreadable answer."""
+    """The plain answers to `cases`. Raises NotImplementedError for a stub, Mistake for what cannot be judged."""
     found = []
     for case in cases:
         try:
@@ -194,20 +197,24 @@ def match(
     rtol: float = 1e-5,
     atol: float = 1e-7,
 ) -> Verdict:
-    """Compare answers with the truth, one array or number per case; on a difference recognise the slip that gives just these values.
+    """Compare answers with the truth, an array or number per case; on a difference name the slip that gives these.
 
-    `slips` maps a message to what that slip would have answered to the same cases. A slip is recognised only where it differs from the truth.
+    `slips` maps a message to what that slip would have answered to the same cases; the truth is compared first.
     """
     wanted = [np.asarray(t) for t in truth]
     try:
-        came = [np.asarray(a, dtype=float if w.dtype.kind in "fiub" else None) for a, w in zip(answers, wanted, strict=True)]
+        came = [
+            np.asarray(a, dtype=float if w.dtype.kind in "fiub" else None) for a, w in zip(answers, wanted, strict=True)
+        ]
     except (TypeError, ValueError):
         return Verdict(False, f"your answer is {answers[0]!r}; numbers are wanted")
     for a, w in zip(came, wanted, strict=True):
         if a.shape != w.shape:
             return Verdict(False, f"your answer has shape {a.shape}; shape {w.shape} is wanted")
         if w.dtype.kind == "f" and not np.isfinite(a).all():
-            return Verdict(False, "your answer holds nan or inf: is something divided by 0, or a root taken of a negative number?")
+            return Verdict(
+                False, "your answer holds nan or inf: is something divided by 0, or a root taken of a negative number?"
+            )
 
     def same(others: Sequence[Any]) -> bool:
         return all(_close(a, np.asarray(o), rtol, atol) for a, o in zip(came, others, strict=True))
@@ -217,7 +224,10 @@ def match(
     for message, slip in (slips or {}).items():
         if same(slip):
             return Verdict(False, message)
-    worst = max(range(len(came)), key=lambda i: float(np.abs(came[i] - wanted[i]).max()) if wanted[i].dtype.kind in "fiub" else 0)
+    worst = max(
+        range(len(came)),
+        key=lambda i: float(np.abs(came[i] - wanted[i]).max()) if wanted[i].dtype.kind in "fiub" else 0,
+    )
     flat, off = came[worst].ravel(), wanted[worst].ravel()
     where = int(np.abs(flat - off).argmax()) if wanted[worst].dtype.kind in "fiub" else 0
     return Verdict(False, f"on input {worst + 1} your answer is {flat[where]:.4g} where {off[where]:.4g} is right")
@@ -239,8 +249,13 @@ def _complaint(error: BaseException, answer: Any, case: Mapping[str, Any]) -> st
 
 
 def _sketch(case: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k} of shape {v.shape}" if isinstance(v, np.ndarray) else f"{k}={v!r}" for k, v in case.items()) or "nothing"
+    return (
+        ", ".join(f"{k} of shape {v.shape}" if isinstance(v, np.ndarray) else f"{k}={v!r}" for k, v in case.items())
+        or "nothing"
+    )
 
 
 def _colour(ok: bool | None) -> str:
-    return {True: "#009e73", False: "#d55e00", None: "#777777"}[ok]
+    from diffrl_lab.widgets.views import COLOUR  # late: nothing but showing a verdict needs matplotlib
+
+    return COLOUR[{True: "data", False: "right", None: "noise"}[ok]]

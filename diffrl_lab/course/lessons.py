@@ -1,9 +1,9 @@
 """One source per lesson, two editions built from it, a learner's own copy, and runs with other parameters.
 
-notebooks/source/NN_name.py       jupytext percent; answers stand between ### BEGIN SOLUTION and ### END SOLUTION (nbgrader's markers)
-notebooks/NN_name.ipynb           what a learner opens: stubs for answers, outputs of the default profile
-notebooks/solutions/NN_name.ipynb with the answers, without outputs
-my/NN_name.ipynb                  the learner's copy, ignored by git
+notebooks/source/NN_name.py         jupytext percent; answers between ### BEGIN SOLUTION and ### END SOLUTION
+notebooks/NN_name.ipynb             what a learner opens: stubs for answers, outputs of the default profile
+notebooks/solutions/NN_name.ipynb   with the answers, without outputs
+my/NN_name.ipynb                    the learner's copy, ignored by git
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def sources(which: Iterable[str] = (), root: Path = ROOT) -> list[Path]:
-    """Source files of the lessons named ("01", "01_ddpm" or "all"; none means all). Raises ValueError for an unknown name."""
+    """Sources of the lessons named ("01", "01_ddpm" or "all"; none means all). ValueError for an unknown name."""
     every = sorted((root / "notebooks" / "source").glob("[0-9][0-9]_*.py"))
     which = [w for w in which if w != "all"]
     for name in which:
@@ -45,9 +45,9 @@ def _named(path: Path, name: str) -> bool:
 
 
 def unsolved(text: str) -> str:
-    """A cell's text with every answer replaced by its stub: its `### STUB` lines, or `raise NotImplementedError` where there are none.
+    """A cell's text with every answer replaced by its `### STUB` lines, or by `raise NotImplementedError` without any.
 
-    Raises ValueError for markers that do not pair up, and for a bare `raise` outside a function, which would stop the notebook.
+    Raises ValueError for markers that do not pair up, and for a `raise` outside a function: it would stop the notebook.
     """
     kept, stub, indent = [], [], None
     for line in text.split("\n"):
@@ -56,7 +56,9 @@ def unsolved(text: str) -> str:
             indent, stub = line[: len(line) - len(line.lstrip())], []
         elif mark == END and indent is not None:
             if not stub and not indent:
-                raise ValueError(f"an answer at the left margin needs a {STUB} line (say: {STUB} answer = None), in\n{text}")
+                raise ValueError(
+                    f"an answer at the left margin needs a {STUB} line (say: {STUB} answer = None), in\n{text}"
+                )
             kept += [indent + s if s else "" for s in (stub or TODO)]
             indent = None
         elif mark in (BEGIN, END):
@@ -83,7 +85,9 @@ def edition(source: Path, solutions: bool = False) -> Any:
     read = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
     cells = []
     for position, cell in enumerate(read.cells):
-        make = {"markdown": nbformat.v4.new_markdown_cell, "raw": nbformat.v4.new_raw_cell}.get(cell.cell_type, nbformat.v4.new_code_cell)
+        make = {"markdown": nbformat.v4.new_markdown_cell, "raw": nbformat.v4.new_raw_cell}.get(
+            cell.cell_type, nbformat.v4.new_code_cell
+        )
         try:
             text = (solved if solutions else unsolved)(cell.source) if cell.cell_type == "code" else cell.source
         except ValueError as error:
@@ -100,9 +104,10 @@ def target(source: Path, solutions: bool = False) -> Path:
 
 
 def build(which: Iterable[str] = (), *, run: bool = True, root: Path = ROOT) -> list[tuple[Path, float]]:
-    """Build both editions of the lessons named; the learner's one is executed at its own defaults. -> [(path, seconds)].
+    """Build both editions of the lessons named; the learner's is executed at its own defaults. -> [(path, seconds)].
 
-    With run=False outputs are kept where the code up to their cell is as it was. Raises nbclient's CellExecutionError where a cell fails.
+    With run=False outputs are kept where the code up to their cell is as it was. Raises nbclient's CellExecutionError
+    where a cell fails; what was stored then stays as it was.
     """
     built = []
     for source in sources(which, root):
@@ -124,7 +129,11 @@ def execute(notebook: Any, folder: Path) -> None:
 
     with quiet_progress():
         NotebookClient(
-            notebook, timeout=900, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(folder)}}
+            notebook,
+            timeout=900,
+            kernel_name="python3",
+            record_timing=False,
+            resources={"metadata": {"path": str(folder)}},
         ).execute()
 
 
@@ -143,7 +152,7 @@ class quiet_progress:
 
 
 def clean(notebook: Any) -> Any:
-    """Drop what differs from run to run or needs a kernel: widget state and views, stderr, addresses; join split prints."""
+    """Drop what varies or needs a kernel: widget state and views, stderr, addresses; join split prints."""
     notebook.metadata = METADATA
     for number, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), 1):
         cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
@@ -180,7 +189,12 @@ def differences(source: Path) -> list[str]:
             continue
         stored = nbformat.read(path, as_version=4)
         found += difflib.unified_diff(
-            _lines(stored), _lines(edition(source, solutions)), str(path.relative_to(path.parents[1])), source.name, lineterm="", n=1
+            _lines(stored),
+            _lines(edition(source, solutions)),
+            str(path.relative_to(path.parents[1])),
+            source.name,
+            lineterm="",
+            n=1,
         )
         if _has_state(stored, solutions):
             found.append(f"{path.name} carries widget state, or outputs it should not have: build it again")
@@ -224,7 +238,7 @@ def _write(notebook: Any, path: Path) -> None:
 
 
 def start(lesson: str, *, reset: bool = False, root: Path = ROOT) -> tuple[Path, Path | None]:
-    """A learner's copy of a lesson in my/, made if there is none. -> (the copy, where an older one was set aside by `reset`)."""
+    """A learner's copy of a lesson in my/, made if missing. -> (the copy, where `reset` set an older one aside)."""
     original = target(sources([lesson], root)[0])
     if not original.exists():
         raise ValueError(f"{original.name} has not been built yet: diffrl-lab lessons build {original.stem[:2]}")
@@ -259,7 +273,9 @@ def run(
         known = papermill.inspect_notebook(str(target(source, solutions)))
         for name in parameters:
             if name not in known:
-                raise ValueError(f"lesson {source.stem} has no parameter {name!r}; it has: {', '.join(sorted(known)) or 'none'}")
+                raise ValueError(
+                    f"lesson {source.stem} has no parameter {name!r}; it has: {', '.join(sorted(known)) or 'none'}"
+                )
     if parameters.get("PROFILE", PROFILES[0]) not in PROFILES:
         raise ValueError(f"no profile is called {parameters['PROFILE']!r}; there are: {', '.join(PROFILES)}")
     out.mkdir(parents=True, exist_ok=True)
@@ -268,15 +284,19 @@ def run(
         began, made = time.monotonic(), out / f"{source.stem}.ipynb"
         with quiet_progress():
             papermill.execute_notebook(
-                str(target(source, solutions)), str(made), dict(parameters), kernel_name="python3", progress_bar=progress_bar,
-                cwd=str(target(source).parent), log_output=False,
-            )  # fmt: skip
+                str(target(source, solutions)),
+                str(made),
+                dict(parameters),
+                kernel_name="python3",
+                cwd=str(target(source).parent),
+                progress_bar=progress_bar,
+            )
         done.append((made, time.monotonic() - began))
     return done
 
 
 def split_parameters(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Split a command line into lessons and parameters: "01 -p SEED 3" -> (["01"], {"SEED": 3}), each value read as YAML."""
+    """Split a command line into lessons and parameters: "01 -p SEED 3" -> (["01"], {"SEED": 3}); values are YAML."""
     import yaml
 
     which, parameters, rest = [], {}, list(words)

@@ -1,6 +1,7 @@
-"""What a learner has tried: attempts, opened hints and guesses, in one small local JSON file. It never leaves the machine.
+"""What a learner has tried: attempts, opened hints, guesses; one small JSON file that never leaves the machine.
 
-The file is `my/progress.json` in the checkout, or the path in the environment variable DIFFRL_PROGRESS; `off` keeps it in memory only.
+The file is `my/progress.json` in the checkout, or the path in the environment variable DIFFRL_PROGRESS; `off` keeps it
+in memory only.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def read() -> dict[str, Any]:
     try:
         aside = free_name(file)
         file.rename(aside)
-        warnings.warn(f"{file.name} could not be read and was set aside as {aside.name}; progress starts afresh", stacklevel=2)
+        warnings.warn(
+            f"{file.name} could not be read and was set aside as {aside.name}; progress starts afresh", stacklevel=2
+        )
     except OSError:
         pass
     return _fresh()
@@ -96,7 +99,10 @@ def _is_ours(kept: Any) -> bool:
     exercises, guesses = kept.get("exercises"), kept.get("guesses")
     if not isinstance(exercises, dict) or not isinstance(guesses, dict):
         return False
-    numbers = all(isinstance(e, dict) and type(e.get("attempts")) is type(e.get("opened")) is int and "solved" in e for e in exercises.values())
+    numbers = all(
+        isinstance(e, dict) and type(e.get("attempts")) is type(e.get("opened")) is int and "solved" in e
+        for e in exercises.values()
+    )
     return numbers and all(isinstance(g, dict) and "guess" in g and "truth" in g for g in guesses.values())
 
 

@@ -51,7 +51,11 @@ def test_an_exception_becomes_a_sentence_with_the_learners_own_line(double: None
         return torch.cat([x, x.no_such_thing])
 
     message = checks.check("99.double", answer).message
-    assert "AttributeError" in message and "`return torch.cat([x, x.no_such_thing])`" in message and "x of shape (2,)" in message
+    assert (
+        "AttributeError" in message
+        and "`return torch.cat([x, x.no_such_thing])`" in message
+        and "x of shape (2,)" in message
+    )
 
 
 def test_a_return_missing_on_one_path_is_told(double: None) -> None:
@@ -80,9 +84,13 @@ def test_a_verdict_reads_the_same_in_text_and_in_html(double: None) -> None:
     assert repr(checks.check("99.double", None)).startswith("○ 99.double: exercise not solved yet")
 
 
-def test_each_call_opens_the_next_rung_until_the_solution(double: None, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_call_opens_the_next_rung_until_the_solution(
+    double: None, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DIFFRL_PROGRESS", str(tmp_path / "progress.json"))
-    assert [checks.hint("99.double").text.strip() for _ in range(3)] == ["a hint"] + 2 * ["def _double(x):\n    return 2 * x"]
+    assert [checks.hint("99.double").text.strip() for _ in range(3)] == ["a hint"] + 2 * [
+        "def _double(x):\n    return 2 * x"
+    ]
     assert checks.hint("99.double", 1).text == "a hint"
     with pytest.raises(ValueError, match="rungs 1 to 2, not 3"):
         checks.hint("99.double", 3)

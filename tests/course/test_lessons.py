@@ -43,12 +43,21 @@ def cells(root: Path, solutions: bool = False) -> list[str]:
 
 
 def test_the_learners_edition_has_stubs_and_the_other_one_answers(root: Path) -> None:
-    assert "    # write your answer here\n    raise NotImplementedError" in cells(root)[2] and "2 * x" not in cells(root)[2]
+    assert (
+        "    # write your answer here\n    raise NotImplementedError" in cells(root)[2]
+        and "2 * x" not in cells(root)[2]
+    )
     assert cells(root)[3].startswith("answer = None\n") and "SOLUTION" not in "".join(cells(root))
-    assert "    return 2 * x" in cells(root, True)[2] and "answer = SEED" in cells(root, True)[3] and "None" not in cells(root, True)[3]
+    assert (
+        "    return 2 * x" in cells(root, True)[2]
+        and "answer = SEED" in cells(root, True)[3]
+        and "None" not in cells(root, True)[3]
+    )
 
 
-@pytest.mark.parametrize("text", ["### BEGIN SOLUTION\n### STUB a = 1", "### END SOLUTION", "### BEGIN SOLUTION\na = 1\n### END SOLUTION"])
+@pytest.mark.parametrize(
+    "text", ["### BEGIN SOLUTION\n### STUB a = 1", "### END SOLUTION", "### BEGIN SOLUTION\na = 1\n### END SOLUTION"]
+)
 def test_markers_that_do_not_pair_up_or_would_stop_the_notebook_are_errors(text: str) -> None:
     with pytest.raises(ValueError, match="SOLUTION|STUB"):
         lessons.unsolved(text)
@@ -62,7 +71,7 @@ def test_a_build_runs_keeps_outputs_and_agrees_with_its_source(root: Path) -> No
     source = lessons.sources(root=root)[0]
     assert lessons.differences(source) == []
     source.write_text(SOURCE.replace("Twice x.", "Two times x."))
-    assert any("+    \"\"\"Two times x" in line for line in lessons.differences(source))
+    assert any('+    """Two times x' in line for line in lessons.differences(source))
     lessons.build(run=False, root=root)
     assert lessons.differences(source) == []
 
@@ -74,7 +83,9 @@ def test_widget_state_views_and_addresses_never_reach_the_file() -> None:
         nbformat.v4.new_output("display_data", data=data | {"image/png": "abcd", "text/plain": "<Movie at 0x7f12>"}),
         nbformat.v4.new_output("stream", name="stderr", text="a warning"),
     ]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=outputs)], metadata={"widgets": {}})
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("x", outputs=outputs)], metadata={"widgets": {}}
+    )
     [kept] = lessons.clean(notebook).cells[0].outputs
     assert kept.data == {"image/png": "abcd", "text/plain": "<Movie>"} and "widgets" not in notebook.metadata
 

@@ -27,7 +27,9 @@ def test_the_first_guess_stays(file: Path) -> None:
     assert progress.read()["guesses"]["01.g"] == {"guess": 3, "truth": 5}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99}', '{"version": 1, "exercises": {"a": 3}, "guesses": {}}', "\x00\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"version": 99}', '{"version": 1, "exercises": {"a": 3}, "guesses": {}}', "\x00\xff"]
+)
 def test_a_broken_or_foreign_file_is_set_aside_and_never_lost(file: Path, text: str) -> None:
     file.parent.mkdir()
     file.write_text(text, encoding="latin-1")

@@ -1,1 +1,1 @@
-"""One exercise, one file: eNN_name.py answers to check("NN.name", answer). See diffrl_lab.course.checks for what a file holds."""
+"""One exercise, one file: eNN_name.py is asked by check("NN.name", answer); course.checks says what it holds."""
