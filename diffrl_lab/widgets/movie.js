@@ -1,0 +1,398 @@
+// The scrubber. `mount` draws panels on canvases and knows nothing of Jupyter; `render` connects it to a notebook.
+// meta and floats come from movie.py: every panel holds x_t and x0_hat as [K, S, H, n] in one array of floats.
+
+const CSS = `
+.dm{color:var(--jp-content-font-color1,var(--vscode-foreground,CanvasText));font:14px/1.4 system-ui,sans-serif;max-width:980px;margin:4px 2px}
+.dm-panels{display:flex;flex-wrap:wrap;gap:14px}
+.dm figure{margin:0;min-width:0}
+.dm figcaption{font-size:13px;margin:0 0 3px;min-height:1.4em}
+.dm canvas{display:block;border:1px solid color-mix(in srgb,currentColor 30%,transparent);border-radius:4px;touch-action:pan-y;cursor:ew-resize}
+.dm-pick canvas{touch-action:none;cursor:default}
+.dm-bar{display:flex;flex-wrap:wrap;align-items:center;gap:6px 12px;margin-top:8px}
+.dm button{font:inherit;color:inherit;background:transparent;border:1px solid color-mix(in srgb,currentColor 45%,transparent);border-radius:4px;padding:3px 10px;min-height:28px;cursor:pointer}
+.dm button[aria-pressed=true]{background:#0072B2;border-color:#0072B2;color:#fff}
+.dm :is(button,input,canvas):focus-visible{outline:3px solid #E69F00;outline-offset:2px}
+.dm input[type=range]{flex:1 1 180px;min-width:120px;accent-color:#0072B2;height:24px;margin:0}
+.dm input[type=number]{width:4em;font:inherit;color:inherit;background:transparent;border:1px solid color-mix(in srgb,currentColor 45%,transparent);border-radius:4px;padding:2px 4px}
+.dm output{font-variant-numeric:tabular-nums;white-space:nowrap;min-width:13em}
+.dm-group{display:inline-flex;gap:4px;align-items:center}
+.dm-key{display:inline-flex;gap:5px;align-items:center;font-size:13px}
+.dm-key i{display:inline-block;width:14px;height:10px;border-radius:2px}
+.dm-status{min-height:1.5em;margin-top:4px}
+.dm-note{font-size:12.5px;opacity:.75}`;
+
+const DASH = [[], [7, 3], [2, 3], [8, 3, 2, 3]];
+const NAMES = { x_t: "x_t: the noisy sample", x0_hat: "x0_hat: the guess of the clean one", both: "x_t (grey) and x0_hat" };
+
+function make(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [k, v] of Object.entries(props)) k.includes("-") || k === "role" || k === "for" ? node.setAttribute(k, v) : (node[k] = v);
+  node.append(...children);
+  return node;
+}
+
+const mix = (a, b, u) => "#" + [1, 3, 5].map((i) => Math.round(parseInt(a.slice(i, i + 2), 16) * (1 - u) + parseInt(b.slice(i, i + 2), 16) * u)
+  .toString(16).padStart(2, "0")).join("");
+
+function mount(el, meta, floats, hooks = {}) {
+  const state = { step: 0, show: meta.show, count: meta.count, timer: null };
+  const root = make("div", { className: "dm", role: "group", "aria-label": meta.alt });
+  root.append(make("style", { textContent: CSS }));
+  el.replaceChildren(root);
+  const panels = make("div", { className: "dm-panels" });
+  const range = make("input", { type: "range", min: 0, step: 1, "aria-label": "Time of the reverse process, from noise to sample" });
+  const play = make("button", { type: "button" });
+  const clock = make("output", { "aria-live": "off" });
+  const shows = ["x_t", "x0_hat", "both"].map((name) => make("button", { type: "button", textContent: name, title: NAMES[name], "aria-label": "Show " + NAMES[name] }));
+  const count = make("input", { type: "number", min: 1, "aria-label": "Number of samples shown" });
+  const total = make("span");
+  const legend = make("span", { className: "dm-group" });
+  const chooser = make("span", { className: "dm-group", role: "group", "aria-label": "What is shown" }, "show ", ...shows);
+  const counter = make("label", { className: "dm-group" }, "samples ", count, total);
+  const status = make("div", { className: "dm-status", role: "status", "aria-live": "polite" });
+  root.append(panels, make("div", { className: "dm-bar" }, play, range, clock), make("div", { className: "dm-bar" }, chooser, counter, legend));
+  if (meta.pick) root.append(status);
+
+  let views = [], master = null, theme = null;
+
+  function readTheme() {
+    const rgb = (getComputedStyle(root).color.match(/[\d.]+/g) || [0, 0, 0]).map(Number);
+    const dark = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2] > 140;
+    const c = meta.colours;
+    theme = { ...c, dark, paper: dark ? "#16191d" : "#ffffff", ink: dark ? "#f0f0f0" : "#222222", wall: dark ? "#454c55" : c.wall, noise: dark ? "#a9a9a9" : c.noise,
+      model: dark ? "#56B4E9" : c.model, groups: dark ? c.groups.map((g) => (g === "#0072B2" || g === "#000000" ? "#f0f0f0" : g)) : c.groups };
+  }
+
+  function build() {
+    panels.replaceChildren();
+    views = [];
+    if (meta.pick) views.push(picker());
+    meta.panels.forEach((panel, i) => {
+      const canvas = make("canvas", { role: "img", "aria-label": (panel.title ? panel.title + ": " : "") + meta.alt });
+      const caption = make("figcaption");
+      panels.append(make("figure", {}, caption, canvas));
+      const view = { canvas, caption, panel, index: i, ratio: ratio(panel), paint: () => paintPanel(view) };
+      views.push(view);
+      drag(canvas);
+    });
+    adopt();
+    resize();
+  }
+
+  const ratio = (p) => (p.equal ? (p.limits[3] - p.limits[2]) / (p.limits[1] - p.limits[0]) : 0.62);
+
+  function adopt() {                     // new numbers under the same page
+    master = meta.panels.reduce((a, b) => (b.t.length > a.t.length ? b : a));
+    range.max = master.t.length - 1;
+    const most = Math.max(...meta.panels.map((p) => p.S));
+    state.count = Math.min(Math.max(1, state.count), most);
+    count.max = most;
+    count.value = state.count;
+    total.textContent = " of " + most;
+    counter.hidden = most < 2;
+    counter.style.display = most < 2 ? "none" : "";
+    chooser.style.display = meta.panels.some((p) => p.x0_hat !== null) ? "" : "none";
+    legend.replaceChildren(...(meta.labels || []).map((name, i) => make("span", { className: "dm-key" },
+      make("i", { style: `background:${meta.colours.groups[i % 4]};border-radius:${i === 0 ? 6 : 0}px` }), name)));
+    state.step = Math.min(state.step, master.t.length - 1);
+  }
+
+  function resize() {
+    const width = panels.clientWidth || 640;
+    const n = views.length;
+    const columns = width < 520 ? 1 : Math.min(n, width < 760 ? 2 : 3);
+    for (const view of views) {
+      let w = Math.min(n === 1 ? 520 : 460, (width - 14 * (columns - 1)) / columns - 3);
+      let h = w * view.ratio;
+      if (h > 430) { w *= 430 / h; h = 430; }
+      const dpr = window.devicePixelRatio || 1;
+      view.w = w; view.h = h;
+      view.canvas.style.width = w + "px";
+      view.canvas.style.height = h + "px";
+      view.canvas.width = Math.round(w * dpr);
+      view.canvas.height = Math.round(h * dpr);
+      view.dpr = dpr;
+      view.caption.style.maxWidth = w + "px";
+    }
+    readTheme();
+    paint();
+  }
+
+  function frameOf(panel) {              // the frame of this panel whose t is nearest to the clock's
+    if (panel === master || panel.t.length === master.t.length) return state.step;
+    const t = master.t[state.step];
+    let best = 0;
+    panel.t.forEach((v, k) => { if (Math.abs(v - t) < Math.abs(panel.t[best] - t)) best = k; });
+    return state.step === master.t.length - 1 ? panel.t.length - 1 : best;
+  }
+
+  function begin(view) {
+    const g = view.canvas.getContext("2d");
+    g.setTransform(view.dpr, 0, 0, view.dpr, 0, 0);
+    g.fillStyle = theme.paper;
+    g.fillRect(0, 0, view.w, view.h);
+    return g;
+  }
+
+  const mapping = (view, p) => {
+    const sx = view.w / (p.limits[1] - p.limits[0]), sy = view.h / (p.limits[3] - p.limits[2]);
+    return { x: (v) => (v - p.limits[0]) * sx, y: (v) => view.h - (v - p.limits[2]) * sy, sx, sy };
+  };
+
+  function scene(g, m, p, start, goal) {
+    g.fillStyle = theme.wall;
+    for (const [x0, y0, x1, y1] of p.walls || []) g.fillRect(m.x(x0) - 0.3, m.y(y1) - 0.3, (x1 - x0) * m.sx + 0.6, (y1 - y0) * m.sy + 0.6);
+    for (const [name, at] of [["start", start], ["goal", goal]]) {
+      if (!at) continue;
+      const x = m.x(at[0]), y = m.y(at[1]), r = name === "start" ? 7 : 11;
+      g.beginPath();
+      if (name === "start") g.arc(x, y, r, 0, 7);
+      else for (let i = 0; i < 10; i++) { const a = -Math.PI / 2 + (i * Math.PI) / 5, q = i % 2 ? r * 0.45 : r; g.lineTo(x + q * Math.cos(a), y + q * Math.sin(a)); }
+      g.closePath();
+      g.fillStyle = theme[name]; g.fill();
+      g.strokeStyle = theme.dark ? "#ffffff" : "#000000"; g.lineWidth = 1.2; g.stroke();
+    }
+  }
+
+  function dot(path, x, y, r, shape) {
+    if (shape === 1) { path.rect(x - r, y - r, 2 * r, 2 * r); return; }
+    if (shape === 2) { path.moveTo(x, y - 1.3 * r); path.lineTo(x + 1.2 * r, y + r); path.lineTo(x - 1.2 * r, y + r); path.closePath(); return; }
+    path.moveTo(x + r, y); path.arc(x, y, r, 0, 6.2832);
+  }
+
+  function paths(g, m, p, base, k, faint) {
+    const S = Math.min(state.count, p.S), H = p.H, many = S * H, r = many > 4000 ? 1.1 : many > 600 ? 1.7 : 2.4;
+    const alpha = Math.max(0.3, Math.min(1, 6 / S));
+    const fills = new Map();
+    for (let s = 0; s < S; s++) {
+      const group = p.groups ? p.groups[s] : 0, line = new Path2D();
+      const tone = faint ? theme.noise : p.groups ? theme.groups[group % 4] : theme.model;
+      let o = base + ((k * p.S + s) * H) * 2, pen = false;
+      for (let h = 0; h < H; h++, o += 2) {
+        const vx = floats[o], vy = floats[o + 1];
+        if (!(vx === vx && vy === vy)) { pen = false; continue; }
+        const x = m.x(vx), y = m.y(vy);
+        pen ? line.lineTo(x, y) : line.moveTo(x, y);
+        pen = true;
+        const key = p.gradient && !faint ? "g" + h : tone + (group % 3);
+        if (!fills.has(key)) fills.set(key, { path: new Path2D(), tone: p.gradient && !faint ? mix(theme.dark ? "#56B4E9" : "#0072B2", "#E69F00", h / Math.max(1, H - 1)) : tone });
+        if (H === 1 || p.dots) dot(fills.get(key).path, x, y, faint ? r * 0.8 : r, many > 4000 ? 1 : p.groups ? group % 3 : 0);
+      }
+      if (H > 1) {
+        g.globalAlpha = alpha * (faint ? 0.45 : 0.75);
+        g.strokeStyle = p.gradient && !faint ? theme.noise : tone;
+        g.lineWidth = faint ? 0.7 : S > 8 ? 1 : 1.5;
+        g.setLineDash(p.groups && !faint ? DASH[group % 4] : []);
+        g.stroke(line);
+      }
+    }
+    g.setLineDash([]);
+    g.globalAlpha = Math.max(0.45, alpha) * (faint ? 0.7 : 1);
+    for (const { path, tone } of fills.values()) { g.fillStyle = tone; g.fill(path); }
+    g.globalAlpha = 1;
+  }
+
+  function dots(g, view, p, base, k, faint) {   // one dimension: a histogram of all samples, the shown ones as dots below
+    const m = mapping(view, p), bins = 60, counts = new Float64Array(bins), floor = view.h * 0.74, [x0, x1] = p.limits;
+    for (let s = 0; s < p.S; s++) {
+      const b = Math.floor(((floats[base + k * p.S + s] - x0) / (x1 - x0)) * bins);
+      if (b >= 0 && b < bins) counts[b] += 1;
+    }
+    const width = (x1 - x0) / bins, unit = (floor - 8) / p.top;
+    g.globalAlpha = faint ? 0.35 : 0.55;
+    g.fillStyle = faint ? theme.noise : theme.model;
+    counts.forEach((c, b) => { const h = Math.min(floor - 2, (c / p.S / width) * unit); g.fillRect(m.x(x0 + b * width), floor - h, width * m.sx - 0.6, h); });
+    g.globalAlpha = 1;
+    if (p.curve && !faint) {
+      const M = p.curve.M, line = new Path2D();
+      for (let i = 0; i < M; i++) line.lineTo(m.x(floats[p.curve.x + i]), floor - Math.min(floor - 2, floats[p.curve.p + k * M + i] * unit));
+      g.strokeStyle = theme.ink; g.lineWidth = 1.8; g.setLineDash([6, 3]); g.stroke(line); g.setLineDash([]);
+    }
+    g.strokeStyle = theme.noise; g.lineWidth = 1;
+    g.beginPath(); g.moveTo(0, floor); g.lineTo(view.w, floor); g.stroke();
+    const marks = new Path2D();
+    for (let s = 0; s < Math.min(state.count, p.S); s++) dot(marks, m.x(floats[base + k * p.S + s]), floor + 10 + ((s * 0.618034) % 1) * (view.h - floor - 34), 2.6, 0);
+    g.fillStyle = faint ? theme.noise : theme.model;
+    g.fill(marks);
+    g.fillStyle = theme.ink; g.font = "12px system-ui,sans-serif"; g.textBaseline = "bottom";
+    for (let i = 0; i <= 4; i++) {
+      const v = x0 + ((x1 - x0) * (i + 0.5)) / 5;
+      g.textAlign = "center";
+      g.fillText(v.toFixed(1), m.x(v), view.h - 3);
+    }
+  }
+
+  function paintPanel(view) {
+    const p = view.panel, k = frameOf(p), g = begin(view), m = mapping(view, p);
+    if (p.kind === "paths") scene(g, m, p, null, null);
+    const both = state.show === "both" && p.x0_hat !== null;
+    for (const name of both ? ["x_t", "x0_hat"] : [state.show === "x0_hat" && p.x0_hat !== null ? "x0_hat" : "x_t"]) {
+      const faint = both && name === "x_t";
+      if (p.kind === "dots") dots(g, view, p, p[name], k, faint); else paths(g, m, p, p[name], k, faint);
+    }
+    if (p.kind === "paths") scene(g, m, { walls: [] }, meta.pick ? meta.pick.start : p.start, meta.pick ? meta.pick.goal : p.goal);
+    const what = both ? "grey x_t, colour x0_hat" : state.show === "x0_hat" ? "x0_hat" : "x_t";
+    view.caption.textContent = (p.title ? p.title + " · " : "") + what + (p.t.length === master.t.length ? "" : ` · t = ${p.t[k].toFixed(3)}, frame ${k} of ${p.t.length - 1}`);
+  }
+
+  function paint() {
+    const begun = performance.now();
+    for (const view of views) view.paint();
+    const t = master.t[state.step], noise = master.noise ? master.noise[state.step] : null;
+    range.value = state.step;
+    const said = `t = ${t.toFixed(3)}` + (noise === null ? "" : ` · noise ${Math.round(noise * 100)} %`);
+    clock.textContent = said + ` · step ${state.step} of ${master.t.length - 1}`;
+    range.setAttribute("aria-valuetext", `${said}, step ${state.step} of ${master.t.length - 1}`);
+    shows.forEach((b) => b.setAttribute("aria-pressed", String(b.textContent === state.show)));
+    play.textContent = state.timer ? "❚❚ pause" : "▶ play";
+    play.setAttribute("aria-label", state.timer ? "Pause" : "Play from noise to sample");
+    root.dataset.ms = (performance.now() - begun).toFixed(2);
+    root.dataset.step = state.step;
+  }
+
+  const go = (step) => { state.step = Math.max(0, Math.min(master.t.length - 1, Math.round(step))); paint(); };
+  const stop = () => { clearInterval(state.timer); state.timer = null; };
+
+  function toggle() {
+    if (state.timer) { stop(); paint(); return; }
+    if (state.step === master.t.length - 1) state.step = 0;
+    const pause = Math.max(30, Math.min(160, 4000 / master.t.length));
+    state.timer = setInterval(() => { if (!root.isConnected || state.step >= master.t.length - 1) stop(); else state.step += 1; paint(); }, pause);
+    paint();
+  }
+
+  function drag(canvas) {                // a sideways drag anywhere on a picture turns time
+    let from = null;
+    canvas.addEventListener("pointerdown", (e) => { stop(); canvas.setPointerCapture(e.pointerId); from = { x: e.clientX, step: state.step }; range.focus({ preventScroll: true }); e.preventDefault(); });
+    canvas.addEventListener("pointermove", (e) => { if (from) go(from.step + ((e.clientX - from.x) / canvas.clientWidth) * (master.t.length - 1) * 1.25); });
+    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { from = null; });
+  }
+
+  function picker() {
+    const canvas = make("canvas", { role: "img", "aria-label": "Maze with start (circle) and goal (star); drag them with the mouse, or use the two buttons below and the arrow keys" });
+    const p = { ...meta.pick, kind: "pick", equal: true };
+    const buttons = ["start", "goal"].map((name) => make("button", { type: "button" }));
+    const caption = make("figcaption", { textContent: "Drag the circle (start) or the star (goal)" });
+    const again = make("button", { type: "button", textContent: "new noise", title: "Draw the noise anew, same start and goal" });
+    panels.append(make("figure", { className: "dm-pick" }, caption, canvas, make("div", { className: "dm-bar" }, ...buttons, again)));
+    const view = { canvas, caption, panel: p, ratio: ratio(p), paint() {
+      const g = begin(view), m = mapping(view, p);
+      scene(g, m, p, meta.pick.start, meta.pick.goal);
+      ["start", "goal"].forEach((name, i) => {
+        const [x, y] = meta.pick[name];
+        buttons[i].textContent = `${name === "start" ? "●" : "★"} ${name} ${x.toFixed(2)}, ${y.toFixed(2)}`;
+        buttons[i].setAttribute("aria-label", `Move the ${name} with the arrow keys; now at ${x.toFixed(2)}, ${y.toFixed(2)}`);
+      });
+    } };
+    const inWall = ([x, y]) => (p.walls || []).some(([x0, y0, x1, y1]) => x > x0 && x < x1 && y > y0 && y < y1);
+    const inside = ([x, y]) => [Math.max(p.limits[0], Math.min(p.limits[1], x)), Math.max(p.limits[2], Math.min(p.limits[3], y))];
+    let held = null, before = null, later = null;
+    const release = (name, from) => {
+      if (inWall(meta.pick[name])) {
+        status.textContent = `That is inside a wall: put the ${name} on free floor.`;
+        meta.pick[name] = from; paint();
+      } else ask();
+    };
+    canvas.addEventListener("pointerdown", (e) => {
+      const b = canvas.getBoundingClientRect(), m = mapping(view, p), x = e.clientX - b.left, y = e.clientY - b.top;
+      const far = (name) => Math.hypot(m.x(meta.pick[name][0]) - x, m.y(meta.pick[name][1]) - y);
+      held = far("start") < far("goal") ? "start" : "goal";
+      before = meta.pick[held].slice();
+      buttons[held === "start" ? 0 : 1].focus({ preventScroll: true });
+      canvas.setPointerCapture(e.pointerId); e.preventDefault(); move(e);
+    });
+    const move = (e) => {
+      if (!held) return;
+      const b = canvas.getBoundingClientRect();
+      meta.pick[held] = inside([p.limits[0] + ((e.clientX - b.left) / b.width) * (p.limits[1] - p.limits[0]), p.limits[3] - ((e.clientY - b.top) / b.height) * (p.limits[3] - p.limits[2])]);
+      paint();
+    };
+    canvas.addEventListener("pointermove", move);
+    canvas.addEventListener("pointerup", () => { const name = held; held = null; if (name) release(name, before); });
+    canvas.addEventListener("pointercancel", () => { if (held) meta.pick[held] = before; held = null; paint(); });
+    buttons.forEach((button, i) => button.addEventListener("keydown", (e) => {
+      const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[e.key];
+      if (!way) return;
+      e.preventDefault();
+      const name = i ? "goal" : "start", from = meta.pick[name].slice(), size = p.cell * (e.shiftKey ? 1 : 0.25);
+      const to = inside([from[0] + way[0] * size, from[1] + way[1] * size]);
+      if (inWall(to)) { status.textContent = `A wall is in the way of the ${name}.`; return; }
+      meta.pick[name] = to; paint();
+      clearTimeout(later); later = setTimeout(ask, 350);
+    }));
+    again.addEventListener("click", () => { meta.pick.seed += 1; ask(); });
+    return view;
+  }
+
+  // one question at a time: the newest waits for the answer to the last one
+  let waiting = false, next = false, patience = null;
+  function ask() {
+    if (!hooks.ask) { status.textContent = "Planning needs a running notebook: here only the plan that was saved can be scrubbed."; return; }
+    if (waiting) { next = true; return; }
+    waiting = true;
+    status.textContent = "planning…";
+    root.setAttribute("aria-busy", "true");
+    clearTimeout(patience);
+    patience = setTimeout(() => { waiting = false; next = false; status.textContent = "No answer from the kernel. Is it running? Run this cell again."; }, 20000);
+    hooks.ask({ start: meta.pick.start, goal: meta.pick.goal, seed: meta.pick.seed });
+  }
+
+  range.addEventListener("input", () => { stop(); go(Number(range.value)); });
+  play.addEventListener("click", toggle);
+  shows.forEach((b) => b.addEventListener("click", () => { state.show = b.textContent; paint(); }));
+  count.addEventListener("input", () => { state.count = Math.max(1, Math.min(Number(count.max), Math.round(Number(count.value)) || 1)); paint(); });
+  count.addEventListener("change", () => { count.value = state.count; });
+  // JupyterLab binds arrows, space and letters at the document: what is typed here stays here
+  root.addEventListener("keydown", (e) => {
+    if (e.ctrlKey || e.metaKey || e.altKey || e.key === "Escape" || e.key === "Tab" || (e.key === "Enter" && e.shiftKey)) return;
+    if (e.target === range && e.key === " ") { e.preventDefault(); toggle(); }
+    e.stopPropagation();
+  });
+
+  readTheme();
+  build();
+  go(meta.step < 0 ? master.t.length + meta.step : meta.step);
+
+  const sized = new ResizeObserver(() => resize());
+  sized.observe(panels);
+  const themed = new MutationObserver(() => { readTheme(); paint(); });
+  themed.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"] });
+  const scheme = window.matchMedia("(prefers-color-scheme: dark)");
+  const onScheme = () => { readTheme(); paint(); };
+  scheme.addEventListener("change", onScheme);
+
+  return {
+    go,
+    update(newMeta, newFloats, words) {
+      clearTimeout(patience);
+      waiting = false;
+      root.removeAttribute("aria-busy");
+      status.textContent = words || "";
+      if (newMeta) {
+        const pick = meta.pick;
+        meta = newMeta; floats = newFloats;
+        if (pick && meta.pick) meta.pick = pick;      // the learner may have moved on meanwhile
+        const boards = views.filter((v) => v.panel.kind !== "pick");
+        if (boards.length !== meta.panels.length) build();
+        else { boards.forEach((v, i) => { v.panel = meta.panels[i]; }); adopt(); paint(); }
+      }
+      if (next) { next = false; ask(); }
+    },
+    dispose() { stop(); clearTimeout(patience); sized.disconnect(); themed.disconnect(); scheme.removeEventListener("change", onScheme); },
+  };
+}
+
+const decode = (view) => new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+
+function render({ model, el }) {
+  const copy = (v) => JSON.parse(JSON.stringify(v));
+  const hooks = model.get("meta").pick ? { ask(question) { model.set("question", { ...question, n: (model.get("question").n || 0) + 1 }); model.save_changes(); } } : {};
+  const movie = mount(el, copy(model.get("meta")), decode(model.get("data")), hooks);
+  const answered = () => { const a = model.get("answer"); movie.update(a.error ? null : copy(model.get("meta")), decode(model.get("data")), a.error || a.words); };
+  const stepped = () => movie.go(model.get("step"));
+  model.on("change:answer", answered);
+  model.on("change:step", stepped);
+  return () => { model.off("change:answer", answered); model.off("change:step", stepped); movie.dispose(); };
+}
+
+export default { render };

@@ -1,0 +1,352 @@
+"""The scrubber: a reverse process, frame by frame, under the learner's hand.
+
+All frames travel to the browser once, as float32 bytes, and are painted there on a canvas: no kernel is asked while the
+learner scrubs by slider, mouse, keyboard or touch. The scene is the same in JupyterLab and in `movie_html`.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets
+
+from . import views
+
+JS = Path(__file__).with_suffix(".js")
+LIMIT = 16 * 2**20  # bytes to one browser page; a plan of 64 points, 64 samples and 100 frames is 6 MiB
+SHOWN = ("x_t", "x0_hat", "both")
+GROUPS = ("left", "right", "data", "warning")
+
+
+def _numpy(a: Any) -> np.ndarray:
+    return np.asarray(a.detach().cpu() if hasattr(a, "detach") else a, dtype=np.float32)
+
+
+def _field(frame: Any, name: str) -> Any:
+    return frame.get(name) if isinstance(frame, Mapping) else getattr(frame, name, None)
+
+
+def _event(x: np.ndarray, dims: Sequence[int] | None) -> np.ndarray:
+    """Samples as the browser takes them: [S] or [S, 1] -> [S, 1, 1]; [S, 2] -> [S, 1, 2]; [S, H] or [S, H, 1] -> the value against
+    its index, [S, H, 2]; [S, H, d] -> two of its columns (`dims`, the first two), [S, H, 2]."""
+    if x.ndim == 1:
+        x = x[:, None]
+    if x.ndim == 2 and x.shape[1] <= 2:
+        return x[:, None, :]
+    if x.ndim == 2:
+        x = x[:, :, None]
+    if x.ndim != 3:
+        raise ValueError(f"a frame holds samples [S], [S, 2], [S, H] or [S, H, d]; got {x.shape}")
+    if x.shape[2] == 1:
+        index = np.broadcast_to(np.arange(x.shape[1], dtype=np.float32)[None, :, None], x.shape)
+        return np.concatenate([index, x], axis=2)
+    return x[:, :, list(dims or (0, 1))]
+
+
+def stack(
+    frames: Any, *, samples: int = 64, transform: Callable | None = None, dims: Sequence[int] | None = None
+) -> dict[str, np.ndarray | None]:
+    """Frames as arrays: {"t": [K], "x_t": [K, S, H, n], "x0_hat": the same or None}, float32, n = 2 (1 for samples in one dimension).
+
+    `frames`: an iterable of `Frame` (t, x_t, x0_hat), or a mapping with these three already stacked; `samples`: at most this many
+    are kept; `transform`: applied to each x first (say, a scaler's inverse); `dims`: which two columns are the position.
+    """
+    if isinstance(frames, Mapping):
+        x0 = frames.get("x0_hat")
+        frames = [
+            {"t": t, "x_t": frames["x_t"][k], "x0_hat": None if x0 is None else x0[k]}
+            for k, t in enumerate(frames["t"])
+        ]
+    rows = list(frames)
+    if not rows:
+        raise ValueError(
+            "a movie needs at least one frame; got none (was the chain already used up? wrap it in list(...))"
+        )
+    prepare = transform or (lambda x: x)
+
+    def event(x: Any) -> np.ndarray:
+        return _event(_numpy(prepare(x)), dims)[:samples]
+
+    t = np.array([_numpy(_field(f, "t")).max() for f in rows], dtype=np.float32)
+    x_t = np.stack([event(_field(f, "x_t")) for f in rows])
+    guesses = [_field(f, "x0_hat") for f in rows]
+    if all(g is None for g in guesses):
+        return {"t": t, "x_t": x_t, "x0_hat": None}
+    return {
+        "t": t,
+        "x_t": x_t,
+        "x0_hat": np.stack([np.full_like(x_t[0], np.nan) if g is None else event(g) for g in guesses]),
+    }
+
+
+def _panels(frames: Any) -> dict[str, Any]:
+    return dict(frames) if isinstance(frames, Mapping) and "x_t" not in frames else {"": frames}
+
+
+def _noise(schedule: Any, t: np.ndarray) -> list[float] | None:
+    """Share of noise in the standard deviation, sigma / sqrt(alpha^2 + sigma^2) (so 100 % is pure noise on any schedule)."""
+    if schedule is None:
+        return None
+    import torch
+
+    alpha, sigma = (_numpy(a).astype(float) for a in schedule(torch.as_tensor(t, dtype=torch.float64)))
+    return [round(float(v), 4) for v in sigma / np.hypot(alpha, sigma)]
+
+
+def pack(
+    frames: Any,
+    *,
+    alt: str,
+    maze: Any = None,
+    size: float = 1.0,
+    start: Any = None,
+    goal: Any = None,
+    show: str = "x_t",
+    samples: int = 64,
+    shown: int = 16,
+    groups: Any = None,
+    labels: Sequence[str] | None = None,
+    colour: str = "group",
+    dots: bool | None = None,
+    schedule: Any = None,
+    limits: Sequence[float] | None = None,
+    curve: tuple[Any, Any] | None = None,
+    step: int = 0,
+    transform: Callable | None = None,
+    dims: Sequence[int] | None = None,
+) -> tuple[dict[str, Any], bytes, dict[str, dict]]:
+    """What the browser gets: a description, the frames of all panels as little-endian float32 bytes, and the arrays they hold.
+
+    Arguments as in `movie`. Panel p finds its x_t at float `p["x_t"]` of the bytes, [K, S, H, n] in C order; x0_hat likewise.
+    """
+    alt = views._alt(alt)
+    if show not in SHOWN:
+        raise ValueError(f"show is one of {', '.join(SHOWN)}; got {show!r}")
+    if colour not in ("group", "step"):
+        raise ValueError(f"colour is 'group' or 'step' (along the plan); got {colour!r}")
+    arrays = {name: stack(f, samples=samples, transform=transform, dims=dims) for name, f in _panels(frames).items()}
+    floats: list[np.ndarray] = []
+    used = 0
+
+    def put(a: np.ndarray) -> int:
+        nonlocal used
+        floats.append(np.ascontiguousarray(a, dtype="<f4").ravel())
+        used += floats[-1].size
+        return used - floats[-1].size
+
+    number, names = _groups(groups, labels)
+    box = [float(v) for v in limits] if limits is not None else _limits(arrays, maze, size)
+    panels = []
+    for name, a in arrays.items():
+        frames_, n, h, d = a["x_t"].shape
+        if groups is not None and len(number) < n:
+            raise ValueError(f"groups names one group per sample: {n} samples, {len(number)} groups")
+        if frames_ != len(a["t"]):
+            raise ValueError(f"one t per frame: {frames_} frames, {len(a['t'])} times")
+        panel: dict[str, Any] = {
+            "title": name,
+            "kind": "dots" if d == 1 else "paths",
+            "S": n,
+            "H": h,
+            "t": [round(float(t), 5) for t in a["t"]],
+            "noise": _noise(schedule, a["t"]),
+            "x_t": put(a["x_t"]),
+            "x0_hat": None if a["x0_hat"] is None else put(a["x0_hat"]),
+            "groups": number[:n] if groups is not None else None,
+            "gradient": colour == "step",
+            "limits": box,
+            "dots": n * h <= 4096 if dots is None else bool(dots),
+            "equal": maze is not None or h == 1,
+            "walls": None if maze is None else [[round(float(v), 4) for v in w] for w in views.walls(maze, size)],
+            "start": _point(start),
+            "goal": _point(goal),
+        }
+        if d == 1:
+            panel |= {"equal": False, "top": _top(a, curve, box)}
+            if curve is not None:
+                grid, p = _numpy(curve[0]), _numpy(curve[1])
+                p = np.broadcast_to(p, (frames_, len(grid)))
+                panel["curve"] = {"M": len(grid), "x": put(grid), "p": put(p)}
+        panels.append(panel)
+    if 4 * used > LIMIT:
+        raise ValueError(
+            f"a movie of {4 * used / 2**20:.0f} MiB is too much for a page (limit {LIMIT // 2**20}): fewer frames or samples"
+        )
+    colours = {k: views.COLOUR[k] for k in ("model", "noise", "wall", "start", "goal")}
+    meta = {
+        "alt": alt,
+        "show": show,
+        "count": shown,
+        "step": step,
+        "labels": names,
+        "panels": panels,
+        "pick": None,
+        "colours": {**colours, "groups": [views.COLOUR[g] for g in GROUPS]},
+    }
+    return meta, np.concatenate(floats).tobytes(), arrays
+
+
+def _point(p: Any) -> list[float] | None:
+    return None if p is None else [round(float(v), 5) for v in _numpy(p).ravel()[:2]]
+
+
+def _groups(groups: Any, labels: Sequence[str] | None) -> tuple[list[int], list[str] | None]:
+    if groups is None:
+        return [], list(labels) if labels else None
+    values = [g if isinstance(g, str) else int(g) for g in (groups.tolist() if hasattr(groups, "tolist") else groups)]
+    known = sorted({v for v in values if isinstance(v, str)})
+    if known:
+        return [known.index(v) for v in values], list(labels) if labels else known
+    return [int(v) for v in values], list(labels) if labels else None
+
+
+def _limits(arrays: Mapping[str, Mapping[str, Any]], maze: Any, size: float) -> list[float]:
+    if maze is not None:
+        return [float(v) for v in views.bounds(maze, size)]
+    ends = []
+    for a in arrays.values():
+        x = np.concatenate([v.reshape(-1, v.shape[-1]) for v in (a["x_t"], a["x0_hat"]) if v is not None])
+        x = x[np.isfinite(x).all(1)]
+        ends.append(np.stack([np.quantile(x, 0.002, axis=0), np.quantile(x, 0.998, axis=0)]))
+    low, high = np.min([e[0] for e in ends], axis=0), np.max([e[1] for e in ends], axis=0)
+    pad = np.maximum((high - low) * 0.06, 1e-3)
+    box = [v for lo, hi, p in zip(low, high, pad, strict=True) for v in (float(lo - p), float(hi + p))]
+    return box if len(box) == 4 else [*box, 0.0, 1.0]
+
+
+def _top(a: Mapping[str, Any], curve: tuple[Any, Any] | None, box: Sequence[float]) -> float:
+    """The height of the density axis: the exact curve's peak, or the histogram's 98th percentile over frames."""
+    if curve is not None:
+        return float(_numpy(curve[1]).max() * 1.1)
+    peaks = [np.histogram(x[np.isfinite(x)], bins=60, range=(box[0], box[1]))[0].max() for x in a["x_t"]]
+    return max(1e-6, float(np.quantile(peaks, 0.98)) / a["x_t"].shape[1] / ((box[1] - box[0]) / 60) * 1.1)
+
+
+@cache
+def _script() -> str:
+    """movie.js without its export, to stand inside a page."""
+    return JS.read_text(encoding="utf-8").replace("export default { render };", "")
+
+
+def page(meta: Mapping[str, Any], data: bytes) -> str:
+    """One scene as an HTML fragment that needs nothing else: script, description and frames are inside; it opens from a file."""
+    text = json.dumps(meta).replace("</", "<\\/")
+    return (
+        f'<div class="diffrl-movie" role="group" aria-label="{html.escape(meta["alt"], quote=True)}">'
+        f"<script>(() => {{\nconst host = document.currentScript.parentElement;\n{_script()}\n"
+        f'const bytes = Uint8Array.from(atob("{base64.b64encode(data).decode()}"), c => c.charCodeAt(0));\n'
+        f"mount(host, {text}, new Float32Array(bytes.buffer));\n}})();</script></div>"
+    )
+
+
+class Movie(anywidget.AnyWidget):
+    """The widget that `movie` makes. `go(step)` moves the clock from Python; `html()` is the same scene as a page fragment."""
+
+    _esm = JS
+    meta = traitlets.Dict().tag(sync=True)
+    data = traitlets.Bytes().tag(sync=True)
+    step = traitlets.Int(-(10**6)).tag(sync=True)
+    question = traitlets.Dict().tag(sync=True)
+    answer = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, meta: dict[str, Any], data: bytes, strip: views.Picture) -> None:
+        super().__init__(meta=meta, data=data)
+        self.strip = strip
+
+    @property
+    def alt(self) -> str:
+        return self.meta["alt"]
+
+    def go(self, step: int) -> None:
+        """Moves the clock to this frame (negative: from the end)."""
+        frames = max(len(p["t"]) for p in self.meta["panels"])
+        self.step = step % frames
+
+    def html(self) -> str:
+        """The same scene with the same script and numbers as one HTML fragment: no kernel, no network."""
+        return page(self.meta, self.data)
+
+    def __repr__(self) -> str:
+        return f"movie: {self.alt}"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:  # type: ignore[override]
+        if os.environ.get("DIFFRL_STATIC"):  # an export: the scene itself instead of a widget that has no kernel
+            return {"text/html": self.html(), "text/plain": repr(self)}, {}
+        bundle, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        picture, about = self.strip._repr_mimebundle_()
+        return ({**bundle, "image/png": picture["image/png"], "text/plain": repr(self)}, {**metadata, **about})
+
+
+def strip_of(
+    meta: Mapping[str, Any],
+    arrays: Mapping[str, Any],
+    *,
+    maze: Any,
+    size: float,
+    start: Any,
+    goal: Any,
+    groups: Any,
+) -> views.Picture:
+    """The film strip that stands in for a movie where nothing runs."""
+    box = meta["panels"][0]["limits"]
+    first = meta["panels"][0]
+    which = meta["show"] if all(a["x0_hat"] is not None for a in arrays.values()) else "x_t"
+    return views.film_strip(
+        arrays,
+        maze=maze,
+        size=size,
+        start=start,
+        goal=goal,
+        which=which,
+        limits=box,
+        groups=first["groups"],
+        alt=f"Film strip of a movie, from noise (left) to sample (right). {meta['alt']}",
+    )
+
+
+def movie(
+    frames: Any, *, alt: str, maze: Any = None, size: float = 1.0, start: Any = None, goal: Any = None, **options: Any
+) -> Movie:
+    """A reverse process to be scrubbed: slider, sideways drag, arrow keys, Home and End, space to play, touch.
+
+    frames: the frames of a `chain` (a list of `Frame`), or a mapping {"t": [K], "x_t": [K, S, ...], "x0_hat": ...}; a mapping
+        title -> frames draws panels side by side under one clock (by t, so they may have different numbers of steps).
+        A frame's samples: [S] (a histogram with dots), [S, 2] points, [S, H] or [S, H, 1] values against their index,
+        [S, H, d] trajectories (`dims`, the first two columns, are drawn).
+    alt: what the movie shows, in words (40 characters or more).
+    maze, size, start, goal: the scene, as in `views.walls`, in the units of x.
+    show: "x_t", "x0_hat" or "both" at first; the learner may switch.
+    samples, shown: how many go to the browser (64) and how many are drawn at first (16).
+    groups, labels: a group per sample (a number or a name) and their names in the legend.
+    colour: "group", or "step": blue at the plan's first point to orange at its last.
+    schedule: shows the share of noise sigma / sqrt(alpha^2 + sigma^2) beside t.
+    curve: (grid [M], density [M] or [K, M]), for samples in one dimension: the exact law, dashed.
+    limits: x_min, x_max, y_min, y_max; step: the first frame shown (negative from the end);
+    transform: applied to every x first (say, a scaler's inverse); dots: points on the paths (default: while they are few).
+    """
+    meta, data, arrays = pack(frames, alt=alt, maze=maze, size=size, start=start, goal=goal, **options)
+    return Movie(
+        meta, data, strip_of(meta, arrays, maze=maze, size=size, start=start, goal=goal, groups=options.get("groups"))
+    )
+
+
+def movie_html(frames: Any, *, title: str = "", **options: Any) -> str:
+    """`movie` as one whole HTML page: the numbers inside, the same script, no kernel and nothing loaded from anywhere."""
+    meta, data, _ = pack(frames, **options)
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(title or meta['alt'][:80])}</title><style>:root{{color-scheme:light dark}}body{{margin:1em}}</style></head>"
+        f"<body>{page(meta, data)}</body></html>\n"
+    )
+
+
+__all__ = ["Movie", "movie", "movie_html", "pack", "page", "stack"]
