@@ -19,7 +19,24 @@ app.add_typer(lessons, name="lessons")
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
-# record
+@app.command()
+def record(
+    name: Annotated[str, typer.Argument(help="pointmaze-umaze, pointmaze-medium, pointmaze-large or pointmaze-two-ways.")],
+    p: Annotated[float, typer.Option(help="two-ways only: the probability of the left corridor.")] = 0.5,
+    steps: Annotated[int, typer.Option(help="Environment steps in all.")] = 200_000,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal recordings, bit for bit.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write below this folder instead of Minari's own.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a recording of the same name.")] = False,
+) -> None:
+    """Record the scripted controller in a maze into a Minari dataset (200,000 steps: about half a minute)."""
+    from diffrl_lab.data import recordings
+
+    try:
+        folder = recordings.record(name, steps, seed, out, p=p, overwrite=overwrite)
+    except (ValueError, ImportError, OSError) as error:
+        typer.echo(f"diffrl-lab record: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"{steps} steps in {folder}")
 
 
 # ------------------------------------------------------------------------------------------------------------- planner
