@@ -21,7 +21,7 @@ app.add_typer(lessons, name="lessons")
 # ---------------------------------------------------------------------------------------------------------------- data
 @app.command()
 def record(
-    name: Annotated[str, typer.Argument(help="pointmaze-umaze, pointmaze-medium, pointmaze-large or pointmaze-two-ways.")],
+    name: Annotated[str, typer.Argument(help="pointmaze-umaze, -medium, -large or -two-ways, written in full.")],
     p: Annotated[float, typer.Option(help="two-ways only: the probability of the left corridor.")] = 0.5,
     steps: Annotated[int, typer.Option(help="Environment steps in all.")] = 200_000,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal recordings, bit for bit.")] = 0,

@@ -36,11 +36,11 @@ def record(
 ) -> Path:
     """Drive PointMaze with the scripted controller for exactly `steps` steps into a Minari dataset -> its folder.
 
-    name: pointmaze-umaze, -medium, -large or -two-ways. One episode is one task: a random start and goal, driven until the
-    ball has settled at the goal, then cut as a time limit (the task itself never ends); only the last episode may be cut
-    earlier. Observations (the environment's dict) and actions are stored as float32, rewards as float64. Equal arguments
-    give equal arrays, bit for bit, with the same MuJoCo. In two-ways the controller goes left with probability p, and
-    each episode says which side it took; elsewhere p means nothing.
+    name: pointmaze-umaze, -medium, -large or -two-ways. One episode is one task: a random start and goal, driven until
+    the ball has settled at the goal, then cut as a time limit (the task itself never ends); only the last episode may
+    be cut earlier. Observations (the environment's dict) and actions are stored as float32, rewards as float64. Equal
+    arguments give equal files, bit for bit, on one machine and installation. In two-ways the controller goes left with
+    probability p, and each episode says which side it took; elsewhere p means nothing.
     out: the Minari root to write below (default: MINARI_DATASETS_PATH or ~/.minari/datasets).
     Raises ValueError for an unknown name, numbers out of range, or a dataset that exists and overwrite=False.
     """
@@ -72,7 +72,7 @@ def record(
 
 
 def _drive_all(maze: str, steps: int, seed: int, p: float, progress: bool) -> tuple[list[dict], tuple]:
-    """Episodes as dicts (obs: dict of [L + 1, d], act, rew, seed, side), exactly `steps` steps in all, and the spaces."""
+    """Episodes as dicts (obs: dict of [L + 1, d], act, rew, seed, side), `steps` steps in all, and the spaces."""
     from tqdm.auto import tqdm
 
     from diffrl_lab.data import worlds
@@ -168,9 +168,9 @@ def read(dataset: str | os.PathLike, obs_keys: Sequence[str] | None = None, spli
     """Any Minari dataset with Box or Dict-of-Box observations and Box actions -> Episodes (float32).
 
     dataset: a folder; the id of a dataset below MINARI_DATASETS_PATH or ~/.minari/datasets; or a remote id such as
-    D4RL/pointmaze/large-v2, which Minari downloads there first. obs_keys: which entries of a Dict become obs, joined in
-    this order, e.g. ("observation", "desired_goal"); default: "observation". split: "test" for every tenth episode, "train"
-    for the others. An episode that Minari calls terminated ends TERMINAL, every other one TIME_LIMIT.
+    D4RL/pointmaze/large-v2, which Minari downloads there first. obs_keys: which entries of a Dict become obs, joined
+    in this order, e.g. ("observation", "desired_goal"); default: "observation". split: "test" for every tenth episode,
+    "train" for the others. An episode that Minari calls terminated ends TERMINAL, every other one TIME_LIMIT.
     Raises ValueError that says what to do: unknown or damaged dataset, no network, other spaces, unknown keys.
     """
     _minari()
@@ -198,7 +198,7 @@ def read(dataset: str | os.PathLike, obs_keys: Sequence[str] | None = None, spli
 
 
 def about(dataset: str | os.PathLike) -> dict[str, Any]:
-    """What a Minari dataset says of itself: its metadata, and under "episodes" one dict per episode (seed, side, ...)."""
+    """What a Minari dataset says of itself: its metadata and, under "episodes", one dict per episode (seed, side)."""
     _minari()
     folder = _find(dataset)
     storage = _storage(folder)
@@ -255,8 +255,8 @@ def _download(name: str) -> Path:
     except Exception as error:  # its clients raise whatever their own libraries raise
         maze = next((m for m in ("umaze", "medium", "large") if m in name), "large")
         raise ValueError(
-            f"{name} could not be downloaded ({type(error).__name__}: {error}). Without a network, record your own with "
-            f"`diffrl-lab record pointmaze-{maze}` and read pointmaze-{maze}-v0, or copy the dataset's folder to "
+            f"{name} could not be downloaded ({type(error).__name__}: {error}). Without a network, record your own: "
+            f"`diffrl-lab record pointmaze-{maze}`, then read pointmaze-{maze}-v0; or copy the dataset's folder to "
             f"{_root() / name}") from error
     folder = _root() / name / "data"
     if not (folder / "metadata.json").is_file():
@@ -297,7 +297,8 @@ def _check_spaces(storage, obs_keys: Sequence[str] | None, folder: Path) -> None
             raise ValueError(f"{folder}: say with obs_keys which of the observations {keys} become obs")
         wrong = [k for k in (obs_keys or ("observation",)) if not isinstance(observations.spaces.get(k), Box)]
         if wrong or (obs_keys is not None and not obs_keys):
-            raise ValueError(f"{folder}: obs_keys must name Box observations out of {keys}, got {list(obs_keys or wrong)}")
+            raise ValueError(f"{folder}: obs_keys must name Box observations out of {keys}, "
+                             f"got {list(obs_keys or wrong)}")
     elif not isinstance(observations, Box):
         raise ValueError(f"{folder}: observations must be a Box or a Dict of them, got {observations}")
     elif obs_keys is not None:
