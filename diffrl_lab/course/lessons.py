@@ -27,6 +27,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
 }
+QUIET = ["--log-level=ERROR"]  # a kernel on loopback need not warn that its messages travel in plain text
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -133,6 +134,7 @@ def execute(notebook: Any, folder: Path) -> None:
             timeout=900,
             kernel_name="python3",
             record_timing=False,
+            extra_arguments=QUIET,
             resources={"metadata": {"path": str(folder)}},
         ).execute()
 
@@ -290,6 +292,7 @@ def run(
                 kernel_name="python3",
                 cwd=str(target(source).parent),
                 progress_bar=progress_bar,
+                extra_arguments=QUIET,
             )
         done.append((made, time.monotonic() - began))
     return done
