@@ -7,8 +7,9 @@ setup  only make the environment (setup test: with what recording and testing ne
 bench  measure against the libraries next door
 html   run every notebook and render it into build/html (--no-run: as it is stored)
 
-The environment is the folder .venv beside this file; it is made, completed or rebuilt when it has to be, and never otherwise.
-DIFFRL_TORCH chooses PyTorch's build: cpu (the default), cu130 and the like, pypi (what pip takes by itself), or an index's address.
+The environment is the folder .venv beside this file; it is made, completed or rebuilt when it has to be, and never
+otherwise. DIFFRL_TORCH chooses PyTorch's build: cpu (the default), cu130 and the like, pypi (what pip takes by itself),
+or the address of an index.
 """
 # No newer syntax than Python 3.6's in this file: an old Python must get as far as the sentence that says so.
 
@@ -33,9 +34,11 @@ STAMP = os.path.join(VENV, "diffrl-lab.json")  # written last: without it the en
 LOG = os.path.join(ROOT, ".venv.log")
 WINDOWS = os.name == "nt"
 PYTHON = os.path.join(VENV, "Scripts", "python.exe") if WINDOWS else os.path.join(VENV, "bin", "python")
+PIP = [PYTHON, "-m", "pip", "install", "--progress-bar", "off"]
 TORCH_INDEX = "https://download.pytorch.org/whl/"
 NEEDED_GB = {"lab": 3.0, "test": 4.0}
-PROBES = {"lab": ["diffrl_lab", "torch", "jupyterlab", "anywidget", "minari", "mujoco"], "test": ["pytest", "nbval", "jax"]}
+PROBES = {"lab": ["diffrl_lab", "torch", "jupyterlab", "anywidget", "minari", "mujoco"],
+          "test": ["pytest", "nbval", "jax"]}
 EXTRAS = {"lab": "", "test": "[record,test]"}
 
 
@@ -47,7 +50,7 @@ def say(text):
     print("diffrl_lab: " + text, flush=True)
 
 
-# ---------------------------------------------------------------------------------------------------- is it possible?
+# ------------------------------------------------------------------------------------------------------ is it possible?
 def check_python(version=None):
     """Raise Trouble if this Python is older than 3.11, naming a newer one if the PATH has it."""
     version = sys.version_info if version is None else version
@@ -56,7 +59,7 @@ def check_python(version=None):
     newer = [name for name in ("python3.13", "python3.12", "python3.11") if shutil.which(name)]
     advice = (f"this machine has one: `{newer[0]} run.py lab`" if newer
               else "install Python 3.12 (python.org, your system's packages, or conda) and run it again")
-    raise Trouble("this is Python {}.{}, and Python 3.11 or newer is needed: {}".format(version[0], version[1], advice))
+    raise Trouble(f"this is Python {version[0]}.{version[1]}, and Python 3.11 or newer is needed: {advice}")
 
 
 def check_venv_module():
@@ -65,31 +68,43 @@ def check_venv_module():
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
     except ImportError as missing:
-        raise Trouble("this Python lacks the module '{}', which makes environments: on Debian and Ubuntu "
-                      "`sudo apt install python{}.{}-venv`, then run this again".format(missing.name, *sys.version_info[:2])) from None
+        package = "python{}.{}-venv".format(*sys.version_info[:2])
+        raise Trouble(f"this Python lacks the module '{missing.name}', which makes environments: on Debian and Ubuntu "
+                      f"`sudo apt install {package}`, then run this again") from None
 
 
 def check_disk(kind):
     """Raise Trouble if the folder's disk has too little room for the environment."""
     free = shutil.disk_usage(ROOT).free / 1e9
     if free < NEEDED_GB[kind]:
-        raise Trouble(f"the disk is too full: the environment needs {NEEDED_GB[kind]:.0f} GB in {ROOT}, and {free:.1f} GB are free")
+        raise Trouble(f"the disk is too full: the environment needs {NEEDED_GB[kind]:.0f} GB in {ROOT}, "
+                      f"and {free:.1f} GB are free")
+
+
+OFFLINE = (r"NewConnectionError|NameResolutionError|name resolution|getaddrinfo failed|Network is unreachable"
+           r"|ReadTimeout|ConnectTimeout|Connection refused|Read timed out|ProxyError|Cannot connect to proxy|connection broken")
+
+
+def index_answers():
+    """Whether pip can find the smallest of packages."""
+    argv = PIP + ["--dry-run", "--ignore-installed", "--no-deps", "--retries", "0", "--timeout", "5", "six"]
+    return subprocess.call(argv, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
 
 
 def diagnose(log, step):
     """One sentence for what pip wrote before it gave up."""
     if re.search(r"No space left|Errno 28|not enough space|Disk quota exceeded", log):
-        return "the disk became full while installing {}: free {:.0f} GB and run this again".format(step, NEEDED_GB["test"])
-    if re.search(r"NewConnectionError|NameResolutionError|name resolution|getaddrinfo failed|Network is unreachable|ConnectTimeout"
-                 r"|Connection refused|Read timed out|ReadTimeout|ProxyError|Cannot connect to proxy|connection broken", log):
-        return f"no network: {step} could not be downloaded; connect (or set up pip's proxy or index) and run this again"
-    if re.search(r"CERTIFICATE_VERIFY_FAILED|SSLError", log):
-        return f"the network's certificate was refused while downloading {step}: set up pip's `cert` and run this again"
-    if re.search(r"Permission denied|Errno 13|Access is denied", log):
+        return f"the disk became full while installing {step}: free {NEEDED_GB['test']:.0f} GB and run this again"
+    if re.search(r"Permission denied|Errno 13\b|Access is denied", log):
         return f"no permission to write while installing {step}: is {ROOT} yours?"
+    if re.search(r"CERTIFICATE_VERIFY_FAILED|SSLError", log):
+        return f"the network's certificate was refused while downloading {step}: set pip's `cert` and run this again"
+    unfound = re.search(r"No matching distribution found|ResolutionImpossible", log)
+    if re.search(OFFLINE, log) or (unfound and not index_answers()):     # pip takes a silent index for an empty one
+        return f"no network: {step} could not be downloaded; connect (or set pip's proxy or index) and run this again"
     if "No matching distribution found for torch" in log:
-        return "there is no PyTorch for this system (Python {}.{}, {} {}): take Python 3.12, or see environment.yml for conda".format(
-            sys.version_info[0], sys.version_info[1], platform.system(), platform.machine())
+        return (f"there is no PyTorch for this system (Python {platform.python_version()}, {platform.system()} "
+                f"{platform.machine()}): take Python 3.12, or see environment.yml for conda")
     errors = [line.strip() for line in log.splitlines() if line.startswith("ERROR")]
     return f"pip could not install {step}" + (f" ({errors[-1]})" if errors else "")
 
@@ -111,7 +126,8 @@ def torch_build():
 
 def key():
     """What the environment depends on: the dependencies, the pins, the Python, PyTorch's build and the place."""
-    parts = [read("pyproject.toml"), read("constraints.txt"), platform.python_version(), platform.machine(), torch_build(), ROOT]
+    parts = [read("pyproject.toml"), read("constraints.txt"), torch_build(), ROOT]
+    parts += [platform.python_version(), platform.machine()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -134,7 +150,7 @@ def state(kind):
     except (OSError, ValueError, KeyError, TypeError):
         return "make"
     modules = sum((PROBES[name] for name in made), [])
-    probe = "import importlib.util as u, sys; sys.exit(any(u.find_spec(m) is None for m in {!r}))".format(modules)
+    probe = f"import importlib.util as u, sys; sys.exit(any(u.find_spec(m) is None for m in {modules!r}))"
     try:
         sound = subprocess.call([PYTHON, "-c", probe], env=clean_environment(), cwd=ROOT,
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
@@ -168,21 +184,21 @@ def remove_venv():
         try:
             shutil.rmtree(VENV)
         except OSError as error:
-            raise Trouble(f"the old environment cannot be removed ({error}): close JupyterLab and delete {VENV}") from None
+            raise Trouble(f"the old environment is in use ({error}): close JupyterLab, then delete {VENV}") from None
 
 
 def call(argv, step):
-    """Run one step of the set-up, showing where it is and keeping what it writes in the log; raise Trouble if it fails."""
+    """Run one step of the set-up, showing where it is and keeping what it writes; raise Trouble if it fails."""
     start, lines, live = time.time(), [], sys.stdout.isatty()
     with open(LOG, "a", encoding="utf-8") as log:
         log.write("$ {}\n".format(" ".join(argv)))
-        process = subprocess.Popen(argv, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                   universal_newlines=True, encoding="utf-8", errors="replace")
+        process = subprocess.Popen(argv, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
         for line in process.stdout:
             lines.append(line)
             log.write(line)
             if live:
-                print("\r\033[K  {:3.0f} s  {:.100}".format(time.time() - start, line.strip()), end="", flush=True)
+                print(f"\r\033[K  {time.time() - start:3.0f} s  {line.strip():.60}", end="", flush=True)
     if live:
         print("\r\033[K", end="")
     if process.wait() != 0:
@@ -191,7 +207,7 @@ def call(argv, step):
 
 
 def torch_options():
-    """pip's options for PyTorch alone, as DIFFRL_TORCH asks; an index that does not answer is asked once more, and briefly."""
+    """pip's options for PyTorch, as DIFFRL_TORCH asks; a silent index is asked once more, and briefly."""
     build = torch_build()
     if build == "pypi":
         return []
@@ -217,7 +233,7 @@ def set_up(kind):
             say("the environment is half-made, outdated or broken: making it again" if os.path.lexists(VENV)
                 else "making the environment in .venv (once; some minutes)")
             remove_venv()
-            base = getattr(sys, "_base_executable", None) or sys.executable     # also when .venv's own Python runs this file
+            base = getattr(sys, "_base_executable", None) or sys.executable     # .venv's own Python may run this file
             call([base, "-m", "venv", VENV], "a virtual environment")
             # PyTorch first and alone: its index is then asked for ten packages, not for a hundred and fifty
             call(PIP + torch_options() + ["-c", "constraints.txt", torch_pin()], "PyTorch")
@@ -233,15 +249,13 @@ def set_up(kind):
         say(f"the environment is ready after {time.time() - start:.0f} s")
 
 
-PIP = [PYTHON, "-m", "pip", "install", "--progress-bar", "off"]
-
-
 def quieten_lab():
     """JupyterLab's own defaults for this environment: it fetches no news and looks for no updates."""
     folder = os.path.join(VENV, "share", "jupyter", "lab", "settings")
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "overrides.json"), "w", encoding="utf-8") as file:
-        json.dump({"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}, file)
+        quiet = {"fetchNews": "false", "checkForUpdates": False}
+        json.dump({"@jupyterlab/apputils-extension:notification": quiet}, file)
 
 
 # --------------------------------------------------------------------------------------------------------- the commands
@@ -258,12 +272,13 @@ def hand_over(argv, env):
 
 
 def lab_command(options):
-    """JupyterLab's command line and environment: loopback and a fresh token, whatever the options and the user's settings say."""
+    """JupyterLab's command line and environment: loopback and a token, whatever options and the user's settings say."""
     env = clean_environment()
     own = os.path.join(ROOT, ".jupyter")
     env.update(JUPYTER_CONFIG_DIR=os.path.join(own, "config"), JUPYTER_DATA_DIR=os.path.join(own, "data"),
-               JUPYTERLAB_SETTINGS_DIR=os.path.join(own, "settings"), JUPYTERLAB_WORKSPACES_DIR=os.path.join(own, "workspaces"),
-               JUPYTER_PREFER_ENV_PATH="1", JUPYTER_TOKEN=os.environ.get("DIFFRL_LAB_TOKEN") or secrets.token_hex(24))
+               JUPYTERLAB_SETTINGS_DIR=os.path.join(own, "settings"), JUPYTER_PREFER_ENV_PATH="1",
+               JUPYTERLAB_WORKSPACES_DIR=os.path.join(own, "workspaces"),
+               JUPYTER_TOKEN=os.environ.get("DIFFRL_LAB_TOKEN") or secrets.token_hex(24))
     argv = [PYTHON, "-m", "jupyterlab"] + list(options) + [
         "--ServerApp.ip=127.0.0.1", "--ServerApp.allow_remote_access=False", "--ServerApp.root_dir=" + ROOT,
         "--PasswordIdentityProvider.hashed_password=", "--LabApp.extension_manager=readonly"]
@@ -276,7 +291,8 @@ def lab(options):
     set_up("lab")
     lesson = os.path.join("my", "00_start.ipynb")
     if not os.path.exists(os.path.join(ROOT, lesson)):
-        subprocess.call([PYTHON, "-m", "diffrl_lab.cli", "start", "00"], cwd=ROOT, env=clean_environment())
+        subprocess.call([PYTHON, "-m", "diffrl_lab.cli", "start", "00"], cwd=ROOT, env=clean_environment(),
+                        stdout=subprocess.DEVNULL)
     argv, env = lab_command(options)
     if os.path.exists(os.path.join(ROOT, lesson)):
         argv.insert(3, lesson)

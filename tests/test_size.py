@@ -51,4 +51,5 @@ def test_every_file_in_data_is_in_the_manifest_and_in_the_readme() -> None:
 
 def test_nothing_that_is_made_on_the_spot_is_stored() -> None:
     made = (".venv/", "my/", "runs/", "build/", ".jupyter/")
-    assert not [name for name in git("ls-files").split() if name.startswith(made) or "__pycache__" in name or ".ipynb_checkpoints" in name]
+    stored = git("ls-files").split()
+    assert not [name for name in stored if name.startswith(made) or "__pycache__" in name or "_checkpoints" in name]

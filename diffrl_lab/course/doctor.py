@@ -1,7 +1,7 @@
 """The state of an installation: `diffrl-lab doctor` runs each check below and says what to do about what it finds.
 
-A check is a function that returns None if all is well, and otherwise a sentence of what is wrong and what helps. It raises nothing: whatever
-breaks inside a check is itself the finding.
+A check is a function that returns None if all is well, and otherwise a sentence of what is wrong and what helps.
+Whatever breaks inside a check is itself the finding.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def this_copy() -> str | None:
     found = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
     elsewhere = Path.cwd().resolve()
     if (elsewhere / "diffrl_lab").is_dir() and (elsewhere / "run.py").is_file() and elsewhere != found:
-        return f"Python takes diffrl_lab from {found}, and you stand in {elsewhere}; run `python3 run.py setup` here"
+        return f"Python takes diffrl_lab from {found}, and you are in {elsewhere}; run `python3 run.py setup` here"
     return None
 
 
@@ -100,14 +100,15 @@ def datasets_readable() -> str | None:
     folder = Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
     place = next(parent for parent in [folder, *folder.parents] if parent.exists())
     if not os.access(place, os.W_OK):
-        return f"Minari keeps datasets in {folder}, which you may not write: set MINARI_DATASETS_PATH to a folder of yours"
+        return f"{folder} cannot be written, and Minari keeps datasets there: set MINARI_DATASETS_PATH to another folder"
     return None
 
 
 def widgets_installed() -> str | None:
-    """JupyterLab has the front ends of ipywidgets and anywidget, in the versions' own environment."""
+    """JupyterLab has the front ends of ipywidgets and anywidget."""
     folder = Path(sys.prefix) / "share" / "jupyter" / "labextensions"
-    missing = [name for name in ("anywidget", "@jupyter-widgets/jupyterlab-manager") if not (folder / name / "package.json").is_file()]
+    names = ("anywidget", "@jupyter-widgets/jupyterlab-manager")
+    missing = [name for name in names if not (folder / name / "package.json").is_file()]
     return f"JupyterLab lacks {', '.join(missing)}, so sliders and movies stay blank; {AGAIN}" if missing else None
 
 
@@ -117,7 +118,7 @@ def kernel_is_ours() -> str | None:
 
     program = Path(KernelSpecManager().get_kernel_spec("python3").argv[0])
     if program.is_absolute() and program.parent.resolve() != Path(sys.executable).parent.resolve():
-        return f"notebooks would run in {program} instead of {sys.executable}: start JupyterLab with `python3 run.py lab`"
+        return f"notebooks would run in {program}, not in {sys.executable}: start JupyterLab with `python3 run.py lab`"
     return None
 
 
@@ -126,7 +127,7 @@ def lessons_there() -> str | None:
     if not list((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         return f"no lesson in {ROOT / 'notebooks'}: the download is incomplete, fetch the repository again"
     place = ROOT / "my" if (ROOT / "my").is_dir() else ROOT
-    return None if os.access(place, os.W_OK) else f"{place} cannot be written, so no lesson can be started: is it yours?"
+    return None if os.access(place, os.W_OK) else f"{place} cannot be written, so no lesson can start: is it yours?"
 
 
 def data_intact() -> str | None:
@@ -134,7 +135,8 @@ def data_intact() -> str | None:
     manifest = ROOT / "data" / "manifest.json"
     if not manifest.is_file():
         return "data/manifest.json is missing: fetch the repository again"
-    wrong = [entry["file"] for entry in json.loads(manifest.read_text()) if not _matches(ROOT / "data" / entry["file"], entry)]
+    entries = json.loads(manifest.read_text())
+    wrong = [entry["file"] for entry in entries if not _matches(ROOT / "data" / entry["file"], entry)]
     return f"in data/, missing or changed: {', '.join(wrong)}; `git checkout data` brings them back" if wrong else None
 
 
@@ -151,12 +153,13 @@ def disk_has_room() -> str | None:
 
 def can_record() -> str | None:
     """The extra `record` is installed (only `diffrl-lab record` needs it)."""
-    return None if importlib.util.find_spec("jax") else f"`diffrl-lab record` needs jax, which Minari writes with: {EXTRA}"
+    return None if importlib.util.find_spec("jax") else f"`diffrl-lab record` needs jax, as Minari's writer does: {EXTRA}"
 
 
 def can_test() -> str | None:
     """The extra `test` and a Chromium are there (only `python3 run.py test` needs them)."""
-    missing = [name for name in ("pytest", "nbval", "playwright", "ruff", "mypy") if not importlib.util.find_spec(name)]
+    names = ("pytest", "nbval", "playwright", "ruff", "mypy")
+    missing = [name for name in names if not importlib.util.find_spec(name)]
     if missing:
         return f"the tests need {', '.join(missing)}: {EXTRA}"
     browsers = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -164,8 +167,8 @@ def can_test() -> str | None:
 
 
 NEEDED: list[Callable[[], str | None]] = [
-    python_version, packages, this_copy, torch_computes, maze_runs, datasets_readable, widgets_installed, kernel_is_ours, lessons_there,
-    data_intact, disk_has_room,
+    python_version, packages, this_copy, torch_computes, maze_runs, datasets_readable, widgets_installed,
+    kernel_is_ours, lessons_there, data_intact, disk_has_room,
 ]
 OPTIONAL: list[Callable[[], str | None]] = [can_record, can_test]
 
