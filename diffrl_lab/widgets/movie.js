@@ -176,12 +176,12 @@ function mount(el, meta, floats, hooks = {}) {
         pen = true;
         const key = p.gradient && !faint ? "g" + h : tone + (group % 3);
         if (!fills.has(key)) fills.set(key, { path: new Path2D(), tone: p.gradient && !faint ? mix(theme.dark ? "#56B4E9" : "#0072B2", "#E69F00", h / Math.max(1, H - 1)) : tone });
-        if (H === 1 || p.dots) dot(fills.get(key).path, x, y, faint ? r * 0.8 : r, many > 4000 ? 1 : p.groups ? group % 3 : 0);
+        if (H === 1 || p.dots) dot(fills.get(key).path, x, y, faint ? r * 0.8 : p.gradient ? r * 1.6 : r, many > 4000 ? 1 : p.groups ? group % 3 : 0);
       }
       if (H > 1) {
         g.globalAlpha = alpha * (faint ? 0.45 : 0.75);
         g.strokeStyle = p.gradient && !faint ? theme.noise : tone;
-        g.lineWidth = faint ? 0.7 : S > 8 ? 1 : 1.5;
+        g.lineWidth = faint ? 0.7 : S > 8 || p.gradient ? 1 : 1.5;
         g.setLineDash(p.groups && !faint ? DASH[group % 4] : []);
         g.stroke(line);
       }
@@ -214,12 +214,22 @@ function mount(el, meta, floats, hooks = {}) {
     for (let s = 0; s < Math.min(state.count, p.S); s++) dot(marks, m.x(floats[base + k * p.S + s]), floor + 10 + ((s * 0.618034) % 1) * (view.h - floor - 34), 2.6, 0);
     g.fillStyle = faint ? theme.noise : theme.model;
     g.fill(marks);
-    g.fillStyle = theme.ink; g.font = "12px system-ui,sans-serif"; g.textBaseline = "bottom";
-    for (let i = 0; i <= 4; i++) {
-      const v = x0 + ((x1 - x0) * (i + 0.5)) / 5;
-      g.textAlign = "center";
-      g.fillText(v.toFixed(1), m.x(v), view.h - 3);
-    }
+    ticks(g, view, m, p, false);
+  }
+
+  function ticks(g, view, m, p, upright) {      // a few round numbers inside the frame
+    const round = (a, b) => {
+      const raw = (b - a) / 5, ten = 10 ** Math.floor(Math.log10(raw)), gap = ten * [1, 2, 5, 10].find((q) => q * ten >= raw), all = [];
+      for (let v = Math.ceil(a / gap) * gap; v <= b; v += gap) all.push(Number(v.toPrecision(6)));
+      return all;
+    };
+    g.fillStyle = theme.ink; g.font = "12px system-ui,sans-serif";
+    g.strokeStyle = theme.paper; g.lineWidth = 3; g.lineJoin = "round";
+    const say = (v, x, y) => { const word = String(Math.abs(v) < 1e-9 ? 0 : v); g.strokeText(word, x, y); g.fillText(word, x, y); };
+    g.textAlign = "center"; g.textBaseline = "bottom";
+    for (const v of round(p.limits[0], p.limits[1])) if (m.x(v) > 24 && m.x(v) < view.w - 14) say(v, m.x(v), view.h - 3);
+    g.textAlign = "left"; g.textBaseline = "middle";
+    if (upright) for (const v of round(p.limits[2], p.limits[3])) if (m.y(v) > 10 && m.y(v) < view.h - 24) say(v, 4, m.y(v));
   }
 
   function paintPanel(view) {
@@ -230,6 +240,7 @@ function mount(el, meta, floats, hooks = {}) {
       const faint = both && name === "x_t";
       if (p.kind === "dots") dots(g, view, p, p[name], k, faint); else paths(g, m, p, p[name], k, faint);
     }
+    if (p.kind === "paths" && !p.walls) ticks(g, view, m, p, true);
     if (p.kind === "paths") scene(g, m, { walls: [] }, meta.pick ? meta.pick.start : p.start, meta.pick ? meta.pick.goal : p.goal);
     const what = both ? "grey x_t, colour x0_hat" : state.show === "x0_hat" ? "x0_hat" : "x_t";
     view.caption.textContent = (p.title ? p.title + " · " : "") + what + (p.t.length === master.t.length ? "" : ` · t = ${p.t[k].toFixed(3)}, frame ${k} of ${p.t.length - 1}`);

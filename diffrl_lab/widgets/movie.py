@@ -36,7 +36,8 @@ def _field(frame: Any, name: str) -> Any:
 
 
 def _event(x: np.ndarray, dims: Sequence[int] | None) -> np.ndarray:
-    """Samples as the browser takes them: [S] or [S, 1] -> [S, 1, 1]; [S, 2] -> [S, 1, 2]; [S, H] or [S, H, 1] -> the value against
+    """Samples as the browser takes them: [S] or [S, 1] -> [S, 1, 1]; [S, 2] -> [S, 1, 2]; [S, H] or [S, H, 1] -> the
+    value against
     its index, [S, H, 2]; [S, H, d] -> two of its columns (`dims`, the first two), [S, H, 2]."""
     if x.ndim == 1:
         x = x[:, None]
@@ -55,10 +56,13 @@ def _event(x: np.ndarray, dims: Sequence[int] | None) -> np.ndarray:
 def stack(
     frames: Any, *, samples: int = 64, transform: Callable | None = None, dims: Sequence[int] | None = None
 ) -> dict[str, np.ndarray | None]:
-    """Frames as arrays: {"t": [K], "x_t": [K, S, H, n], "x0_hat": the same or None}, float32, n = 2 (1 for samples in one dimension).
+    """Frames as arrays: {"t": [K], "x_t": [K, S, H, n], "x0_hat": the same or None}, float32, n = 2 (1 for samples
+    in one dimension).
 
-    `frames`: an iterable of `Frame` (t, x_t, x0_hat), or a mapping with these three already stacked; `samples`: at most this many
-    are kept; `transform`: applied to each x first (say, a scaler's inverse); `dims`: which two columns are the position.
+    `frames`: an iterable of `Frame` (t, x_t, x0_hat), or a mapping with these three already stacked; `samples`: at
+    most this many
+    are kept; `transform`: applied to each x first (say, a scaler's inverse); `dims`: which two columns are the
+    position.
     """
     if isinstance(frames, Mapping):
         x0 = frames.get("x0_hat")
@@ -93,7 +97,9 @@ def _panels(frames: Any) -> dict[str, Any]:
 
 
 def _noise(schedule: Any, t: np.ndarray) -> list[float] | None:
-    """Share of noise in the standard deviation, sigma / sqrt(alpha^2 + sigma^2) (so 100 % is pure noise on any schedule)."""
+    """Share of noise in the standard deviation, sigma / sqrt(alpha^2 + sigma^2) (so 100 % is pure noise on any
+    schedule).
+    """
     if schedule is None:
         return None
     import torch
@@ -124,9 +130,11 @@ def pack(
     transform: Callable | None = None,
     dims: Sequence[int] | None = None,
 ) -> tuple[dict[str, Any], bytes, dict[str, dict]]:
-    """What the browser gets: a description, the frames of all panels as little-endian float32 bytes, and the arrays they hold.
+    """What the browser gets: a description, the frames of all panels as little-endian float32 bytes, and the arrays
+    they hold.
 
-    Arguments as in `movie`. Panel p finds its x_t at float `p["x_t"]` of the bytes, [K, S, H, n] in C order; x0_hat likewise.
+    Arguments as in `movie`. Panel p finds its x_t at float `p["x_t"]` of the bytes, [K, S, H, n] in C order; x0_hat
+    likewise.
     """
     alt = views._alt(alt)
     if show not in SHOWN:
@@ -179,7 +187,7 @@ def pack(
         panels.append(panel)
     if 4 * used > LIMIT:
         raise ValueError(
-            f"a movie of {4 * used / 2**20:.0f} MiB is too much for a page (limit {LIMIT // 2**20}): fewer frames or samples"
+            f"a movie of {4 * used / 2**20:.0f} MiB is too much for a page (limit {LIMIT // 2**20}): ship fewer samples"
         )
     colours = {k: views.COLOUR[k] for k in ("model", "noise", "wall", "start", "goal")}
     meta = {
@@ -238,7 +246,9 @@ def _script() -> str:
 
 
 def page(meta: Mapping[str, Any], data: bytes) -> str:
-    """One scene as an HTML fragment that needs nothing else: script, description and frames are inside; it opens from a file."""
+    """One scene as an HTML fragment that needs nothing else: script, description and frames are inside; it opens
+    from a file.
+    """
     text = json.dumps(meta).replace("</", "<\\/")
     return (
         f'<div class="diffrl-movie" role="group" aria-label="{html.escape(meta["alt"], quote=True)}">'
@@ -249,7 +259,9 @@ def page(meta: Mapping[str, Any], data: bytes) -> str:
 
 
 class Movie(anywidget.AnyWidget):
-    """The widget that `movie` makes. `go(step)` moves the clock from Python; `html()` is the same scene as a page fragment."""
+    """The widget that `movie` makes. `go(step)` moves the clock from Python; `html()` is the same scene as a page
+    fragment.
+    """
 
     _esm = JS
     meta = traitlets.Dict().tag(sync=True)
@@ -318,7 +330,8 @@ def movie(
 ) -> Movie:
     """A reverse process to be scrubbed: slider, sideways drag, arrow keys, Home and End, space to play, touch.
 
-    frames: the frames of a `chain` (a list of `Frame`), or a mapping {"t": [K], "x_t": [K, S, ...], "x0_hat": ...}; a mapping
+    frames: the frames of a `chain` (a list of `Frame`), or a mapping {"t": [K], "x_t": [K, S, ...], "x0_hat": ...};
+    a mapping
         title -> frames draws panels side by side under one clock (by t, so they may have different numbers of steps).
         A frame's samples: [S] (a histogram with dots), [S, 2] points, [S, H] or [S, H, 1] values against their index,
         [S, H, d] trajectories (`dims`, the first two columns, are drawn).
@@ -331,7 +344,8 @@ def movie(
     schedule: shows the share of noise sigma / sqrt(alpha^2 + sigma^2) beside t.
     curve: (grid [M], density [M] or [K, M]), for samples in one dimension: the exact law, dashed.
     limits: x_min, x_max, y_min, y_max; step: the first frame shown (negative from the end);
-    transform: applied to every x first (say, a scaler's inverse); dots: points on the paths (default: while they are few).
+    transform: applied to every x first (say, a scaler's inverse); dots: points on the paths (default: while they are
+    few).
     """
     meta, data, arrays = pack(frames, alt=alt, maze=maze, size=size, start=start, goal=goal, **options)
     return Movie(
@@ -340,11 +354,14 @@ def movie(
 
 
 def movie_html(frames: Any, *, title: str = "", **options: Any) -> str:
-    """`movie` as one whole HTML page: the numbers inside, the same script, no kernel and nothing loaded from anywhere."""
+    """`movie` as one whole HTML page: the numbers inside, the same script, no kernel and nothing loaded from
+    anywhere.
+    """
     meta, data, _ = pack(frames, **options)
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(title or meta['alt'][:80])}</title><style>:root{{color-scheme:light dark}}body{{margin:1em}}</style></head>"
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(title or meta['alt'][:80])}</title>"
+        "<style>:root{color-scheme:light dark}body{margin:1em}</style></head>"
         f"<body>{page(meta, data)}</body></html>\n"
     )
 

@@ -108,36 +108,38 @@ class Picture:
         return self.fig.axes
 
     def png(self) -> bytes:
-        """The picture as PNG bytes of at most 256 colours (a third of the size, no visible loss in line art)."""
+        """The picture as PNG bytes of at most 128 colours (a third of the size, no visible loss in line art)."""
         return png(self.fig)
 
     def __repr__(self) -> str:
         return self.alt
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
-        data = self.png()
-        return (
-            {"image/png": base64.b64encode(data).decode(), "text/html": img(data, self.alt), "text/plain": self.alt},
-            {"image/png": {"alt": self.alt}},
-        )
+        return still(self.png(), self.alt), {"image/png": {"alt": self.alt}}
 
 
-def png(fig: Figure) -> bytes:
-    """Renders a figure to PNG bytes with at most 256 colours, nothing clipped."""
+def png(fig: Figure, colours: int = 128) -> bytes:
+    """Renders a figure to PNG bytes with at most so many colours, nothing clipped."""
     from PIL import Image
 
     raw, small = io.BytesIO(), io.BytesIO()
     fig.savefig(raw, format="png", dpi=DPI)
     raw.seek(0)
-    image = Image.open(raw).convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    image = Image.open(raw).convert("RGB").quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     image.save(small, format="PNG", optimize=True)
     return small.getvalue()
+
+
+def still(data: bytes, alt: str) -> dict[str, str]:
+    """PNG bytes and alt text in the three forms a notebook may choose from."""
+    return {"image/png": base64.b64encode(data).decode(), "text/html": img(data, alt), "text/plain": alt}
 
 
 def img(data: bytes, alt: str) -> str:
     """PNG bytes as one self-contained <img> element with alt text."""
     source = base64.b64encode(data).decode()
-    return f'<img alt="{html.escape(alt, quote=True)}" style="max-width:100%;height:auto" src="data:image/png;base64,{source}">'
+    words = html.escape(alt, quote=True)
+    return f'<img alt="{words}" style="max-width:100%;height:auto" src="data:image/png;base64,{source}">'
 
 
 def figure(
@@ -160,7 +162,9 @@ def show(fig: Figure | Picture, alt: str | None = None) -> None:
 
 
 def look(name: str) -> dict[str, Any]:
-    """Colour and dash of a meaning (`data`, `noise`, `model`, `exact`, `left`, `right`, ...), for `ax.plot(..., **look("exact"))`."""
+    """Colour and dash of a meaning (`data`, `noise`, `model`, `exact`, `left`, `right`, ...), for `ax.plot(...,
+    **look("exact"))`.
+    """
     if name not in COLOUR:
         raise ValueError(f"no colour for {name!r}; there are {', '.join(COLOUR)}")
     return {"color": COLOUR[name], "linestyle": LINE[name]}
@@ -178,7 +182,8 @@ def _cycle(i: int, name: str) -> dict[str, Any]:
 def walls(maze: Any, size: float = 1.0) -> np.ndarray:
     """The wall cells of a maze as rectangles x_min, y_min, x_max, y_max. -> [n, 4]
 
-    `maze` is a map as PointMaze has it (rows of 0, 1 or letters; 1 is a wall; the map's centre is the origin, y up, cells
+    `maze` is a map as PointMaze has it (rows of 0, 1 or letters; 1 is a wall; the map's centre is the origin, y up,
+    cells
     `size` wide) or anything with a `maze_map` (and perhaps a `maze_size_scaling`).
     """
     rows, size = _map(maze, size)
@@ -194,9 +199,12 @@ def walls(maze: Any, size: float = 1.0) -> np.ndarray:
 
 
 def bounds(maze: Any, size: float = 1.0) -> tuple[float, float, float, float]:
-    """x_min, x_max, y_min, y_max of a maze."""
+    """x_min, x_max, y_min, y_max of what is drawn of a maze: all of it, but only half of an outer ring of walls."""
     rows, size = _map(maze, size)
-    return -len(rows[0]) / 2 * size, len(rows[0]) / 2 * size, -len(rows) / 2 * size, len(rows) / 2 * size
+    ring = [*rows[0], *rows[-1], *(row[0] for row in rows), *(row[-1] for row in rows)]
+    cut = 0.5 if len(rows) > 2 and all(str(cell) == "1" for cell in ring) else 0.0
+    x, y = (len(rows[0]) / 2 - cut) * size, (len(rows) / 2 - cut) * size
+    return -x, x, -y, y
 
 
 def _map(maze: Any, size: float) -> tuple[list, float]:
@@ -442,9 +450,11 @@ def losses(
     logy: bool = False,
     alt: str,
 ) -> Picture:
-    """Training loss against steps, thin as it came and thick as a running mean, with the exact floor it cannot go below.
+    """Training loss against steps, thin as it came and thick as a running mean, with the exact floor it cannot go
+    below.
 
-    `history`: what `fit` yielded (dicts with `key`), a sequence of numbers, or a mapping name -> numbers; `every`: steps between them.
+    `history`: what `fit` yielded (dicts with `key`), a sequence of numbers, or a mapping name -> numbers; `every`:
+    steps between them.
     """
     if not isinstance(history, Mapping):
         history = list(history)
@@ -488,13 +498,14 @@ def intervals(
     title: str = "",
     alt: str,
 ) -> Picture:
-    """Dots with intervals, one row each: (label, value, low, high) or (label, [values of the seeds]); top to bottom as given.
+    """Dots with intervals, one row each: (label, value, low, high) or (label, [values of the seeds]); top to bottom
+    as given.
 
     `reference`: one number or name -> number, dashed vertical lines.
     """
     rows = [tuple(row) for row in rows]
     fig, ax = figure(0.75 + 0.34 * len(rows) + (0.3 if reference is not None else 0))
-    for i, (label, value, *ends) in enumerate(rows):
+    for i, (_, value, *ends) in enumerate(rows):
         y = len(rows) - 1 - i
         seeds = np.atleast_1d(_array(value))
         if ends:
@@ -545,7 +556,8 @@ def film_strip(
     groups: Any = None,
     alt: str,
 ) -> Picture:
-    """A few moments of a reverse process in a row, noise first: title -> {t [K], x_t [K, S, H, 2], x0_hat the same}; one row per title.
+    """A few moments of a reverse process in a row, noise first: title -> {t [K], x_t [K, S, H, 2], x0_hat the same};
+    one row per title.
 
     Samples in one dimension ([K, S, 1, 1]) become histograms. `which`: "x_t", "x0_hat" or "both".
     """
@@ -568,7 +580,7 @@ def film_strip(
                         alpha=0.7,
                     )
                     continue
-                for i, path in enumerate(x[:16]):
+                for i, path in enumerate(x[:8]):
                     tone = (
                         colour
                         if groups is None or colour == COLOUR["noise"]
@@ -612,9 +624,11 @@ COMPONENTS = {
 
 
 def component_map(lit: str | Sequence[str], alt: str | None = None) -> Picture:
-    """The survey's component map, data -> diffusion model -> conditioning -> guided sampling -> execution, with the lesson's box lit.
+    """The survey's component map, data -> diffusion model -> conditioning -> guided sampling -> execution, with the
+    lesson's box lit.
 
-    Survey: "Diffusion Models for Reinforcement Learning: Foundations, Taxonomy, and Development" (arXiv 2510.12253, 2025).
+    Survey: "Diffusion Models for Reinforcement Learning: Foundations, Taxonomy, and Development" (arXiv 2510.12253,
+    2025).
     """
     on = [lit] if isinstance(lit, str) else list(lit)
     for name in on:
@@ -656,8 +670,7 @@ def component_map(lit: str | Sequence[str], alt: str | None = None) -> Picture:
     ax.set_axis_off()
     return Picture(
         fig,
-        alt
-        or f"Component map of the survey, from left to right: {', '.join(COMPONENTS)}. This lesson lights: {', '.join(on)}.",
+        alt or f"The survey's component map, from left to right: {', '.join(COMPONENTS)}. Lit here: {', '.join(on)}.",
     )
 
 
@@ -683,7 +696,7 @@ def survey_map(
     for role, regime, agents in cells:
         if role not in roles or (regime, agents) not in columns:
             raise ValueError(
-                f"no cell {(role, regime, agents)!r}: roles {', '.join(roles)}; regimes offline, online; agents single, multi"
+                f"no cell {(role, regime, agents)!r}; roles are {', '.join(roles)}; then offline|online, single|multi"
             )
     fig, ax = figure(0.75 + 0.62 * len(roles))
     for j, (regime, agents) in enumerate(columns):

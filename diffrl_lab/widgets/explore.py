@@ -1,0 +1,251 @@
+"""Controls in front of what must be recomputed: `explore` redraws one picture in place, `plan_explorer` replans in a
+maze.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Any
+
+import anywidget
+import ipywidgets
+import numpy as np
+import traitlets
+
+from . import views
+from .movie import Movie, pack, strip_of
+
+KEPT = 64  # pictures remembered per explorer
+WAIT = 0.05  # seconds from a change to the redraw, so that a drag is answered by its newest value
+
+
+class Redrawn(anywidget.AnyWidget):
+    """One <img> whose picture, alt text and message change in place (the next picture is decoded before it is
+    swapped in).
+    """
+
+    _esm = """
+    function render({ model, el }) {
+      const img = document.createElement("img"), words = document.createElement("div");
+      img.style.cssText = "display:block;max-width:100%;height:auto;background:#fff";
+      words.style.cssText = "min-height:1.5em;font:14px/1.4 system-ui,sans-serif;"
+        + "color:var(--jp-content-font-color1,CanvasText)";
+      words.setAttribute("role", "status");
+      el.append(img, words);
+      let old = null;
+      const draw = async () => {
+        const url = URL.createObjectURL(new Blob([model.get("png")], { type: "image/png" }));
+        const next = new Image();
+        next.src = url;
+        await next.decode().catch(() => {});
+        img.src = url;
+        img.alt = model.get("alt");
+        if (old) URL.revokeObjectURL(old);
+        old = url;
+      };
+      const say = () => { words.textContent = model.get("words"); };
+      model.on("change:png", draw);
+      model.on("change:alt", () => { img.alt = model.get("alt"); });
+      model.on("change:words", say);
+      draw(); say();
+      return () => { if (old) URL.revokeObjectURL(old); };
+    }
+    export default { render };
+    """
+    png = traitlets.Bytes().tag(sync=True)
+    alt = traitlets.Unicode().tag(sync=True)
+    words = traitlets.Unicode().tag(sync=True)
+
+
+def control(name: str, spec: Any) -> Any:
+    """One ipywidget for one argument.
+
+    (low, high[, step[, first]]) -> slider, whole numbers where all are whole; a list or a mapping label -> value ->
+    choice, the first
+    one chosen; True or False -> checkbox; an ipywidget -> itself. Anything else: ValueError.
+    """
+    label = {"description": name.replace("_", " "), "style": {"description_width": "initial"}}
+    wide = {"layout": ipywidgets.Layout(width="340px")}
+    if isinstance(spec, ipywidgets.Widget):
+        return spec
+    if isinstance(spec, bool):
+        return ipywidgets.Checkbox(value=spec, indent=False, **label)
+    if isinstance(spec, list | Mapping) and len(spec):
+        options = list(spec.items()) if isinstance(spec, Mapping) else [(str(v), v) for v in spec]
+        return ipywidgets.Dropdown(options=options, value=options[0][1], **label)
+    if isinstance(spec, tuple) and 2 <= len(spec) <= 4 and spec[0] < spec[1]:
+        low, high, *more = spec
+        whole = all(isinstance(v, int) for v in spec)
+        step = more[0] if more else 1 if whole else (high - low) / 50
+        first = more[1] if len(more) > 1 else low
+        make = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+        return make(min=low, max=high, step=step, value=first, **label, **wide)
+    raise ValueError(
+        f"control {name!r}: wanted (low, high[, step[, first]]), a list, a mapping, a bool or a widget; got {spec!r}"
+    )
+
+
+class Explorer(ipywidgets.VBox):
+    """The widget that `explore` makes: controls above one picture. `values` are the controls' present values."""
+
+    def __init__(self, draw: Callable[..., views.Picture], controls: Mapping[str, Any]) -> None:
+        self._draw = draw
+        self._kept: OrderedDict[tuple, tuple[bytes, str]] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
+        self.controls = {name: control(name, spec) for name, spec in controls.items()}
+        self.picture = Redrawn()
+        self.redraw(raises=True)
+        row = ipywidgets.HBox(list(self.controls.values()), layout=ipywidgets.Layout(flex_flow="row wrap"))
+        super().__init__([row, self.picture])
+        for widget in self.controls.values():
+            widget.observe(self._changed, names="value")
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return {name: widget.value for name, widget in self.controls.items()}
+
+    def _changed(self, _: Any) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no kernel: a test or a script
+            self.redraw()
+            return
+        if self._timer is None:
+            self._timer = loop.call_later(WAIT, self.redraw)
+
+    def redraw(self, raises: bool = False) -> None:
+        """Draws for the present values (or takes the remembered picture); what fails is said in words under the
+        picture.
+        """
+        self._timer = None
+        values = self.values
+        key = tuple(repr(v) for v in values.values())
+        try:
+            if key not in self._kept:
+                if not raises:
+                    self.picture.words = "computing…"
+                made = self._draw(**values)
+                if not isinstance(made, views.Picture):
+                    raise ValueError(
+                        f"explore draws a views.Picture (a figure with alt text); got {type(made).__name__}"
+                    )
+                self._kept[key] = made.png(), made.alt
+                if len(self._kept) > KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+        except Exception as error:
+            if raises:
+                raise
+            self.picture.words = f"No picture for these values: {error}"
+            return
+        png, alt = self._kept[key]
+        with self.picture.hold_sync():
+            self.picture.png, self.picture.alt, self.picture.words = png, alt, ""
+
+    def __repr__(self) -> str:
+        return f"explore {', '.join(self.controls)}: {self.picture.alt}"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        picture = views.still(self.picture.png, self.picture.alt)
+        if os.environ.get("DIFFRL_STATIC"):
+            note = "<p><small>The controls of this picture need a running notebook.</small></p>"
+            return {"text/html": picture["text/html"] + note, "text/plain": repr(self)}
+        live = super()._repr_mimebundle_(**kwargs) or {}
+        return {**live, "image/png": picture["image/png"], "text/plain": repr(self)}
+
+
+def explore(draw: Callable[..., views.Picture], **controls: Any) -> Explorer:
+    """Controls above a picture that is recomputed and redrawn in place: `explore(draw, w=(0., 5., .5), steps=[5, 10,
+    20], pin=True)`.
+
+    `draw(w=..., steps=..., pin=...)` returns a `views.Picture`; each is computed once per set of values. Controls as
+    in `control`.
+    The first picture is there at once and stays, as a still, where no kernel runs. An error of the first draw is
+    raised; later ones
+    are shown in words.
+    """
+    return Explorer(draw, controls)
+
+
+class PlanExplorer(Movie):
+    """The widget that `plan_explorer` makes; `frames` are those of the plan now shown."""
+
+    def __init__(
+        self,
+        plan: Callable[..., Any],
+        maze: Any,
+        start: Any,
+        goal: Any,
+        seed: int,
+        size: float,
+        alt: str,
+        options: dict,
+    ) -> None:
+        self._plan, self._maze, self._size, self._options = plan, maze, size, {**options, "alt": alt}
+        self._start, self._goal, self._seed = _xy(start, "start"), _xy(goal, "goal"), int(seed)
+        meta, data, strip = self._make()
+        super().__init__(meta, data, strip)
+        self.observe(self._asked, names="question")
+
+    def _make(self) -> tuple[dict[str, Any], bytes, views.Picture]:
+        self.frames = self._plan(np.array(self._start), np.array(self._goal), self._seed)
+        if not isinstance(self.frames, Mapping):
+            self.frames = list(self.frames)
+        scene = {"maze": self._maze, "size": self._size, "start": self._start, "goal": self._goal}
+        meta, data, arrays = pack(self.frames, **scene, **self._options)
+        first = meta["panels"][0]
+        meta["pick"] = {
+            "start": self._start, "goal": self._goal, "seed": self._seed, "walls": first["walls"],
+            "limits": first["limits"], "cell": float(getattr(self._maze, "maze_size_scaling", self._size)),
+        }  # fmt: skip
+        return meta, data, strip_of(meta, arrays, **scene, groups=self._options.get("groups"))
+
+    def _asked(self, change: Any) -> None:
+        asked = change["new"]
+        before = self._start, self._goal, self._seed
+        begun = perf_counter()
+        try:
+            self._start, self._goal = _xy(asked["start"], "start"), _xy(asked["goal"], "goal")
+            self._seed = int(asked["seed"])
+            meta, data, strip = self._make()
+        except Exception as error:
+            self._start, self._goal, self._seed = before
+            self.answer = {"n": asked.get("n", 0), "error": f"No plan for this: {error}"}
+            return
+        self.strip = strip
+        words = f"planned in {perf_counter() - begun:.2f} s, seed {self._seed}"
+        with self.hold_sync():
+            self.meta, self.data, self.answer = meta, data, {"n": asked.get("n", 0), "words": words}
+
+
+def _xy(point: Any, name: str) -> list[float]:
+    xy = np.asarray(point.detach().cpu() if hasattr(point, "detach") else point, dtype=float).ravel()
+    if xy.shape != (2,) or not np.isfinite(xy).all():
+        raise ValueError(f"{name} is a point x, y; got {point!r}")
+    return [round(float(v), 5) for v in xy]
+
+
+def plan_explorer(
+    plan: Callable[..., Any],
+    maze: Any,
+    start: Any,
+    goal: Any,
+    *,
+    seed: int = 0,
+    size: float = 1.0,
+    alt: str = "A maze in which start and goal can be moved, and the plan between them as it comes out of noise.",
+    **options: Any,
+) -> PlanExplorer:
+    """A maze whose start and goal the learner drags (or moves with the arrow keys), and beside it the movie of the
+    plan.
+
+    `plan(start [2], goal [2], seed) -> frames` is called once now and again on every release; the frames are what
+    `movie` takes,
+    `options` too. A ValueError from `plan` is shown to the learner in its own words; without a kernel the first plan
+    remains.
+    """
+    return PlanExplorer(plan, maze, start, goal, seed, size, alt, options)

@@ -1,0 +1,174 @@
+"""Predict, then run: the learner commits a number before the lesson computes it, then sees both."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets
+
+from .views import COLOUR
+
+CSS = """<style>
+.dg{position:relative;height:30px;max-width:420px;margin:2px 10px}
+.dg:before{content:'';position:absolute;left:0;right:0;top:15px;border-top:2px solid #999}
+.dg i{position:absolute;top:15px;width:14px;height:14px;box-sizing:border-box;transform:translate(-50%,-50%)}
+.dg .dgt{width:11px;height:11px;transform:translate(-50%,-50%) rotate(45deg)}
+.dgk{display:flex;justify-content:space-between;max-width:440px;font-size:13px}
+</style>"""
+Storage = Callable[[str, float, float | None], None]
+
+
+class Guess(ipywidgets.VBox):
+    """The widget that `guess` makes. `value` is the committed number or None; `reveal(truth)` shows both."""
+
+    def __init__(
+        self,
+        question: str,
+        low: float,
+        high: float,
+        unit: str,
+        truth: float | None,
+        storage: Storage | None,
+        name: str | None,
+    ) -> None:
+        if not low < high:
+            raise ValueError(f"a guess lies between low and high, low < high; got {low} and {high}")
+        self.question, self.low, self.high, self.unit = question, low, high, unit
+        self.name = name or question
+        self.value: float | None = None
+        self.truth: float | None = None
+        self._late = False
+        self._storage = storage
+        whole = isinstance(low, int) and isinstance(high, int)
+        kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+        step = {} if whole else {"step": (high - low) / 100, "readout_format": ".3g"}
+        self.slider = kind(
+            min=low, max=high, value=low + (high - low) // 2 if whole else (low + high) / 2, **step,
+            description="my guess", layout=ipywidgets.Layout(width="420px"),
+        )  # fmt: skip
+        self.button = ipywidgets.Button(
+            description="commit", tooltip="Commit this number: it cannot be changed afterwards"
+        )
+        self.result = ipywidgets.HTML()
+        self.button.on_click(lambda _: self.commit(self.slider.value))
+        ask = ipywidgets.HTML(f"<b>Your guess, before you run on:</b> {html.escape(question)}")
+        row = ipywidgets.HBox([self.slider, ipywidgets.Label(unit), self.button])
+        super().__init__([ask, row, self.result])
+        self._given = None if truth is None else float(truth)
+        self._tell()
+
+    def commit(self, value: float) -> None:
+        """Fixes the guess; only the first one counts. A number outside low .. high: ValueError."""
+        if self.value is not None:
+            return
+        if not self.low <= value <= self.high:
+            raise ValueError(f"the guess lies between {self.low} and {self.high} {self.unit}; got {value}")
+        self.value = float(value)
+        self._late = self.truth is not None
+        self.slider.disabled = self.button.disabled = True
+        if self._given is not None:
+            self.truth = self._given
+        self._keep()
+        self._tell()
+
+    def reveal(self, truth: float | None = None) -> ipywidgets.HTML:
+        """What came out beside what was guessed; with no guess it says so and stops nothing. `truth`: a number (or
+        given before).
+        """
+        truth = self._given if truth is None else truth
+        if truth is None:
+            raise ValueError("reveal needs the truth: guess.reveal(number)")
+        self.truth = float(truth)
+        self._keep()
+        self._tell()
+        return Revealed(self)
+
+    def _keep(self) -> None:
+        if self._storage is not None and self.value is not None:
+            self._storage(self.name, self.value, self.truth)
+
+    @property
+    def text(self) -> str:
+        """Guess and truth in one sentence."""
+        told = None if self.truth is None else f"{self.truth:.3g} {self.unit}".strip()
+        if self.value is None:
+            return "No guess was committed." + ("" if told is None else f" What came out: {told}.")
+        mine = f"{self.value:.3g} {self.unit}".strip()
+        if told is None:
+            return f"Committed: {mine}. Run on to see what comes out."
+        off = abs(self.value - self.truth)  # type: ignore[operator]
+        late = " (committed after the answer was shown)" if self._late else ""
+        return f"You guessed {mine}{late}; what came out is {told}; off by {off:.3g}."
+
+    def bars(self) -> str:
+        """Guess (hollow) and truth (filled) as marks on the scale from low to high, as HTML."""
+
+        def at(v: float) -> float:
+            return 100 * min(1.0, max(0.0, (v - self.low) / (self.high - self.low)))
+
+        marks = ""
+        if self.value is not None:
+            marks += (
+                f'<i style="left:{at(self.value):.1f}%;border:2.5px solid {COLOUR["right"]};border-radius:50%"></i>'
+            )
+        if self.truth is not None:
+            marks += f'<i class="dgt" style="left:{at(self.truth):.1f}%;background:{COLOUR["model"]}"></i>'
+        words, unit = html.escape(self.text, quote=True), html.escape(self.unit)
+        ends = f"<span>{self.low:g}</span><span>○ guess &nbsp; ◆ truth</span><span>{self.high:g} {unit}</span>"
+        return f'{CSS}<div class="dg" role="img" aria-label="{words}">{marks}</div><div class="dgk">{ends}</div>'
+
+    def _tell(self) -> None:
+        if self.truth is not None and self.value is not None:
+            self.result.value = f"<div>{html.escape(self.text)}</div>{self.bars()}"
+        else:
+            self.result.value = f"<div>{html.escape(self.text)}</div>" if self.value is not None else ""
+
+    def __repr__(self) -> str:
+        return f"guess: {self.question} ({self.low:g} to {self.high:g} {self.unit}) {self.text}"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        if os.environ.get("DIFFRL_STATIC"):
+            return {"text/html": f"<p><b>Your guess:</b> {html.escape(self.question)}</p>", "text/plain": repr(self)}
+        return {**(super()._repr_mimebundle_(**kwargs) or {}), "text/plain": repr(self)}
+
+
+class Revealed(ipywidgets.HTML):
+    """Guess and truth side by side; it follows a guess that is committed late."""
+
+    def __init__(self, guess: Guess) -> None:
+        self._guess = guess
+        super().__init__()
+        self._update()
+        guess.result.observe(self._update, names="value")
+
+    def _update(self, _: Any = None) -> None:
+        self.value = f"<div>{html.escape(self._guess.text)}</div>{self._guess.bars()}"
+
+    def __repr__(self) -> str:
+        return self._guess.text
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        page = {"text/html": self.value, "text/plain": repr(self)}
+        return page if os.environ.get("DIFFRL_STATIC") else {**(super()._repr_mimebundle_(**kwargs) or {}), **page}
+
+
+def guess(
+    question: str,
+    low: float,
+    high: float,
+    unit: str = "",
+    *,
+    truth: float | None = None,
+    storage: Storage | None = None,
+    name: str | None = None,
+) -> Guess:
+    """Asks for a number between low and high before it is computed; whole numbers when both ends are.
+
+    With `truth` it is shown as soon as the learner commits; without, a later cell says `g.reveal(truth)`. Unanswered
+    it says so
+    and stops nothing. `storage(name, guess, truth)` is called when a guess is committed and when the truth is known.
+    """
+    return Guess(question, low, high, unit, truth, storage, name)
