@@ -28,6 +28,7 @@ METADATA = {
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
 }
 QUIET = ["--log-level=ERROR"]  # a kernel on loopback need not warn that its messages travel in plain text
+DEFAULT_REPR = re.compile(r"\w+\(|$")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -170,8 +171,8 @@ def clean(notebook: Any) -> Any:
             if "execution_count" in output:
                 output.execution_count = cell.execution_count
             data = output.get("data", {})
-            if data.pop(WIDGET, None) is not None and set(data) <= {"text/plain"}:
-                continue
+            if data.pop(WIDGET, None) is not None and DEFAULT_REPR.match(data.get("text/plain", "")) and len(data) == 1:
+                continue  # ipywidgets' own "VBox(children=...)" tells a reader nothing
             if "text/plain" in data:
                 data["text/plain"] = re.sub(r" at 0x[0-9a-fA-F]+", "", data["text/plain"])
             kept.append(output)

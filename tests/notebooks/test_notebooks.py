@@ -1,0 +1,118 @@
+"""Every lesson, found by glob: stored as its source builds it, run with another seed, solved by its own solutions.
+
+(nbval runs the stored notebooks at their defaults: pytest collects them from notebooks/.)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from diffrl_lab.course import checks, lessons
+
+SOURCES = lessons.sources()
+LESSONS = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
+MEGABYTE = 1_000_000
+
+
+def stored(source: Path, solutions: bool = False) -> nbformat.NotebookNode:
+    return nbformat.read(lessons.target(source, solutions), as_version=4)
+
+
+def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [c for c in notebook.cells if c.cell_type == "code"]
+
+
+def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [o for c in code(notebook) for o in c.outputs]
+
+
+def texts(notebook: nbformat.NotebookNode) -> Iterator[str]:
+    for output in outputs(notebook):
+        yield output.get("text", "") + output.get("data", {}).get("text/plain", "")
+
+
+def alt_texts(notebook: nbformat.NotebookNode) -> Iterator[str | None]:
+    """One entry per figure: what stands for it where it is not seen."""
+    for output in outputs(notebook):
+        data = output.get("data", {})
+        named = re.findall(r'<(?:img|canvas)\b[^>]*?\b(?:alt|aria-label)="([^"]*)"', data.get("text/html", ""))
+        if "image/png" in data:
+            yield output.metadata.get("image/png", {}).get("alt") or (named or [None])[0]
+        elif re.search(r"<(img|canvas)\b", data.get("text/html", "")):
+            yield from named or [None]
+        elif any("plotly" in kind for kind in data):
+            yield output.metadata.get("alt") or (named or [None])[0]
+
+
+@LESSONS
+def test_the_stored_notebooks_are_what_their_source_builds(source: Path) -> None:
+    assert "\n".join(lessons.differences(source)) == ""
+
+
+@LESSONS
+def test_the_learners_edition_was_run_whole_and_holds_no_error(source: Path) -> None:
+    cells = code(stored(source))
+    assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
+    assert not [o for o in outputs(stored(source)) if o.output_type == "error"]
+    assert lessons.target(source).stat().st_size < MEGABYTE
+
+
+@LESSONS
+def test_an_unsolved_exercise_says_so_and_none_is_solved(source: Path) -> None:
+    said = "\n".join(texts(stored(source)))
+    names = checks.exercises(source.stem[:2])
+    assert 3 <= len(names) <= 5 or source.stem.startswith("00"), names
+    for name in names:
+        assert f"○ {name}: exercise not solved yet" in said, name
+
+
+@LESSONS
+def test_every_figure_has_its_own_alt_text_that_says_what_is_seen(source: Path) -> None:
+    alts = list(alt_texts(stored(source)))
+    assert alts and all(alt and len(alt) >= 40 for alt in alts), alts
+    assert len(set(alts)) == len(alts), "two figures share their alt text"
+
+
+@LESSONS
+def test_code_cells_are_short_and_need_nothing_from_outside(source: Path) -> None:
+    for cell in code(stored(source, solutions=True)):
+        lines = [line for line in cell.source.split("\n") if line.strip() and "### " not in line]
+        assert len(lines) <= 20, f"{len(lines)} lines:\n{cell.source}"
+        outside = re.search(r"https?://|\bpip install|^[!%]|[\"'](/|~/|[A-Z]:\\)\w", cell.source, re.MULTILINE)
+        assert outside is None, f"{outside} in:\n{cell.source}"
+
+
+@LESSONS
+def test_another_seed_and_profile_run_both_editions_and_every_solution_passes(source: Path, tmp_path: Path) -> None:
+    for solutions in (False, True):
+        [(made, _)] = lessons.run([source.stem], {"SEED": 1, "PROFILE": "smoke"}, tmp_path, solutions=solutions)
+    said = "\n".join(texts(nbformat.read(made, as_version=4)))
+    assert [name for name in checks.exercises(source.stem[:2]) if f"✓ {name}: " not in said] == []
+    assert "✗" not in said and "○" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@LESSONS
+def test_conclusions_hold_for_three_seeds(source: Path, seed: int, tmp_path: Path) -> None:
+    for profile in ("smoke", "class"):
+        lessons.run([source.stem], {"SEED": seed, "PROFILE": profile}, tmp_path)
+
+
+def test_lessons_are_numbered_once_and_every_notebook_has_a_source() -> None:
+    numbers = [s.stem[:2] for s in SOURCES]
+    assert len(numbers) == len(set(numbers))
+    folder = lessons.ROOT / "notebooks"
+    kept = {p.stem for p in (*folder.glob("*.ipynb"), *folder.glob("solutions/*.ipynb"))}
+    assert kept == {s.stem for s in SOURCES}
+
+
+def test_cell_ids_are_unique_over_the_course() -> None:
+    ids = [c["id"] for s in SOURCES for c in json.loads(lessons.target(s).read_text("utf-8"))["cells"]]
+    assert len(ids) == len(set(ids))
