@@ -34,7 +34,7 @@ STAMP = os.path.join(VENV, "diffrl-lab.json")  # written last: without it the en
 LOG = os.path.join(ROOT, ".venv.log")
 WINDOWS = os.name == "nt"
 PYTHON = os.path.join(VENV, "Scripts", "python.exe") if WINDOWS else os.path.join(VENV, "bin", "python")
-PIP = [PYTHON, "-m", "pip", "install", "--progress-bar", "off"]
+PIP = [PYTHON, "-m", "pip", "install", "--progress-bar", "off", "--log", LOG]
 TORCH_INDEX = "https://download.pytorch.org/whl/"
 NEEDED_GB = {"lab": 3.0, "test": 4.0}
 PROBES = {"lab": ["diffrl_lab", "torch", "jupyterlab", "anywidget", "minari", "mujoco"],
@@ -81,31 +81,22 @@ def check_disk(kind):
                       f"and {free:.1f} GB are free")
 
 
-OFFLINE = (r"NewConnectionError|NameResolutionError|name resolution|getaddrinfo failed|Network is unreachable"
-           r"|ReadTimeout|ConnectTimeout|Connection refused|Read timed out|ProxyError|Cannot connect to proxy|connection broken")
-
-
-def index_answers():
-    """Whether pip can find the smallest of packages."""
-    argv = PIP + ["--dry-run", "--ignore-installed", "--no-deps", "--retries", "0", "--timeout", "5", "six"]
-    return subprocess.call(argv, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
-
-
 def diagnose(log, step):
-    """One sentence for what pip wrote before it gave up."""
+    """One sentence for what pip wrote into its log before it gave up."""
     if re.search(r"No space left|Errno 28|not enough space|Disk quota exceeded", log):
         return f"the disk became full while installing {step}: free {NEEDED_GB['test']:.0f} GB and run this again"
     if re.search(r"Permission denied|Errno 13\b|Access is denied", log):
         return f"no permission to write while installing {step}: is {ROOT} yours?"
     if re.search(r"CERTIFICATE_VERIFY_FAILED|SSLError", log):
         return f"the network's certificate was refused while downloading {step}: set pip's `cert` and run this again"
-    unfound = re.search(r"No matching distribution found|ResolutionImpossible", log)
-    if re.search(OFFLINE, log) or (unfound and not index_answers()):     # pip takes a silent index for an empty one
+    # pip takes a silent index for an empty one and tells only its log; PyTorch's own index may be silent
+    if re.search(rf"Could not fetch URL (?!{TORCH_INDEX})\S+: connection error|Read timed out|ReadTimeout"
+                 r"|connection broken|ProxyError|Cannot connect to proxy|NewConnectionError.*/packages/", log):
         return f"no network: {step} could not be downloaded; connect (or set pip's proxy or index) and run this again"
     if "No matching distribution found for torch" in log:
         return (f"there is no PyTorch for this system (Python {platform.python_version()}, {platform.system()} "
                 f"{platform.machine()}): take Python 3.12, or see environment.yml for conda")
-    errors = [line.strip() for line in log.splitlines() if line.startswith("ERROR")]
+    errors = re.findall(r"ERROR: .*", log)
     return f"pip could not install {step}" + (f" ({errors[-1]})" if errors else "")
 
 
@@ -189,20 +180,22 @@ def remove_venv():
 
 def call(argv, step):
     """Run one step of the set-up, showing where it is and keeping what it writes; raise Trouble if it fails."""
-    start, lines, live = time.time(), [], sys.stdout.isatty()
-    with open(LOG, "a", encoding="utf-8") as log:
+    start, live = time.time(), sys.stdout.isatty()
+    with open(LOG, "w", encoding="utf-8") as log:
         log.write("$ {}\n".format(" ".join(argv)))
-        process = subprocess.Popen(argv, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
+    process = subprocess.Popen(argv, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
+    with open(LOG, "a", encoding="utf-8") as log:
         for line in process.stdout:
-            lines.append(line)
-            log.write(line)
+            if "--log" not in argv:     # pip keeps its own, and a fuller one
+                log.write(line)
             if live:
                 print(f"\r\033[K  {time.time() - start:3.0f} s  {line.strip():.60}", end="", flush=True)
     if live:
         print("\r\033[K", end="")
     if process.wait() != 0:
-        raise Trouble(diagnose("".join(lines), step) + f" (all of it: {LOG})")
+        with open(LOG, encoding="utf-8", errors="replace") as log:
+            raise Trouble(diagnose(log.read(), step) + f" (all of it: {LOG})")
     say(f"{step}: {time.time() - start:.0f} s")
 
 
@@ -226,7 +219,6 @@ def set_up(kind):
         if found == "ready":
             return
         check_disk(kind)
-        open(LOG, "w").close()
         start = time.time()
         if found == "make":
             check_venv_module()

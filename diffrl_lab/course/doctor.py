@@ -100,7 +100,7 @@ def datasets_readable() -> str | None:
     folder = Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
     place = next(parent for parent in [folder, *folder.parents] if parent.exists())
     if not os.access(place, os.W_OK):
-        return f"{folder} cannot be written, and Minari keeps datasets there: set MINARI_DATASETS_PATH to another folder"
+        return f"{folder} cannot be written, and Minari's data go there: set MINARI_DATASETS_PATH to another folder"
     return None
 
 
@@ -153,7 +153,7 @@ def disk_has_room() -> str | None:
 
 def can_record() -> str | None:
     """The extra `record` is installed (only `diffrl-lab record` needs it)."""
-    return None if importlib.util.find_spec("jax") else f"`diffrl-lab record` needs jax, as Minari's writer does: {EXTRA}"
+    return None if importlib.util.find_spec("jax") else f"`diffrl-lab record` needs jax, which Minari uses: {EXTRA}"
 
 
 def can_test() -> str | None:
