@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from .schedules import Schedule, expand
+from .schedules import Schedule, expand, weights
 
 Cond = Tensor | Mapping[str, Tensor] | None
 PREDICTIONS = ("eps", "x0", "v", "flow", "edm")
@@ -27,7 +27,8 @@ def coefficients(predict: str, alpha: Tensor, sigma: Tensor, sigma_data: float =
     """(c_skip, c_out) with x0_hat = c_skip x_t + c_out out, where `out` is what the network predicts.
 
     eps:  out = eps, the noise (Ho et al. 2020);                      x0: out = x_0
-    v:    out = alpha eps - sigma x_0 (Salimans and Ho 2022)          flow: out = eps - x_0, the velocity of rectified flow
+    v:    out = (alpha eps - sigma x_0) / sqrt(alpha^2 + sigma^2) (Salimans and Ho 2022, where the root is 1)
+    flow: out = eps - x_0, the velocity of rectified flow
     edm:  out = F of Karras et al. 2022, whose target has unit variance for data of standard deviation `sigma_data`.
     Where no signal is left (alpha < 1e-4) a prediction of eps says nothing about x_0, and x0_hat is 0, the mean of scaled data.
     """
@@ -40,13 +41,19 @@ def coefficients(predict: str, alpha: Tensor, sigma: Tensor, sigma_data: float =
         return 0 * one, one
     if predict == "v":
         total = alpha**2 + sigma**2
-        return alpha / total, -sigma / total
+        return alpha / total, -sigma * torch.rsqrt(total)
     if predict == "flow":
         return 1 / (alpha + sigma), -sigma / (alpha + sigma)
     if predict == "edm":
         total = sigma**2 + (sigma_data * alpha) ** 2
         return sigma_data**2 * alpha / total, sigma_data * sigma * torch.rsqrt(total)
     raise ValueError(f"predict must be one of {', '.join(PREDICTIONS)}; got {predict!r}")
+
+
+def _preconditioning(alpha: Tensor, sigma: Tensor, predict: str, sigma_data: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """c_skip, c_out, c_in and the network's label of the noise level."""
+    c_in = torch.rsqrt((sigma_data * alpha) ** 2 + sigma**2)
+    return *coefficients(predict, alpha, sigma, sigma_data), c_in, (torch.log(sigma / alpha) / 4).clamp(-3, 3)
 
 
 class NeuralDenoiser(nn.Module):
@@ -66,12 +73,9 @@ class NeuralDenoiser(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor | float, cond: Cond = None) -> Tensor:
         t = torch.as_tensor(t)
-        alpha, sigma = self.schedule(t, x_t.ndim if t.ndim else 0)
-        c_skip, c_out = coefficients(self.predict, alpha, sigma, self.sigma_data)
-        c_in = torch.rsqrt((self.sigma_data * alpha) ** 2 + sigma**2)
-        label = (torch.log(sigma / alpha) / 4).clamp(-3, 3).reshape(t.shape).to(x_t)
-        out = self.net(x_t * c_in.to(x_t), label.expand(x_t.shape[0]) if t.ndim == 0 else label, cond)
-        return c_skip.to(x_t) * x_t + c_out.to(x_t) * out
+        c_skip, c_out, c_in, label = weights(_preconditioning, self.schedule, x_t, [t], self.predict, self.sigma_data)
+        label = label.reshape(t.shape) if torch.is_tensor(label) else x_t.new_full(x_t.shape[:1], label)
+        return c_skip * x_t + c_out * self.net(c_in * x_t, label, cond)
 
 
 class MixtureDenoiser:
@@ -148,7 +152,7 @@ class MixtureDenoiser:
         u = torch.einsum("bkn,bknm->bkm", x[:, None] - alpha[:, None] * mu, basis)
         mean = mu + torch.einsum("bkij,bkjm,bkm->bki", gain, basis, inverse * u)
         spread = cov.diagonal(dim1=-2, dim2=-1) - ((gain @ basis) ** 2 * inverse[..., None, :]).sum(-1)
-        log_n = -0.5 * (inverse * u**2 + torch.where(keep, torch.log(2 * math.pi * val.clamp(min=1e-300)), 0.0)).sum(-1)
+        log_n = -0.5 * (inverse * u**2 + torch.log(torch.where(keep, 2 * math.pi * val, 1.0))).sum(-1)
         return log_n, mean, spread.clamp(min=0).sqrt()
 
     def _posterior(self, x_t: Tensor, t: Tensor | float, cond: Cond) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[int, ...]]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .denoisers import Denoiser
-from .schedules import Schedule, expand
+from .schedules import Schedule, expand, weights
 
 Step = Callable[..., tuple[Tensor, Tensor, Any]]
 """(D, x_t, t, s, state, generator) -> (x_s, x0_hat, state). A step with t == s is the identity."""
@@ -28,22 +28,21 @@ def _noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
 
 
-def _levels(schedule: Schedule, t: Tensor, s: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """alpha_t, sigma_t, alpha_s, sigma_s, broadcastable to x, in x's dtype (computed in t's, float64 as a rule)."""
-    return tuple(level.to(x.dtype) for time in (t, s) for level in schedule(time, x.ndim if time.ndim else 0))  # type: ignore[return-value]
+def _ancestral(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The weights of x_t and x0_hat in the mean of q(x_s | x_t, x_0), and its standard deviation (squared: beta tilde in DDPM)."""
+    alpha_ts = torch.where(alpha_s > 0, alpha_t / alpha_s, 1.0)  # alpha_s = 0 is a step from t = 1 to itself
+    kept = torch.where(sigma_t > 0, sigma_s**2 / sigma_t**2, 1.0)  # t = s = 0 keeps x as it is
+    fresh = (1 - alpha_ts**2 * kept).clamp(min=0)
+    return alpha_ts * kept, alpha_s * fresh, sigma_s * torch.sqrt(fresh)
 
 
-def _deterministic(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor, var: Tensor | float = 0.0):
-    """The weights (a, b) of x_s = a x_t + b x0_hat that carry eps_hat along, `var` of whose variance is drawn afresh."""
-    a = torch.where(sigma_t > 0, torch.sqrt((sigma_s**2 - var).clamp(min=0)) / sigma_t, 1.0)
-    return a, alpha_s - a * alpha_t
-
-
-def _posterior_var(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) -> Tensor:
-    """The variance of q(x_s | x_t, x_0), beta tilde in DDPM: sigma_s^2 (1 - alpha_t^2 sigma_s^2 / (alpha_s^2 sigma_t^2))."""
-    # alpha_s = 0 or sigma_t = 0 is a step from t to t: nothing is drawn
-    r = torch.where((sigma_t > 0) & (alpha_s > 0), alpha_t * sigma_s / (alpha_s * sigma_t), 1.0)
-    return sigma_s**2 * (1 - r**2).clamp(min=0)
+def _carried(
+    alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor, eta: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The weights of x_t, x0_hat and fresh noise in alpha_s x0_hat + sqrt(sigma_s^2 - nu^2) eps_hat + nu z."""
+    nu = eta * _ancestral(alpha_t, sigma_t, alpha_s, sigma_s)[2]
+    a = torch.where(sigma_t > 0, torch.sqrt((sigma_s**2 - nu**2).clamp(min=0)) / sigma_t, 1.0)
+    return a, alpha_s - a * alpha_t, nu
 
 
 def ddpm(temperature: float = 1.0) -> Step:
@@ -56,13 +55,8 @@ def ddpm(temperature: float = 1.0) -> Step:
 
     def step(D: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, state: Any = None, generator=None):
         x0_hat = D(x_t, t)
-        alpha_t, sigma_t, alpha_s, sigma_s = _levels(D.schedule, t, s, x_t)
-        alpha_ts = torch.where(alpha_s > 0, alpha_t / alpha_s, 1.0)  # alpha_s = 0 is a step from t = 1 to itself
-        kept = torch.where(sigma_t > 0, sigma_s**2 / sigma_t**2, 1.0)  # sigma_s^2 / sigma_t^2; t = s = 0 keeps x as it is
-        a, b = alpha_ts * kept, alpha_s * (1 - alpha_ts**2 * kept)
-        std = sigma_s * torch.sqrt((1 - alpha_ts**2 * kept).clamp(min=0))
-        x_s = a * x_t + b * x0_hat
-        return x_s + temperature * std * _noise_like(x_t, generator), x0_hat, state
+        a, b, std = weights(_ancestral, D.schedule, x_t, [t, s])
+        return a * x_t + b * x0_hat + temperature * std * _noise_like(x_t, generator), x0_hat, state
 
     return step
 
@@ -78,65 +72,83 @@ def ddim(eta: float = 0.0) -> Step:
 
     def step(D: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, state: Any = None, generator=None):
         x0_hat = D(x_t, t)
-        levels = _levels(D.schedule, t, s, x_t)
-        var = eta**2 * _posterior_var(*levels) if eta else 0.0
-        a, b = _deterministic(*levels, var)
+        a, b, nu = weights(_carried, D.schedule, x_t, [t, s], eta)
         x_s = a * x_t + b * x0_hat
-        if eta:
-            x_s = x_s + torch.as_tensor(var).sqrt() * _noise_like(x_t, generator)
-        return x_s, x0_hat, state
+        return x_s + nu * _noise_like(x_t, generator) if eta else x_s, x0_hat, state
 
     return step
 
 
-def _churned(schedule: Schedule, x_t: Tensor, t: Tensor, churn: float, generator) -> tuple[Tensor, Tensor]:
-    """x_t with fresh noise added until sigma / alpha has grown by the factor 1 + churn, and the time of that level."""
-    alpha_t, sigma_t = schedule(t, x_t.ndim if t.ndim else 0)
-    t_hat = schedule.time((1 + churn) * schedule.ratio(t))
-    alpha_h, sigma_h = schedule(t_hat, x_t.ndim if t.ndim else 0)
+def _raised(alpha_t: Tensor, sigma_t: Tensor, alpha_h: Tensor, sigma_h: Tensor) -> tuple[Tensor, Tensor]:
+    """The weights of x_t and fresh noise that take x_t up to the noisier level h."""
     shrink = torch.where(alpha_t > 0, alpha_h / alpha_t, 1.0)
-    extra = torch.sqrt((sigma_h**2 - (shrink * sigma_t) ** 2).clamp(min=0))
-    return shrink.to(x_t.dtype) * x_t + extra.to(x_t.dtype) * _noise_like(x_t, generator), t_hat
+    return shrink, torch.sqrt((sigma_h**2 - (shrink * sigma_t) ** 2).clamp(min=0))
+
+
+def _churned(schedule: Schedule, x_t: Tensor, t: Tensor, s: Tensor, churn: float, generator) -> tuple[Tensor, Tensor]:
+    """x_t with fresh noise added until sigma / alpha has grown by the factor 1 + churn, and the time of that level."""
+    t_hat = torch.where(t == s, t, schedule.time((1 + churn) * schedule.ratio(t)))
+    shrink, extra = weights(_raised, schedule, x_t, [t, t_hat])
+    return shrink * x_t + extra * _noise_like(x_t, generator), t_hat
 
 
 def euler(churn: float = 0.0) -> Step:
     """Euler's method on the probability-flow ODE in sigma / alpha (Karras et al. 2022), which is DDIM; `churn` as in `heun`."""
+    if churn < 0:
+        raise ValueError(f"churn must not be negative, got {churn}")
     flow = ddim()
 
     def step(D: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, state: Any = None, generator=None):
-        if churn and not torch.equal(t, s):
-            x_t, t = _churned(D.schedule, x_t, t, churn, generator)
+        if churn:
+            x_t, t = _churned(D.schedule, x_t, t, s, churn, generator)
         return flow(D, x_t, t, s, state, generator)
 
     return step
 
 
+def _corrected(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) -> tuple[Tensor, ...]:
+    """Half of Heun's step in sigma / alpha, 0 where there is no correction, and 1 / sigma at both ends (0 for sigma = 0)."""
+    inner = (alpha_t > 0) & (sigma_s > 0)
+    half = torch.where(inner, (sigma_s - sigma_t * alpha_s / torch.where(inner, alpha_t, 1.0)) / 2, 0.0)
+    return half, *(torch.where(sigma > 0, 1 / torch.where(sigma > 0, sigma, 1.0), 0.0) for sigma in (sigma_t, sigma_s)), alpha_t, alpha_s
+
+
 def heun(churn: float = 0.0) -> Step:
     """Heun's second-order method on the probability-flow ODE (Karras et al. 2022, algorithms 1 and 2).
 
-    With y = x / alpha and r = sigma / alpha the ODE is dy/dr = (y - D) / r; Euler's step is corrected by the slope at its end,
-    except where that end has no noise left (the slope is 0/0 there) or the beginning no signal. Before the step the noise
-    level is raised by the factor 1 + `churn` (their gamma; S_churn / K, at most sqrt(2) - 1). Two evaluations a step.
+    With y = x / alpha and r = sigma / alpha the ODE is dy/dr = (y - D) / r = eps_hat; Euler's step is corrected by the slope at
+    its end, except where that end has no noise left (the slope is 0/0 there) or the beginning no signal. Before the step the
+    noise level is raised by the factor 1 + `churn` (their gamma; S_churn / K, at most sqrt(2) - 1). Two evaluations a step.
     """
     if churn < 0:
         raise ValueError(f"churn must not be negative, got {churn}")
 
     def step(D: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, state: Any = None, generator=None):
-        if churn and not torch.equal(t, s):
-            x_t, t = _churned(D.schedule, x_t, t, churn, generator)
+        if churn:
+            x_t, t = _churned(D.schedule, x_t, t, s, churn, generator)
         x0_hat = D(x_t, t)
-        alpha_t, sigma_t, alpha_s, sigma_s = levels = _levels(D.schedule, t, s, x_t)
-        a, b = _deterministic(*levels)
+        a, b, _ = weights(_carried, D.schedule, x_t, [t, s])
+        half, inverse_t, inverse_s, alpha_t, alpha_s = weights(_corrected, D.schedule, x_t, [t, s])
         x_s = a * x_t + b * x0_hat
-        inner = (alpha_t > 0) & (sigma_s > 0)
-        if not inner.any():
+        if not torch.is_tensor(half) and half == 0:
             return x_s, x0_hat, state
-        # half of Euler's slope times dr is replaced by the slope at the end; in x: alpha_s dr/2 (slope_s - slope_t)
-        slope_t, slope_s = (x_t / alpha_t - x0_hat) * alpha_t / sigma_t, (x_s / alpha_s - D(x_s, s)) * alpha_s / sigma_s
-        half = alpha_s * (sigma_s / alpha_s - sigma_t / alpha_t) / 2
-        return torch.where(inner, x_s + half * (slope_s - slope_t), x_s), x0_hat, state
+        eps_t, eps_s = (x_t - alpha_t * x0_hat) * inverse_t, (x_s - alpha_s * D(x_s, s)) * inverse_s
+        return x_s + half * (eps_s - eps_t), x0_hat, state
 
     return step
+
+
+def _exponential(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The weights sigma_s / sigma_t of x_t and alpha_s (1 - e^{-h}) of x0_hat, and h, the gain in half log-SNR."""
+    same = (alpha_t == alpha_s) & (sigma_t == sigma_s)
+    h = torch.where(same, 0.0, torch.log(alpha_s / sigma_s) - torch.log(alpha_t / sigma_t))
+    return torch.where(same, 1.0, sigma_s / sigma_t), -alpha_s * torch.expm1(-h), h
+
+
+def _two_step(alpha_p: Tensor, sigma_p: Tensor, *levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    a, b, h = _exponential(*levels)
+    w = h / (2 * _exponential(alpha_p, sigma_p, *levels[:2])[2])
+    return a, b, torch.where(torch.isfinite(w) & torch.isfinite(h), b * w, 0.0)
 
 
 def dpm_pp_1() -> Step:
@@ -144,10 +156,8 @@ def dpm_pp_1() -> Step:
 
     def step(D: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, state: Any = None, generator=None):
         x0_hat = D(x_t, t)
-        alpha_t, sigma_t, alpha_s, sigma_s = _levels(D.schedule, t, s, x_t)
-        h = torch.log(alpha_s / sigma_s) - torch.log(alpha_t / sigma_t)
-        same = expand(t == s, x_t.ndim if t.ndim else 0)
-        return torch.where(same, x_t, sigma_s / sigma_t * x_t - alpha_s * torch.expm1(-h) * x0_hat), x0_hat, state
+        a, b, _ = weights(_exponential, D.schedule, x_t, [t, s])
+        return a * x_t + b * x0_hat, x0_hat, state
 
     return step
 
@@ -161,15 +171,12 @@ def dpm_pp_2m() -> Step:
 
     def step(D: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, state: Any = None, generator=None):
         x0_hat = D(x_t, t)
-        alpha_t, sigma_t, alpha_s, sigma_s = levels = _levels(D.schedule, t, s, x_t)
-        a, b = _deterministic(*levels)
-        h = torch.log(alpha_s / sigma_s) - torch.log(alpha_t / sigma_t)
-        target = x0_hat
-        if state is not None:
-            x0_prev, h_prev = state
-            w = h / (2 * h_prev)
-            target = x0_hat + torch.where(torch.isfinite(w) & torch.isfinite(h), w, 0.0) * (x0_hat - x0_prev)
-        return a * x_t + b * target, x0_hat, (x0_hat, h)
+        if state is None:
+            a, b, _ = weights(_exponential, D.schedule, x_t, [t, s])
+            return a * x_t + b * x0_hat, x0_hat, (x0_hat, t)
+        x0_prev, t_prev = state
+        a, b, c = weights(_two_step, D.schedule, x_t, [t_prev, t, s])
+        return a * x_t + b * x0_hat + c * (x0_hat - x0_prev), x0_hat, (x0_hat, t)
 
     return step
 

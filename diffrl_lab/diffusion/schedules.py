@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,10 +25,12 @@ class Schedule:
     alpha_t is the *scale* of the signal, so alpha_t = sqrt(alpha_bar_t) in the letters of DDPM (Ho et al. 2020), whose own
     alpha_t = 1 - beta_t is another quantity. Called as `schedule(t, ndim)` it returns (alpha_t, sigma_t), each with t's shape
     plus axes of length one up to `ndim`. The ratio sigma_t / alpha_t grows with t and names a noise level under every
-    schedule; `time` is its inverse.
+    schedule; `time` is its inverse. A schedule is not changed once it is made: make another.
     """
 
     prior_std: float = 1.0
+    t_min: float = 0.0
+    """Training draws t from [t_min, 1]: below, the noise is lost in float32's rounding."""
 
     def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
@@ -67,10 +72,25 @@ class Schedule:
             raise ValueError(f"a chain needs at least one step, got steps={steps}")
         return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v:g}' for k, v in vars(self).items() if isinstance(v, float))})"
+
+@lru_cache(maxsize=8192)
+def _numbers(fn: Callable[..., Any], schedule: Schedule, times: tuple[float, ...], options: tuple) -> tuple[float, ...]:
+    return tuple(float(w) for w in fn(*(level for t in times for level in schedule(t)), *options))
 
 
+def weights(fn: Callable[..., Any], schedule: Schedule, x: Tensor, times: Sequence[Tensor], *options: Any) -> tuple[Any, ...]:
+    """fn(alpha_t, sigma_t, alpha_s, ..., *options): what a formula needs of the noise levels at the times t, s, ...
+
+    One time for all of x, as a rule: plain numbers, computed in float64 the first time and then remembered, so that they cost a
+    chain next to nothing. Times along x's first axes: tensors that broadcast to x, in x's dtype.
+    """
+    if all(t.ndim == 0 and not t.requires_grad for t in times) and schedule.__hash__ is not None:
+        return _numbers(fn, schedule, tuple([t.item() for t in times]), options)
+    levels = (level for t in times for level in schedule(t, x.ndim if t.ndim else 0))
+    return tuple(w.to(x) for w in fn(*levels, *options))
+
+
+@dataclass(frozen=True)
 class Linear(Schedule):
     """The variance-preserving diffusion with beta(t) = beta_0 + t (beta_1 - beta_0), alpha_t = exp(-1/2 int_0^t beta).
 
@@ -78,8 +98,8 @@ class Linear(Schedule):
     alpha_1 is small (0.0066 with the defaults) and does not depend on the number of steps.
     """
 
-    def __init__(self, beta_0: float = 0.1, beta_1: float = 20.0):
-        self.beta_0, self.beta_1 = float(beta_0), float(beta_1)
+    beta_0: float = 0.1
+    beta_1: float = 20.0
 
     def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
         log_alpha_bar = -t * (self.beta_0 + t * (self.beta_1 - self.beta_0) / 2)
@@ -90,14 +110,14 @@ class Linear(Schedule):
         return 2 * integral / (self.beta_0 + torch.sqrt(self.beta_0**2 + 2 * slope * integral))
 
 
+@dataclass(frozen=True)
 class Cosine(Schedule):
     """alpha_t = cos(pi/2 (t + s)/(1 + s)) / cos(pi/2 s/(1 + s)), sigma_t = sqrt(1 - alpha_t^2) (Nichol and Dhariwal 2021).
 
     alpha_1 is exactly 0: at t = 1 nothing of the data is left.
     """
 
-    def __init__(self, s: float = 0.008):
-        self.s = float(s)
+    s: float = 0.008
 
     def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
         # sin of the remaining angle, not cos of the angle, so that alpha_1 is 0 and not 6e-17
@@ -114,17 +134,28 @@ class Cosine(Schedule):
         return 1 - torch.asin(alpha * math.cos(a)) * (1 + self.s) / (math.pi / 2)
 
 
+@dataclass(frozen=True)
 class Karras(Schedule):
     """The variance-exploding schedule of EDM: alpha_t = 1, sigma_t = sigma_max t^rho (Karras et al. 2022).
 
     Its grid is the one of their equation 5, from sigma_max to sigma_min, with 0 appended as the last time.
     """
 
-    def __init__(self, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0):
-        if not 0 < sigma_min < sigma_max:
-            raise ValueError(f"need 0 < sigma_min < sigma_max, got {sigma_min} and {sigma_max}")
-        self.sigma_min, self.sigma_max, self.rho = float(sigma_min), float(sigma_max), float(rho)
-        self.prior_std = self.sigma_max
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma_min < self.sigma_max:
+            raise ValueError(f"need 0 < sigma_min < sigma_max, got {self.sigma_min} and {self.sigma_max}")
+
+    @property
+    def prior_std(self) -> float:  # type: ignore[override]
+        return self.sigma_max
+
+    @property
+    def t_min(self) -> float:  # type: ignore[override]
+        return (self.sigma_min / self.sigma_max) ** (1 / self.rho)
 
     def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return torch.ones_like(t), self.sigma_max * t**self.rho
@@ -135,10 +166,10 @@ class Karras(Schedule):
     def grid(self, steps: int) -> Tensor:
         if steps < 2:
             return super().grid(steps)
-        t_min = (self.sigma_min / self.sigma_max) ** (1 / self.rho)
-        return torch.cat([torch.linspace(1, t_min, steps, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)])
+        return torch.cat([torch.linspace(1, self.t_min, steps, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)])
 
 
+@dataclass(frozen=True)
 class Rectified(Schedule):
     """alpha_t = 1 - t, sigma_t = t: the straight paths of rectified flow (Liu et al. 2023) and flow matching (Lipman et al. 2023)."""
 

@@ -38,7 +38,7 @@ def denoising_loss(
     weight: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """E |out - target|^2 in the units of what the network predicts, x_t = alpha x_0 + sigma eps, t ~ U(0, 1). -> []
+    """E |out - target|^2 in the units of what the network predicts, x_t = alpha x_0 + sigma eps, t ~ U(t_min, 1). -> []
 
     Written in the one currency: |(D(x_t) - x_0) / c_out|^2, which for "eps" is DDPM's simple loss (Ho et al. 2020).
     known: bool, broadcastable to x_0: those entries are shown clean and leave the loss, so that `pin` is right in the chain.
@@ -47,7 +47,8 @@ def denoising_loss(
     """
     B = len(x_0)
     if t is None:
-        t = ((torch.arange(B) + torch.rand(B, generator=generator)) / B).to(x_0)
+        u = (torch.arange(B) + torch.rand(B, generator=generator)) / B
+        t = (D.schedule.t_min + (1 - D.schedule.t_min) * u).to(x_0)
     eps = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype).to(x_0.device)
     alpha, sigma = D.schedule(t, x_0.ndim)
     x_t = alpha * x_0 + sigma * eps
