@@ -17,7 +17,7 @@ import numpy as np
 import traitlets
 
 from . import views
-from .movie import Movie, pack, strip_of
+from .movie import Movie, pack
 
 KEPT = 64  # pictures remembered per explorer
 WAIT = 0.05  # seconds from a change to the redraw, so that a drag is answered by its newest value
@@ -133,7 +133,7 @@ class Explorer(ipywidgets.VBox):
                     raise ValueError(
                         f"explore draws a views.Picture (a figure with alt text); got {type(made).__name__}"
                     )
-                self._kept[key] = made.png(), made.alt
+                self._kept[key] = made.png(quick=True), made.alt
                 if len(self._kept) > KEPT:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
@@ -187,22 +187,22 @@ class PlanExplorer(Movie):
     ) -> None:
         self._plan, self._maze, self._size, self._options = plan, maze, size, {**options, "alt": alt}
         self._start, self._goal, self._seed = _xy(start, "start"), _xy(goal, "goal"), int(seed)
-        meta, data, strip = self._make()
-        super().__init__(meta, data, strip)
+        meta, data = self._make()
+        super().__init__(meta=meta, data=data)
         self.observe(self._asked, names="question")
 
-    def _make(self) -> tuple[dict[str, Any], bytes, views.Picture]:
+    def _make(self) -> tuple[dict[str, Any], bytes]:
         self.frames = self._plan(np.array(self._start), np.array(self._goal), self._seed)
         if not isinstance(self.frames, Mapping):
             self.frames = list(self.frames)
         scene = {"maze": self._maze, "size": self._size, "start": self._start, "goal": self._goal}
-        meta, data, arrays = pack(self.frames, **scene, **self._options)
+        meta, data = pack(self.frames, **scene, **self._options)
         first = meta["panels"][0]
         meta["pick"] = {
             "start": self._start, "goal": self._goal, "seed": self._seed, "walls": first["walls"],
             "limits": first["limits"], "cell": float(getattr(self._maze, "maze_size_scaling", self._size)),
         }  # fmt: skip
-        return meta, data, strip_of(meta, arrays, **scene, groups=self._options.get("groups"))
+        return meta, data
 
     def _asked(self, change: Any) -> None:
         asked = change["new"]
@@ -211,12 +211,11 @@ class PlanExplorer(Movie):
         try:
             self._start, self._goal = _xy(asked["start"], "start"), _xy(asked["goal"], "goal")
             self._seed = int(asked["seed"])
-            meta, data, strip = self._make()
+            meta, data = self._make()
         except Exception as error:
             self._start, self._goal, self._seed = before
             self.answer = {"n": asked.get("n", 0), "error": f"No plan for this: {error}"}
             return
-        self.strip = strip
         words = f"planned in {perf_counter() - begun:.2f} s, seed {self._seed}"
         with self.hold_sync():
             self.meta, self.data, self.answer = meta, data, {"n": asked.get("n", 0), "words": words}

@@ -49,9 +49,9 @@ class Guess(ipywidgets.VBox):
             min=low, max=high, value=low + (high - low) // 2 if whole else (low + high) / 2, **step,
             description="my guess", layout=ipywidgets.Layout(width="420px"),
         )  # fmt: skip
-        self.button = ipywidgets.Button(
-            description="commit", tooltip="Commit this number: it cannot be changed afterwards"
-        )
+        self.button = ipywidgets.Button(tooltip="Commit this number: it cannot be changed afterwards")
+        self.slider.observe(self._name_button, names="value")
+        self._name_button()
         self.result = ipywidgets.HTML()
         self.button.on_click(lambda _: self.commit(self.slider.value))
         ask = ipywidgets.HTML(f"<b>Your guess, before you run on:</b> {html.escape(question)}")
@@ -86,6 +86,9 @@ class Guess(ipywidgets.VBox):
         self._tell()
         return Revealed(self)
 
+    def _name_button(self, _: Any = None) -> None:
+        self.button.description = f"commit {self.slider.value:.3g} {self.unit}".strip()
+
     def _keep(self) -> None:
         if self._storage is not None and self.value is not None:
             self._storage(self.name, self.value, self.truth)
@@ -115,7 +118,7 @@ class Guess(ipywidgets.VBox):
                 f'<i style="left:{at(self.value):.1f}%;border:2.5px solid {COLOUR["right"]};border-radius:50%"></i>'
             )
         if self.truth is not None:
-            marks += f'<i class="dgt" style="left:{at(self.truth):.1f}%;background:{COLOUR["model"]}"></i>'
+            marks += f'<i class="dgt" style="left:{at(self.truth):.1f}%;background:currentColor"></i>'
         words, unit = html.escape(self.text, quote=True), html.escape(self.unit)
         ends = f"<span>{self.low:g}</span><span>○ guess &nbsp; ◆ truth</span><span>{self.high:g} {unit}</span>"
         return f'{CSS}<div class="dg" role="img" aria-label="{words}">{marks}</div><div class="dgk">{ends}</div>'

@@ -2,7 +2,7 @@
 // meta and floats come from movie.py: every panel holds x_t and x0_hat as [K, S, H, n] in one array of floats.
 
 const CSS = `
-.dm{color:var(--jp-content-font-color1,var(--vscode-foreground,CanvasText));font:14px/1.4 system-ui,sans-serif;max-width:980px;margin:4px 2px}
+.dm{color:var(--jp-content-font-color1,var(--vscode-foreground,CanvasText));font:14px/1.4 system-ui,sans-serif;max-width:980px;margin:4px 6px}
 .dm-panels{display:flex;flex-wrap:wrap;gap:14px}
 .dm figure{margin:0;min-width:0}
 .dm figcaption{font-size:13px;margin:0 0 3px;min-height:1.4em}
@@ -295,7 +295,7 @@ function mount(el, meta, floats, hooks = {}) {
         buttons[i].setAttribute("aria-label", `Move the ${name} with the arrow keys; now at ${x.toFixed(2)}, ${y.toFixed(2)}`);
       });
     } };
-    const inWall = ([x, y]) => (p.walls || []).some(([x0, y0, x1, y1]) => x > x0 && x < x1 && y > y0 && y < y1);
+    const inWall = ([x, y]) => (p.walls || []).some(([x0, y0, x1, y1]) => x >= x0 && x <= x1 && y >= y0 && y <= y1);
     const inside = ([x, y]) => [Math.max(p.limits[0], Math.min(p.limits[1], x)), Math.max(p.limits[2], Math.min(p.limits[3], y))];
     let held = null, before = null, later = null;
     const release = (name, from) => {

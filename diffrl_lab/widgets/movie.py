@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -129,8 +130,8 @@ def pack(
     step: int = 0,
     transform: Callable | None = None,
     dims: Sequence[int] | None = None,
-) -> tuple[dict[str, Any], bytes, dict[str, dict]]:
-    """What the browser gets: a description, the frames of all panels as little-endian float32 bytes, and the arrays
+) -> tuple[dict[str, Any], bytes]:
+    """What the browser gets: a description, and the frames of all panels as little-endian float32 bytes
     they hold.
 
     Arguments as in `movie`. Panel p finds its x_t at float `p["x_t"]` of the bytes, [K, S, H, n] in C order; x0_hat
@@ -200,7 +201,20 @@ def pack(
         "pick": None,
         "colours": {**colours, "groups": [views.COLOUR[g] for g in GROUPS]},
     }
-    return meta, np.concatenate(floats).tobytes(), arrays
+    return meta, np.concatenate(floats).tobytes()
+
+
+def unpack(meta: Mapping[str, Any], data: bytes) -> dict[str, dict[str, np.ndarray | None]]:
+    """What `pack` packed: title -> {"t", "x_t", "x0_hat"}, float32, bit for bit."""
+    floats = np.frombuffer(data, dtype="<f4")
+    panels: dict[str, dict[str, np.ndarray | None]] = {}
+    for p in meta["panels"]:
+        shape = (len(p["t"]), p["S"], p["H"], 1 if p["kind"] == "dots" else 2)
+        cut = {name: None if p[name] is None else floats[p[name] :][: math.prod(shape)] for name in ("x_t", "x0_hat")}
+        panels[p["title"]] = {"t": np.array(p["t"], dtype=np.float32)} | {
+            name: None if a is None else a.reshape(shape) for name, a in cut.items()
+        }
+    return panels
 
 
 def _point(p: Any) -> list[float] | None:
@@ -270,13 +284,25 @@ class Movie(anywidget.AnyWidget):
     question = traitlets.Dict().tag(sync=True)
     answer = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, meta: dict[str, Any], data: bytes, strip: views.Picture) -> None:
-        super().__init__(meta=meta, data=data)
-        self.strip = strip
-
     @property
     def alt(self) -> str:
         return self.meta["alt"]
+
+    @property
+    def strip(self) -> views.Picture:
+        """The film strip that stands in where nothing runs, drawn from the very bytes that the browser has."""
+        first, arrays = self.meta["panels"][0], unpack(self.meta, self.data)
+        which = self.meta["show"] if all(a["x0_hat"] is not None for a in arrays.values()) else "x_t"
+        return views.film_strip(
+            arrays,
+            rectangles=first["walls"],
+            start=first["start"],
+            goal=first["goal"],
+            which=which,
+            limits=first["limits"],
+            groups=first["groups"],
+            alt=f"Film strip of a movie, from noise (left) to sample (right). {self.alt}",
+        )
 
     def go(self, step: int) -> None:
         """Moves the clock to this frame (negative: from the end)."""
@@ -298,41 +324,13 @@ class Movie(anywidget.AnyWidget):
         return ({**bundle, "image/png": picture["image/png"], "text/plain": repr(self)}, {**metadata, **about})
 
 
-def strip_of(
-    meta: Mapping[str, Any],
-    arrays: Mapping[str, Any],
-    *,
-    maze: Any,
-    size: float,
-    start: Any,
-    goal: Any,
-    groups: Any,
-) -> views.Picture:
-    """The film strip that stands in for a movie where nothing runs."""
-    box = meta["panels"][0]["limits"]
-    first = meta["panels"][0]
-    which = meta["show"] if all(a["x0_hat"] is not None for a in arrays.values()) else "x_t"
-    return views.film_strip(
-        arrays,
-        maze=maze,
-        size=size,
-        start=start,
-        goal=goal,
-        which=which,
-        limits=box,
-        groups=first["groups"],
-        alt=f"Film strip of a movie, from noise (left) to sample (right). {meta['alt']}",
-    )
-
-
 def movie(
     frames: Any, *, alt: str, maze: Any = None, size: float = 1.0, start: Any = None, goal: Any = None, **options: Any
 ) -> Movie:
     """A reverse process to be scrubbed: slider, sideways drag, arrow keys, Home and End, space to play, touch.
 
     frames: the frames of a `chain` (a list of `Frame`), or a mapping {"t": [K], "x_t": [K, S, ...], "x0_hat": ...};
-    a mapping
-        title -> frames draws panels side by side under one clock (by t, so they may have different numbers of steps).
+        title -> frames draws panels side by side under one clock (by t: they may have different numbers of steps).
         A frame's samples: [S] (a histogram with dots), [S, 2] points, [S, H] or [S, H, 1] values against their index,
         [S, H, d] trajectories (`dims`, the first two columns, are drawn).
     alt: what the movie shows, in words (40 characters or more).
@@ -343,21 +341,18 @@ def movie(
     colour: "group", or "step": blue at the plan's first point to orange at its last.
     schedule: shows the share of noise sigma / sqrt(alpha^2 + sigma^2) beside t.
     curve: (grid [M], density [M] or [K, M]), for samples in one dimension: the exact law, dashed.
-    limits: x_min, x_max, y_min, y_max; step: the first frame shown (negative from the end);
-    transform: applied to every x first (say, a scaler's inverse); dots: points on the paths (default: while they are
-    few).
+    limits: x_min, x_max, y_min, y_max.
+    step: the first frame shown (negative from the end).
+    transform: applied to every x first (say, a scaler's inverse).
+    dots: points on the paths (default: while they are few).
     """
-    meta, data, arrays = pack(frames, alt=alt, maze=maze, size=size, start=start, goal=goal, **options)
-    return Movie(
-        meta, data, strip_of(meta, arrays, maze=maze, size=size, start=start, goal=goal, groups=options.get("groups"))
-    )
+    meta, data = pack(frames, alt=alt, maze=maze, size=size, start=start, goal=goal, **options)
+    return Movie(meta=meta, data=data)
 
 
 def movie_html(frames: Any, *, title: str = "", **options: Any) -> str:
-    """`movie` as one whole HTML page: the numbers inside, the same script, no kernel and nothing loaded from
-    anywhere.
-    """
-    meta, data, _ = pack(frames, **options)
+    """`movie` as one whole HTML page: the numbers inside, the same script, no kernel, nothing loaded from anywhere."""
+    meta, data = pack(frames, **options)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{html.escape(title or meta['alt'][:80])}</title>"
@@ -366,4 +361,4 @@ def movie_html(frames: Any, *, title: str = "", **options: Any) -> str:
     )
 
 
-__all__ = ["Movie", "movie", "movie_html", "pack", "page", "stack"]
+__all__ = ["Movie", "movie", "movie_html", "pack", "page", "stack", "unpack"]
