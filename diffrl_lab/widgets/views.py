@@ -108,7 +108,7 @@ class Picture:
         return self.fig.axes
 
     def png(self, quick: bool = False) -> bytes:
-        """The picture as PNG bytes of at most 128 colours (a third of the size, no visible loss in line art)."""
+        """The picture as PNG bytes of at most 256 colours (a third of the size; rare colours survive)."""
         return png(self.fig, quick=quick)
 
     def __repr__(self) -> str:
@@ -118,7 +118,7 @@ class Picture:
         return still(self.png(), self.alt), {"image/png": {"alt": self.alt}}
 
 
-def png(fig: Figure, colours: int = 128, quick: bool = False) -> bytes:
+def png(fig: Figure, colours: int = 256, quick: bool = False) -> bytes:
     """Renders a figure to PNG bytes with at most so many colours; `quick`: all colours, larger, in less time."""
     from PIL import Image
 
@@ -127,7 +127,9 @@ def png(fig: Figure, colours: int = 128, quick: bool = False) -> bytes:
     if quick:
         return raw.getvalue()
     raw.seek(0)
-    image = Image.open(raw).convert("RGB").quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    image = (
+        Image.open(raw).convert("RGB").quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    )
     image.save(small, format="PNG", optimize=True)
     return small.getvalue()
 
@@ -359,10 +361,11 @@ def band(
     fig, axes = figure(3.1, 1, len(panels), squeeze=False, sharey=True, sharex=True)
     for i, (ax, (name, x)) in enumerate(zip(axes.flat, panels.items(), strict=True)):
         ax.fill_between(s, mean - 2 * sd, mean + 2 * sd, color="#dddddd", label="exact mean ± 2 sd", zorder=0)
+        ax.plot(s, np.stack([mean - 2 * sd, mean + 2 * sd], 1), color=COLOUR["exact"], lw=0.9, zorder=3)
         ax.plot(s, mean, lw=1.3, label="exact mean", **look("exact"))
         if x is not None:
             x = _array(x)
-            ax.plot(s, x.T, color=COLOUR["model"], lw=0.6, alpha=0.35)
+            ax.plot(s, x.T, color=COLOUR["model"], lw=0.5, alpha=0.25)
             ax.plot([], [], color=COLOUR["model"], lw=0.8, label=f"{len(x)} samples")
             low, high = x.mean(0) - 2 * x.std(0), x.mean(0) + 2 * x.std(0)
             ax.plot(s, low, color=COLOUR["right"], linestyle=LINE["right"], label="their mean ± 2 sd")
@@ -440,6 +443,9 @@ def lines(
         xscale="log" if logx else "linear",
         yscale="log" if logy else "linear",
     )
+    if logx and len(x) <= 10:  # the numbers that were tried, not powers of ten between them
+        ax.set_xticks(x, [f"{v:g}" for v in x])
+        ax.set_xticks([], minor=True)
     ax.legend()
     return Picture(fig, alt)
 
@@ -472,7 +478,7 @@ def losses(
         style = _cycle(i, name)
         ax.plot(steps, y, color=style["color"], lw=0.6, alpha=0.35)
         ax.plot(
-            steps[width - 1 :],
+            steps[width // 2 : len(y) - (width - 1) // 2],
             (total[width:] - total[:-width]) / width,
             label=f"{name}, mean of {width}" if width > 1 else name,
             **style,
@@ -587,7 +593,7 @@ def film_strip(
                         alpha=0.7,
                     )
                     continue
-                for i, path in enumerate(x[:8]):
+                for i, path in enumerate(x[: 8 if len(panels) == 1 else 5]):
                     tone = (
                         colour
                         if groups is None or colour == COLOUR["noise"]
@@ -623,11 +629,11 @@ def film_strip(
 # maps of the survey
 
 COMPONENTS = {
-    "data": "offline data\nor experience",
-    "diffusion model": "diffusion\nmodel",
-    "conditioning": "conditioning\ngoal, return, cost",
-    "guided sampling": "guided\nsampling",
-    "execution": "execution\nact, replan",
+    "data": "logs, experience",
+    "diffusion model": "of plans or actions",
+    "conditioning": "goal, return, cost",
+    "guided sampling": "denoise, steered",
+    "execution": "act, replan",
 }
 
 
@@ -643,7 +649,7 @@ def component_map(lit: str | Sequence[str], alt: str | None = None) -> Picture:
         if name not in COMPONENTS:
             raise ValueError(f"no component {name!r} in the map; there are {', '.join(COMPONENTS)}")
     fig, ax = figure(1.05)
-    for i, (name, text) in enumerate(COMPONENTS.items()):
+    for i, (name, note) in enumerate(COMPONENTS.items()):
         bright = name in on
         ax.add_patch(
             FancyBboxPatch(
@@ -656,18 +662,9 @@ def component_map(lit: str | Sequence[str], alt: str | None = None) -> Picture:
                 edgecolor="black" if bright else COLOUR["noise"],
             )
         )
-        first, second = text.split("\n")
-        ax.text(
-            i * 1.25 + 0.5,
-            0.4,
-            f"{first}\n{second}",
-            ha="center",
-            va="center",
-            fontsize=8.6,
-            linespacing=1.35,
-            color="white" if bright else "#333333",
-            weight="bold" if bright else "normal",
-        )
+        ink = "white" if bright else "#222222"
+        ax.text(i * 1.25 + 0.5, 0.52, name, ha="center", va="center", fontsize=7.9, weight="bold", color=ink)
+        ax.text(i * 1.25 + 0.5, 0.24, note, ha="center", va="center", fontsize=7.6, color=ink)
         if i:
             ax.add_patch(
                 FancyArrowPatch(
