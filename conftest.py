@@ -26,3 +26,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for mark in ("slow", "network"):
             if item.get_closest_marker(mark):
                 item.add_marker(pytest.mark.skip(reason=f"{mark}: run by `python3 run.py test --all`"))
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus: int, config: pytest.Config) -> None:
+    for report in terminalreporter.stats.get("skipped", []):
+        if "NO CHROMIUM" in str(report.longrepr):
+            terminalreporter.write_sep("!", "NO CHROMIUM: the lessons were not seen in a browser", red=True, bold=True)
+            break

@@ -25,7 +25,7 @@ CONTROLS = ", ".join(
     + ("input[type=number]", "button", ".dm-pick canvas", ".dm canvas")
 )
 # What moves or lights up because it is the control itself is no change of the picture.
-OWN_PLACE = ".dm-bar, .dm-status, .dm-pick, .widget-inline-hbox, .widget-toggle-buttons, .widget-button"
+OWN_PLACE = "[role=status], .dm-bar, .dm-pick, .widget-inline-hbox, .widget-toggle-buttons, .widget-button"
 RUN_ALL = "async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')"
 ERRORS = """() => window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, i) =>
     (cell.model.toJSON().outputs || []).filter(o => o.output_type === 'error').map(o => `cell ${i}: ${o.evalue}`))"""
@@ -128,7 +128,7 @@ class Seen:
         return control.evaluate(says)[:90]
 
     def area(self, control: ElementHandle) -> ElementHandle:
-        return control.evaluate_handle("e => e.closest('.jp-OutputArea')").as_element()
+        return control.evaluate_handle("e => e.closest('.jp-OutputArea-output')").as_element()
 
     def picture(self, control: ElementHandle) -> Image.Image:
         """The output a control stands in, with the controls themselves blanked out."""
@@ -137,7 +137,8 @@ class Seen:
         image = Image.open(io.BytesIO(area.screenshot(animations="disabled"))).convert("RGB")
         box = area.bounding_box()
         brush = ImageDraw.Draw(image)
-        for own in [*area.query_selector_all(OWN_PLACE), control]:
+        shown = area.query_selector("img, canvas")  # a guess shows none: there it is the number beside the slider
+        for own in [*(area.query_selector_all(OWN_PLACE) if shown else ()), control]:
             place = own.bounding_box() if not own.evaluate("e => e.tagName === 'CANVAS'") else None
             if place and box:
                 x, y = place["x"] - box["x"], place["y"] - box["y"]
@@ -161,7 +162,7 @@ class Seen:
         act()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            if differ(before, self.picture(control)):
+            if differ(before, self.picture(control)) and differ(before, self.settled(control)):
                 return True
             self.page.wait_for_timeout(100)
         return False
