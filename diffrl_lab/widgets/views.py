@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 # Colours by meaning: Okabe and Ito's eight (2008), told apart with colour-blind eyes, and two greys.
@@ -187,8 +188,7 @@ def walls(maze: Any, size: float = 1.0) -> np.ndarray:
     """The wall cells of a maze as rectangles x_min, y_min, x_max, y_max. -> [n, 4]
 
     `maze` is a map as PointMaze has it (rows of 0, 1 or letters; 1 is a wall; the map's centre is the origin, y up,
-    cells
-    `size` wide) or anything with a `maze_map` (and perhaps a `maze_size_scaling`).
+    cells `size` wide), or has such a `maze_map` with its `maze_size_scaling`, or `blocked` [R, C] with its `scale`.
     """
     rows, size = _map(maze, size)
     top, side = len(rows) / 2, len(rows[0]) / 2
@@ -197,7 +197,7 @@ def walls(maze: Any, size: float = 1.0) -> np.ndarray:
             [(j - side) * size, (top - i - 1) * size, (j - side + 1) * size, (top - i) * size]
             for i, row in enumerate(rows)
             for j, cell in enumerate(row)
-            if str(cell) == "1"
+            if cell in (1, "1")
         ]
     ).reshape(-1, 4)
 
@@ -206,12 +206,14 @@ def bounds(maze: Any, size: float = 1.0) -> tuple[float, float, float, float]:
     """x_min, x_max, y_min, y_max of what is drawn of a maze: all of it, but only half of an outer ring of walls."""
     rows, size = _map(maze, size)
     ring = [*rows[0], *rows[-1], *(row[0] for row in rows), *(row[-1] for row in rows)]
-    cut = 0.5 if len(rows) > 2 and all(str(cell) == "1" for cell in ring) else 0.0
+    cut = 0.5 if len(rows) > 2 and all(cell in (1, "1") for cell in ring) else 0.0
     x, y = (len(rows[0]) / 2 - cut) * size, (len(rows) / 2 - cut) * size
     return -x, x, -y, y
 
 
 def _map(maze: Any, size: float) -> tuple[list, float]:
+    if hasattr(maze, "blocked"):
+        maze, size = np.asarray(maze.blocked).astype(int), float(maze.scale)
     rows = getattr(maze, "maze_map", maze)
     size = float(getattr(maze, "maze_size_scaling", size))
     rows = [list(row) for row in rows]
@@ -258,18 +260,19 @@ def trajectories(
     maze: Any = None,
     start: Any = None,
     goal: Any = None,
-    groups: Sequence[str] | None = None,
-    title: str | Sequence[str] = "",
+    groups: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    title: str = "",
     points: bool = True,
     ncols: int = 3,
     size: float = 1.0,
     alt: str,
 ) -> Picture:
-    """Trajectories x [S, H, 2] in a maze; a mapping title -> x draws panels side by side.
+    """Trajectories x [S, H, 2] (or a list of [H_i, 2]) in a maze; a mapping title -> x draws panels side by side.
 
-    `groups`: one meaning per trajectory (`left`, `right`, ...; a name of the palette), or nothing for `model`.
+    `groups`: one meaning per trajectory (`left`, `right`, ...; a name of the palette), or nothing for `model`; with
+    several panels also title -> meanings.
     """
-    panels = dict(x) if isinstance(x, Mapping) else {str(title): x}
+    panels = dict(x) if isinstance(x, Mapping) else {title: x}
     cols = min(ncols, len(panels))
     rows = -(-len(panels) // cols)
     each = min(WIDTH / cols, 4.2)
@@ -280,29 +283,23 @@ def trajectories(
     fig, axes = figure(rows * (each * ratio + 0.35), rows, cols, squeeze=False, width=each * cols)
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
+    seen: dict[str, None] = {}
     for ax, (name, paths) in zip(axes.flat, panels.items(), strict=False):
         draw_maze(ax, maze, start, goal, size)
-        paths = _array(paths)
-        paths = paths[None] if paths.ndim == 2 else paths
-        names = list(groups) if groups is not None and len(groups) == len(paths) else ["model"] * len(paths)
+        paths = [_array(path) for path in paths]
+        paths = [np.stack(paths)] if paths[0].ndim == 1 else paths
+        named = groups.get(name) if isinstance(groups, Mapping) else groups
+        names = ["model"] * len(paths) if named is None else list(named)
+        if len(names) != len(paths):
+            raise ValueError(f"groups names one group per trajectory: {len(paths)} trajectories, {len(names)} groups")
+        alpha = max(0.25, min(1.0, 8 / len(paths)))
         for path, group in zip(paths, names, strict=True):
-            ax.plot(
-                path[:, 0],
-                path[:, 1],
-                color=COLOUR.get(group, COLOUR["model"]),
-                linestyle=LINE.get(group, "-") if groups else "-",
-                marker="." if points else "",
-                markersize=3,
-                lw=1,
-                alpha=max(0.25, min(1.0, 8 / len(paths))),
-            )
-        for group in dict.fromkeys(names) if groups is not None else ():
-            ax.plot([], [], label=group, **look(group))
-        if groups is not None:
-            fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4) if ax is axes.flat[
-                0
-            ] else None
+            style = look(group) if named is not None else {"color": COLOUR["model"]}
+            ax.plot(*path[:, :2].T, marker="." if points else "", markersize=3, lw=1, alpha=alpha, **style)
+        seen |= dict.fromkeys(names) if named is not None else {}
         ax.set_title(name)
+    if seen:
+        fig.legend(handles=[Line2D([], [], label=g, **look(g)) for g in seen], loc="outside lower center", ncols=4)
     return Picture(fig, alt)
 
 
@@ -316,6 +313,7 @@ def heat_map(
     *,
     paths: Any = None,
     path_t: Any = None,
+    relative: bool = True,
     xlabel: str = "t (0: data, 1: noise)",
     ylabel: str = "x_t",
     label: str = "density p(x_t)",
@@ -324,16 +322,17 @@ def heat_map(
 ) -> Picture:
     """Density p(x_t) over t as a heat map, with sample paths on top: t [T], x [X], p [T, X], paths [K, S], path_t [K].
 
-    Each t has its own scale (p over its largest value there), so that the narrow end does not hide the wide one.
+    Each t has its own scale (p over its largest value there), so that the narrow end does not hide the wide one;
+    `relative=False` draws any other p as it is.
     """
     t, x, p = _array(t), _array(x), _array(p)
     if p.shape != (len(t), len(x)):
         raise ValueError(f"p is [T, X] = {(len(t), len(x))}, one row per t; got {p.shape}")
     fig, ax = figure(3.3)
-    mesh = ax.pcolormesh(
-        t, x, (p / p.max(1, keepdims=True)).T, cmap=HEAT, shading="nearest", rasterized=True, vmin=0, vmax=1
-    )
-    fig.colorbar(mesh, ax=ax, label=f"{label}\nover its peak at t", ticks=[0, 0.5, 1])
+    if relative:
+        p, label = p / p.max(1, keepdims=True), f"{label}\nover its peak at t"
+    mesh = ax.pcolormesh(t, x, p.T, cmap=HEAT, shading="nearest", rasterized=True)
+    fig.colorbar(mesh, ax=ax, label=label)
     if paths is not None:
         ax.plot(_array(path_t), _array(paths), color=COLOUR["right"], lw=1, alpha=0.85)
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xlim=(t.min(), t.max()), ylim=(x.min(), x.max()))
