@@ -48,6 +48,22 @@ class Redrawn(anywidget.AnyWidget):
         old = url;
       };
       const say = () => { words.textContent = model.get("words"); };
+      const grab = (event) => {  // a point of the first axes, as shares of its width and height, origin below left
+        const [x0, y0, x1, y1] = model.get("area"), box = img.getBoundingClientRect();
+        const x = ((event.clientX - box.left) / box.width - x0) / (x1 - x0);
+        const y = ((event.clientY - box.top) / box.height - y1) / (y0 - y1);
+        if (event.type === "pointerdown" && (x < 0 || x > 1 || y < 0 || y > 1)) return false;
+        model.set("picked", [Math.min(1, Math.max(0, x)), Math.min(1, Math.max(0, y))]);
+        model.save_changes();
+        return true;
+      };
+      if (model.get("area").length) {
+        img.draggable = false;
+        img.style.cursor = "crosshair";
+        img.style.touchAction = "none";
+        img.addEventListener("pointerdown", (e) => { if (grab(e)) img.setPointerCapture(e.pointerId); });
+        img.addEventListener("pointermove", (e) => { if (img.hasPointerCapture(e.pointerId)) grab(e); });
+      }
       model.on("change:png", draw);
       model.on("change:alt", () => { img.alt = model.get("alt"); });
       model.on("change:words", say);
@@ -59,6 +75,16 @@ class Redrawn(anywidget.AnyWidget):
     png = traitlets.Bytes().tag(sync=True)
     alt = traitlets.Unicode().tag(sync=True)
     words = traitlets.Unicode().tag(sync=True)
+    area = traitlets.List().tag(sync=True)  # the first axes in shares of the picture: left, top, right, bottom
+    picked = traitlets.List().tag(sync=True)
+
+    def show(self, picture: views.Picture) -> None:
+        """Puts another picture in place, from a running loop, say: training in view."""
+        with self.hold_sync():
+            self.png, self.alt = picture.png(quick=True), picture.alt
+
+    def __repr__(self) -> str:
+        return self.alt
 
 
 def control(name: str, spec: Any) -> Any:
@@ -103,6 +129,14 @@ class Explorer(ipywidgets.VBox):
         super().__init__([row, self.picture])
         for widget in self.controls.values():
             widget.observe(self._changed, names="value")
+        self.picture.observe(self._dragged, names="picked")
+
+    def _dragged(self, change: Any) -> None:
+        """The point under the hand becomes the values of the two controls that the picture names."""
+        for name, share, (low, high) in zip(self._drag[0], change["new"], self._drag[1], strict=True):
+            slider = self.controls[name]
+            value = slider.min + round((low + share * (high - low) - slider.min) / slider.step) * slider.step
+            slider.value = min(slider.max, max(slider.min, value))
 
     @property
     def values(self) -> dict[str, Any]:
@@ -134,6 +168,10 @@ class Explorer(ipywidgets.VBox):
                         f"explore draws a views.Picture (a figure with alt text); got {type(made).__name__}"
                     )
                 self._kept[key] = made.png(quick=True), made.alt
+                if made.drag and not self.picture.area:
+                    place, ax = made.axes[0].get_position(), made.axes[0]
+                    self._drag = made.drag, (ax.get_xlim(), ax.get_ylim())
+                    self.picture.area = [float(v) for v in (place.x0, 1 - place.y1, place.x1, 1 - place.y0)]
                 if len(self._kept) > KEPT:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
@@ -164,6 +202,7 @@ def explore(draw: Callable[..., views.Picture], **controls: Any) -> Explorer:
 
     `draw(w=..., steps=..., pin=...)` returns a `views.Picture`; each is computed once per set of values. Controls as
     in `control`.
+    Where the picture names two controls (`views.Picture(..., drag=("t", "x_t"))`), its first axes can be dragged over.
     The first picture is there at once and stays, as a still, where no kernel runs. An error of the first draw is
     raised; later ones
     are shown in words.

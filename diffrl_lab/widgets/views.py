@@ -101,8 +101,8 @@ class Picture:
     Shown in a notebook as an <img alt=...>; where only PNG is understood as a PNG; in plain text as the alt text.
     """
 
-    def __init__(self, fig: Figure, alt: str) -> None:
-        self.fig, self.alt = fig, _alt(alt)
+    def __init__(self, fig: Figure, alt: str, drag: tuple[str, str] | None = None) -> None:
+        self.fig, self.alt, self.drag = fig, _alt(alt), drag  # drag: controls of the first axes' x and y
 
     @property
     def axes(self) -> list[Axes]:
@@ -742,3 +742,35 @@ def survey_map(
         + ("; ".join(built) or "nothing yet")
         + f". Not built yet: {sum(not ok for _, ok in cells.values())} named cells.",
     )
+
+
+def point_and_law(
+    t: Any,
+    x: Any,
+    p: Any,
+    point: tuple[float, float],
+    law: Any,
+    *,
+    prior: Any = None,
+    marks: Mapping[str, float] | None = None,
+    names: tuple[str, str] = ("t", "x_t"),
+    alt: str,
+) -> Picture:
+    """Left: the heat map p [T, X] over t [T], x [X] (both even) with a point (t, x_t) that `explore` lets one drag, as
+    the controls `names`. Right, on the same x: the densities `law` [X] and, pale, `prior` [X]; `marks`: label -> x.
+    """
+    t, x, p, law = _array(t), _array(x), _array(p), _array(law)
+    fig, (ax, side) = figure(3.4, 1, 2, sharey=True, gridspec_kw={"width_ratios": (1.35, 1)})
+    box = (t[0], t[-1], x[0], x[-1])
+    ax.imshow((p / p.max(1, keepdims=True)).T, cmap=HEAT, aspect="auto", origin="lower", extent=box)
+    ax.plot(*point, marker="o", markersize=11, color=COLOUR["start"], markeredgecolor="black", markeredgewidth=1.5)
+    ax.axhline(point[1], color=COLOUR["noise"], lw=0.8)
+    ax.set(xlabel="t (0: data, 1: noise)", ylabel="x", title=f"t = {point[0]:.2f},  x_t = {point[1]:.2f}")
+    if prior is not None:
+        side.fill_betweenx(x, _array(prior), color="#dddddd", label="data p(x_0)")
+    side.plot(law, x, color=COLOUR["model"], label="p(x_0 | x_t)")
+    for i, (name, at) in enumerate((marks or {}).items()):
+        side.axhline(at, color=COLOUR["right" if i == 0 else "noise"], lw=2 if i == 0 else 0.8, label=name)
+    side.set(xlabel="density", ylim=(x[0], x[-1]))
+    fig.legend(*side.get_legend_handles_labels(), loc="outside lower right", ncols=3)
+    return Picture(fig, alt, drag=names)
