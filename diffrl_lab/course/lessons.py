@@ -13,7 +13,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ def unsolved(text: str) -> str:
 
     Raises ValueError for markers that do not pair up, and for a `raise` outside a function: it would stop the notebook.
     """
-    kept, stub, indent = [], [], None
+    kept: list[str] = []
+    stub: list[str] = []
+    indent: str | None = None
     for line in text.split("\n"):
         mark = line.strip()
         if mark == BEGIN and indent is None:
@@ -140,18 +143,18 @@ def execute(notebook: Any, folder: Path) -> None:
         ).execute()
 
 
-class quiet_progress:
+@contextmanager
+def quiet_progress() -> Iterator[None]:
     """Kernels started inside this block keep a learner's progress in memory only."""
-
-    def __enter__(self) -> None:
-        self.before = os.environ.get("DIFFRL_PROGRESS")
-        os.environ["DIFFRL_PROGRESS"] = "off"
-
-    def __exit__(self, *_: object) -> None:
-        if self.before is None:
-            os.environ.pop("DIFFRL_PROGRESS", None)
+    before = os.environ.get("DIFFRL_PROGRESS")
+    os.environ["DIFFRL_PROGRESS"] = "off"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["DIFFRL_PROGRESS"]
         else:
-            os.environ["DIFFRL_PROGRESS"] = self.before
+            os.environ["DIFFRL_PROGRESS"] = before
 
 
 def clean(notebook: Any) -> Any:
