@@ -1,0 +1,124 @@
+"""Laws of the palette, of alt text and of what a picture shows."""
+
+from __future__ import annotations
+
+import io
+from html.parser import HTMLParser
+from itertools import combinations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffrl_lab.widgets import views
+
+ALT = 'A curve that rises from "0" to 1 & stays there, as <exact> as it gets.'
+U_MAZE = [[1, 1, 1, 1, 1], [1, 0, 0, 0, 1], [1, 1, 1, 0, 1], [1, 0, 0, 0, 1], [1, 1, 1, 1, 1]]
+# Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB
+BLIND = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+}
+TOGETHER = [("left", "right"), ("data", "model"), ("model", "exact"), ("noise", "model"), ("start", "goal"),
+            ("model", "warning"), ("wall", "model"), ("model", "right")]  # fmt: skip
+
+
+def linear(name: str) -> np.ndarray:
+    c = np.array([int(views.COLOUR[name][i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    m = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    f = np.cbrt(np.clip(m @ rgb, 1e-4, None) / [0.9505, 1.0, 1.089])
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def pixels(picture: views.Picture) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(picture.png())).convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize("a, b", list(combinations(views.COLOUR, 2)))
+def test_without_colour_two_meanings_differ_in_brightness_or_in_mark_or_dash(a, b):
+    brightness = abs(lab(linear(a))[0] - lab(linear(b))[0])
+    assert brightness > 12 or views.MARKER[a] != views.MARKER[b] or views.LINE[a] != views.LINE[b]
+
+
+@pytest.mark.parametrize("eyes", BLIND)
+@pytest.mark.parametrize("a, b", TOGETHER)
+def test_colour_blind_eyes_tell_apart_what_is_drawn_together(a, b, eyes):
+    seen = [lab(np.clip(np.array(BLIND[eyes]) @ linear(n), 0, 1)) for n in (a, b)]
+    assert np.linalg.norm(seen[0] - seen[1]) > 20  # 2.3 is just noticeable
+
+
+@pytest.mark.parametrize("alt", ["", "a figure", " ".join(["x"] * 15), None])
+def test_a_picture_without_a_real_description_is_refused(alt):
+    fig, _ = views.figure()
+    with pytest.raises(ValueError, match="alt text"):
+        views.Picture(fig, alt or "")
+
+
+def test_every_form_of_a_picture_carries_its_alt_text():
+    found = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attrs: found.append((tag, dict(attrs)["alt"]))
+    picture = views.lines([0, 1], {"exact": [0, 1]}, xlabel="x", ylabel="y", alt=ALT)
+    data, about = picture._repr_mimebundle_()
+    parser.feed(data["text/html"])
+    assert found == [("img", ALT)]
+    assert data["text/plain"] == repr(picture) == about["image/png"]["alt"] == ALT
+
+
+def test_a_rare_colour_survives_the_small_png():
+    picture = views.trajectories(np.zeros((1, 2, 2)), maze=U_MAZE, start=(-1, 1), goal=(-1, -1), alt=ALT)
+    for name in ("start", "goal", "wall"):
+        wanted = np.array([int(views.COLOUR[name][i : i + 2], 16) for i in (1, 3, 5)])
+        assert np.abs(pixels(picture) - wanted).max(-1).min() <= 6, name
+
+
+def test_walls_are_where_point_maze_puts_them():
+    maze = pytest.importorskip("gymnasium_robotics.envs.maze.maze_v4").Maze(U_MAZE, maze_size_scaling=1.5, maze_height=1)
+    for row, col in np.ndindex(5, 5):
+        x, y = maze.cell_rowcol_to_xy(np.array([row, col]))
+        inside = [x0 < x < x1 and y0 < y < y1 for x0, y0, x1, y1 in views.walls(maze)]
+        assert sum(inside) == U_MAZE[row][col]
+
+
+def test_nothing_touches_the_edge_of_a_picture():
+    n = np.linspace(0, 12345, 50)
+    for picture in (
+        views.lines(n, {"a rather long name": n, "exact": -n}, xlabel="gap", ylabel="y, units", title="Title", alt=ALT),
+        views.losses(n, floor=3, title="Losses", alt=ALT),
+        views.intervals([("a method with quite a long name, seed 3", 0.5, 0.1, 0.9)], xlabel="success", alt=ALT),
+        views.histogram(n, marks={"x0_hat": 1.0}, title="Counts", alt=ALT),
+        views.component_map("conditioning"),
+        views.survey_map({("hybrids", "online", "multi"): ("15 something with a long name indeed", False)}),
+    ):
+        p = pixels(picture)
+        assert min(p[0].min(), p[-1].min(), p[:, 0].min(), p[:, -1].min()) > 250, picture.alt
+
+
+def test_the_running_mean_of_a_straight_loss_lies_on_it():
+    picture = views.losses([{"loss": 3 - 0.01 * i} for i in range(200)], alt=ALT)
+    thin, thick = picture.axes[0].lines[:2]
+    assert len(thick.get_xdata()) > 150
+    np.testing.assert_allclose(
+        np.interp(thick.get_xdata(), thin.get_xdata(), thin.get_ydata()), thick.get_ydata(), atol=0.0051
+    )
+
+
+def test_the_component_map_lights_the_box_it_is_asked_for():
+    blue = np.array([0x00, 0x72, 0xB2])
+    for i, name in enumerate(views.COMPONENTS):
+        lit = np.nonzero((np.abs(pixels(views.component_map(name)) - blue).max(-1) < 10).any(0))[0]
+        assert i / 5 < lit.mean() / 792 < (i + 1) / 5
+    with pytest.raises(ValueError, match="no component 'guidance'"):
+        views.component_map("guidance")
+
+
+def test_an_unbuilt_cell_of_the_survey_says_so():
+    picture = views.survey_map({("policy learning", "offline", "single"): ("10 Diffusion-QL", False)})
+    texts = [text.get_text() for text in picture.axes[0].texts]
+    assert "10 Diffusion-QL\nnot built yet" in texts
+    with pytest.raises(ValueError, match="no cell"):
+        views.survey_map({("policies", "offline", "single"): ("10", True)})
