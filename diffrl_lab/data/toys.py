@@ -94,9 +94,10 @@ def brownian(horizon: int = 32, scale: float = 1.0) -> Gaussian:
 
 
 def bridge(horizon: int = 32, start: float = 0.0, goal: float = 0.0, scale: float = 1.0) -> Gaussian:
-    """Brownian motion tied to start and goal: mean start + u (goal - start), cov_ij = scale^2 (min(u_i, u_j) - u_i u_j).
+    """Brownian motion tied to both ends at u_i = i / (H - 1).
 
-    u_i = i / (H - 1)."""
+    mean_i = start + u_i (goal - start), cov_ij = scale^2 (min(u_i, u_j) - u_i u_j).
+    """
     u = torch.linspace(0, 1, horizon, dtype=torch.float64)
     cov = scale**2 * (torch.minimum(u[:, None], u) - u[:, None] * u)
     return Gaussian((start + u * (goal - start))[:, None], cov)

@@ -1,4 +1,4 @@
-"""Recordings: equal seeds give equal files, replaying the actions gives the observations, and any Minari dataset is read."""
+"""Recordings: equal seeds give equal files, replayed actions give the observations, any Minari dataset is read."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_another_seed_gives_another_recording(umaze, tmp_path):
     assert not torch.equal(other.obs[:20], read(umaze).obs[:20])
 
 
-def test_a_recording_holds_exactly_its_steps_and_every_task_is_driven_until_it_has_settled_at_the_goal(umaze):
+def test_a_recording_holds_exactly_its_steps_and_each_task_is_driven_until_the_ball_has_settled_at_the_goal(umaze):
     episodes = read(umaze, ("observation", "desired_goal"))
     assert int(episodes.lengths.sum()) == 700 and (episodes.last[episodes.ends] == TIME_LIMIT).all()
     away = (episodes.obs[:, :2] - episodes.obs[:, 4:]).norm(dim=1)
@@ -93,7 +93,7 @@ def test_replaying_the_recorded_actions_gives_the_recorded_observations(umaze):
         seen, one = [obs["observation"]], episodes[number]
         for action in one.act[:-1].numpy():
             seen.append(env.step(action)[0]["observation"])
-        assert_close(torch.tensor(np.array(seen)).float(), one.obs, atol=2e-3, rtol=0)  # actions were rounded to float32
+        assert_close(torch.tensor(np.array(seen)).float(), one.obs, atol=2e-3, rtol=0)  # actions rounded to float32
     env.close()
 
 
@@ -263,6 +263,14 @@ def test_an_interrupted_recording_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         record("pointmaze-umaze", 20, out=tmp_path, progress=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recording_may_go_below_a_relative_folder_and_none_of_minaris_own_is_touched(root, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    folder = record("pointmaze-umaze", 20, out="here", progress=False)
+    assert folder == tmp_path / "elsewhere/here/pointmaze-umaze-v0" and len(read("here/pointmaze-umaze-v0").rew) > 20
+    assert [p.name for p in root.iterdir()] == ["elsewhere"]
 
 
 def test_the_command_records_refuses_to_overwrite_and_overwrites_when_told(root):
