@@ -75,8 +75,8 @@ class Redrawn(anywidget.AnyWidget):
     png = traitlets.Bytes().tag(sync=True)
     alt = traitlets.Unicode().tag(sync=True)
     words = traitlets.Unicode().tag(sync=True)
-    area = traitlets.List().tag(sync=True)  # the first axes in shares of the picture: left, top, right, bottom
-    picked = traitlets.List().tag(sync=True)
+    area: traitlets.List = traitlets.List().tag(sync=True)  # the first axes in shares of the picture: left, top, right, bottom
+    picked: traitlets.List = traitlets.List().tag(sync=True)
 
     def show(self, picture: views.Picture) -> None:
         """Puts another picture in place, from a running loop, say: training in view."""

@@ -56,7 +56,7 @@ def _event(x: np.ndarray, dims: Sequence[int] | None) -> np.ndarray:
 
 def stack(
     frames: Any, *, samples: int = 64, transform: Callable | None = None, dims: Sequence[int] | None = None
-) -> dict[str, np.ndarray | None]:
+) -> dict[str, Any]:
     """Frames as arrays: {"t": [K], "x_t": [K, S, H, n], "x0_hat": the same or None}, float32, n = 2 (1 for samples
     in one dimension).
 
@@ -204,10 +204,10 @@ def pack(
     return meta, np.concatenate(floats).tobytes()
 
 
-def unpack(meta: Mapping[str, Any], data: bytes) -> dict[str, dict[str, np.ndarray | None]]:
+def unpack(meta: Mapping[str, Any], data: bytes) -> dict[str, dict[str, Any]]:
     """What `pack` packed: title -> {"t", "x_t", "x0_hat"}, float32, bit for bit."""
     floats = np.frombuffer(data, dtype="<f4")
-    panels: dict[str, dict[str, np.ndarray | None]] = {}
+    panels: dict[str, dict[str, Any]] = {}
     for p in meta["panels"]:
         shape = (len(p["t"]), p["S"], p["H"], 1 if p["kind"] == "dots" else 2)
         cut = {name: None if p[name] is None else floats[p[name] :][: math.prod(shape)] for name in ("x_t", "x0_hat")}
@@ -227,7 +227,7 @@ def _groups(groups: Any, labels: Sequence[str] | None) -> tuple[list[int], list[
     values = [g if isinstance(g, str) else int(g) for g in (groups.tolist() if hasattr(groups, "tolist") else groups)]
     known = sorted({v for v in values if isinstance(v, str)})
     if known:
-        return [known.index(v) for v in values], list(labels) if labels else known
+        return [known.index(str(v)) for v in values], list(labels) if labels else known
     return [int(v) for v in values], list(labels) if labels else None
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -74,7 +75,7 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
-    "axes.prop_cycle": matplotlib.cycler(
+    "axes.prop_cycle": cycler(
         color=[COLOUR[k] for k in ("model", "right", "data", "warning", "goal", "left", "exact", "noise")]
     ),
 }
@@ -154,7 +155,7 @@ def figure(
 
     It does not go through pyplot, so a callback may make thousands without leaking.
     """
-    matplotlib.rcParams.update(STYLE)
+    matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
     fig = Figure(figsize=(width, height), layout="constrained")
     return fig, fig.subplots(rows, cols, **subplots)
 
@@ -163,7 +164,8 @@ def show(fig: Figure | Picture, alt: str | None = None) -> None:
     """Displays a figure here and now, with its alt text (40 characters or more)."""
     from IPython.display import display
 
-    display(fig if isinstance(fig, Picture) and alt is None else Picture(getattr(fig, "fig", fig), alt or ""))
+    inner = fig.fig if isinstance(fig, Picture) else fig
+    display(fig if isinstance(fig, Picture) and alt is None else Picture(inner, alt or ""))
 
 
 def look(name: str) -> dict[str, Any]:
@@ -734,12 +736,12 @@ def survey_map(
             )
     ax.set(xlim=(-1.0, 4.02), ylim=(len(roles) + 0.02, -0.75))
     ax.set_axis_off()
-    built = [f"{r}, {g}, {a}-agent: {text}" for (r, g, a), (text, ok) in cells.items() if ok]
+    known = [f"{r}, {g}, {a}-agent: {text}" for (r, g, a), (text, ok) in cells.items() if ok]
     return Picture(
         fig,
         alt
         or "Map of the survey, role by regime by number of agents. Built: "
-        + ("; ".join(built) or "nothing yet")
+        + ("; ".join(known) or "nothing yet")
         + f". Not built yet: {sum(not ok for _, ok in cells.values())} named cells.",
     )
 

@@ -77,7 +77,9 @@ def test_a_rare_colour_survives_the_small_png():
 
 
 def test_walls_are_where_point_maze_puts_them():
-    maze = pytest.importorskip("gymnasium_robotics.envs.maze.maze_v4").Maze(U_MAZE, maze_size_scaling=1.5, maze_height=1)
+    maze = pytest.importorskip("gymnasium_robotics.envs.maze.maze_v4").Maze(
+        U_MAZE, maze_size_scaling=1.5, maze_height=1
+    )
     for row, col in np.ndindex(5, 5):
         x, y = maze.cell_rowcol_to_xy(np.array([row, col]))
         inside = [x0 < x < x1 and y0 < y < y1 for x0, y0, x1, y1 in views.walls(maze)]

@@ -1,0 +1,104 @@
+"""Laws of what is recomputed: the newest values win, nothing is computed twice, failures are words."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from diffrl_lab.widgets import views
+from diffrl_lab.widgets.explore import explore, plan_explorer
+from diffrl_lab.widgets.movie import pack
+
+MAZE = [[1, 1, 1, 1], [1, 0, 0, 1], [1, 1, 1, 1]]
+
+
+def line(w, steps=1):
+    if w > 3:
+        raise ValueError("w is at most 3 here")
+    return views.lines(
+        [0, 1],
+        {"model": [0, w * steps]},
+        xlabel="x",
+        ylabel="y",
+        alt=f"A straight line of slope {w} times {steps}, from 0.",
+    )
+
+
+def plan(start, goal, seed):
+    if np.allclose(start, goal):
+        raise ValueError("start and goal are one place")
+    x_t = np.linspace(start, goal, 6)[None, None] + seed * np.linspace(1, 0, 3)[:, None, None, None]
+    return {"t": [1.0, 0.5, 0.0], "x_t": x_t, "x0_hat": x_t}
+
+
+def test_the_picture_is_that_of_the_controls():
+    shown = explore(line, w=(0.0, 5.0, 0.5), steps=[1, 4])
+    shown.controls["w"].value, shown.controls["steps"].value = 2.0, 4
+    assert shown.picture.png == line(2.0, 4).png(quick=True)
+    assert shown.picture.alt == "A straight line of slope 2.0 times 4, from 0."
+
+
+def test_nothing_is_computed_twice():
+    seen = []
+    shown = explore(lambda w: seen.append(w) or line(w), w=(0, 3))
+    for w in (1, 2, 1, 0, 2):
+        shown.controls["w"].value = w
+    assert seen == [0, 1, 2]
+
+
+def test_a_failure_is_said_in_words_and_the_picture_stays():
+    shown = explore(line, w=(0, 5))
+    before = shown.picture.png
+    shown.controls["w"].value = 4
+    assert shown.picture.words == "No picture for these values: w is at most 3 here"
+    assert shown.picture.png == before
+    shown.controls["w"].value = 1
+    assert shown.picture.words == "" and shown.picture.png != before
+
+
+def test_a_drag_is_answered_by_its_newest_value():
+    seen = []
+
+    async def drag():
+        shown = explore(lambda w: seen.append(w) or line(w), w=(0, 3))
+        for w in (1, 2, 3, 2, 1, 3):
+            shown.controls["w"].value = w
+        await asyncio.sleep(0.3)
+
+    asyncio.run(drag())
+    assert seen == [0, 3]
+
+
+def test_a_first_failure_is_the_cells_own():
+    with pytest.raises(ValueError, match="at most 3"):
+        explore(line, w=(4, 5))
+    with pytest.raises(ValueError, match="control 'w'"):
+        explore(line, w=(5, 4))
+    with pytest.raises(ValueError, match="alt text"):
+        explore(lambda w: views.figure()[0], w=(0, 1))
+
+
+def test_where_no_kernel_runs_the_first_picture_stays_with_its_words():
+    shown = explore(line, w=(0, 3))
+    bundle = shown._repr_mimebundle_()
+    assert bundle["text/plain"] == repr(shown) == "explore w: A straight line of slope 0 times 1, from 0."
+    assert bundle["image/png"] == views.still(line(0).png(quick=True), "x")["image/png"]
+
+
+def test_moving_the_goal_shows_the_plan_to_it():
+    shown = plan_explorer(plan, MAZE, (-0.5, 0), (0.5, 0))
+    shown.question = {"start": [-0.25, 0.1], "goal": [0.5, 0.25], "seed": 2, "n": 1}
+    wanted, data = pack(plan(np.array([-0.25, 0.1]), np.array([0.5, 0.25]), 2), maze=MAZE, alt=shown.alt)
+    assert shown.data == data
+    assert shown.meta["pick"]["goal"] == [0.5, 0.25] and shown.meta["panels"][0]["t"] == wanted["panels"][0]["t"]
+    assert shown.answer["n"] == 1 and shown.answer["words"].startswith("planned in")
+
+
+def test_a_plan_that_fails_keeps_the_last_one_and_says_why():
+    shown = plan_explorer(plan, MAZE, (-0.5, 0), (0.5, 0))
+    before = shown.data
+    shown.question = {"start": [0.5, 0], "goal": [0.5, 0], "seed": 0, "n": 1}
+    assert shown.answer["error"] == "No plan for this: start and goal are one place"
+    assert shown.data == before and shown.meta["pick"]["start"] == [-0.5, 0]

@@ -1,0 +1,119 @@
+"""Laws of the scrubber's numbers: what is packed is what is shown, and a page needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diffrl_lab.diffusion import Rectified, chain, ddim
+from diffrl_lab.diffusion.denoisers import GaussianDenoiser
+from diffrl_lab.widgets.movie import movie, movie_html, pack, stack, unpack
+
+ALT = "Five plans of nine points come out of noise, all points at once."
+MAZE = [[1, 1, 1], [1, 0, 1], [1, 1, 1]]
+
+
+@pytest.fixture
+def frames():
+    g = torch.Generator().manual_seed(0)
+    D = GaussianDenoiser(torch.zeros(9, 2), Rectified(), std=0.5)
+    return list(chain(D, torch.randn(5, 9, 2, generator=g), steps=7, step=ddim()))
+
+
+def test_the_bytes_are_the_frames_bit_for_bit(frames):
+    few = {"t": [1.0, 0.0], "x_t": np.random.default_rng(1).normal(size=(2, 5, 9, 2))}
+    shown = unpack(*pack({"long": frames, "short": few}, alt=ALT))
+    for k, frame in enumerate(frames):
+        torch.testing.assert_close(torch.tensor(shown["long"]["x_t"][k]), frame.x_t.float(), rtol=0, atol=0)
+        torch.testing.assert_close(torch.tensor(shown["long"]["x0_hat"][k]), frame.x0_hat.float(), rtol=0, atol=0)
+        assert abs(shown["long"]["t"][k] - float(frame.t)) < 1e-5
+    np.testing.assert_array_equal(shown["short"]["x_t"], few["x_t"].astype(np.float32))
+    assert shown["short"]["x0_hat"] is None
+
+
+def test_positions_are_two_columns_after_the_transform(frames):
+    wide = [f._replace(x_t=torch.cat([-f.x_t, f.x_t], -1), x0_hat=None) for f in frames]
+    shown = stack(wide, transform=lambda x: 3 * x + 1, dims=(2, 1))["x_t"]
+    np.testing.assert_allclose(shown[2, ..., 0], 3 * frames[2].x_t[..., 0].numpy() + 1, rtol=1e-6)
+    np.testing.assert_allclose(shown[2, ..., 1], 1 - 3 * frames[2].x_t[..., 1].numpy(), rtol=1e-6)
+
+
+def test_a_sequence_of_numbers_is_drawn_against_its_index():
+    x = np.random.default_rng(0).normal(size=(4, 3, 6)).astype(np.float32)
+    for shape in (x, x[..., None]):
+        shown = stack({"t": [1, 0.6, 0.3, 0], "x_t": shape})["x_t"]
+        np.testing.assert_array_equal(shown[..., 0], np.broadcast_to(np.arange(6), x.shape))
+        np.testing.assert_array_equal(shown[..., 1], x)
+
+
+def test_a_frame_without_a_guess_shows_none_and_not_a_wrong_one(frames):
+    guesses = stack([frames[0]._replace(x0_hat=None), *frames[1:]])["x0_hat"]
+    assert np.isnan(guesses[0]).all() and np.isfinite(guesses[1:]).all()
+
+
+def test_the_share_of_noise_on_rectified_flow_halves_the_variance_in_the_middle():
+    meta, _ = pack({"t": [1.0, 0.5, 0.0], "x_t": np.zeros((3, 4, 2))}, schedule=Rectified(), alt=ALT)
+    np.testing.assert_allclose(meta["panels"][0]["noise"], [1, 0.5**0.5, 0], atol=1e-4)
+
+
+def test_a_page_is_self_contained_and_holds_the_numbers(frames):
+    page = movie_html(frames, maze=MAZE, alt=ALT + " </script><b>", start=(0, 0), goal=(0.2, 0.2))
+    assert not re.search(r"https?:|//cdn|\bimport\b|src=|href=", page)
+    assert page.count("</script>") == 1
+    encoded = re.search(r'atob\("([^"]+)"\)', page).group(1)
+    assert base64.b64decode(encoded) == movie(frames, alt=ALT).data
+
+
+def test_plain_text_is_the_same_in_every_run_and_holds_the_alt_text(frames):
+    first, second = movie(frames, alt=ALT), movie(frames, alt=ALT)
+    bundles = [m._repr_mimebundle_()[0] for m in (first, second)]
+    assert bundles[0]["text/plain"] == bundles[1]["text/plain"] == repr(first) == f"movie: {ALT}"
+    assert bundles[0]["image/png"] == bundles[1]["image/png"]
+
+
+def test_the_film_strip_shows_noise_first_and_the_plan_last():
+    far = np.zeros((9, 1, 2, 2)) + np.linspace(-0.4, 0.4, 9)[:, None, None, None]
+    strip = movie({"t": np.linspace(1, 0, 9), "x_t": far}, maze=MAZE, alt=ALT).strip
+    image = np.asarray(strip_image(strip)).astype(int)
+    blue = (np.abs(image - [0, 0x72, 0xB2]).max(-1) < 90) & (image[..., 2] > image[..., 0] + 60)
+    columns = [np.nonzero(blue[:, i * 158 : (i + 1) * 158].any(0))[0].mean() for i in range(5)]
+    assert all(b > a for a, b in zip(columns, columns[1:], strict=False)), columns
+    assert "noise (left) to sample (right)" in strip.alt
+
+
+def strip_image(picture):
+    import io
+
+    return Image.open(io.BytesIO(picture.png())).convert("RGB")
+
+
+def test_an_export_shows_the_scene_itself(frames, monkeypatch):
+    monkeypatch.setenv("DIFFRL_STATIC", "1")
+    bundle, _ = movie(frames, alt=ALT)._repr_mimebundle_()
+    assert set(bundle) == {"text/html", "text/plain"} and "mount(host" in bundle["text/html"]
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"alt": "too short"}, "40 characters"),
+        ({"show": "x0"}, "x_t, x0_hat, both"),
+        ({"groups": [0, 1]}, "5 samples, 2 groups"),
+        ({"maze": [[1, 1], [1]]}, "rectangular"),
+        ({"frames": []}, "at least one frame"),
+        ({"frames": {"t": [1.0], "x_t": np.zeros((1, 2, 3, 4, 5))}}, "got"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_in_words(frames, wrong, said):
+    with pytest.raises(ValueError, match=said):
+        movie(**({"frames": frames, "alt": ALT} | wrong))
+
+
+def test_too_much_for_a_page_is_refused():
+    with pytest.raises(ValueError, match="ship fewer samples"):
+        pack({"t": np.linspace(1, 0, 400), "x_t": np.zeros((400, 64, 128, 2), np.float32)}, alt=ALT)
