@@ -1,0 +1,118 @@
+"""The scrubber in a real browser, from a file and without a kernel: what is painted is what was packed."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffrl_lab.widgets.movie import movie_html
+
+pytestmark = pytest.mark.browser
+ALT = "One point that moves from the left of a square room to its right, seen in eleven frames."
+ROOM = [[0] * 4] * 4  # x and y from -2 to 2
+X = np.linspace(-1.5, 1.5, 11)
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    sync = pytest.importorskip("playwright.sync_api")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        message = "NO CHROMIUM: the scrubber was not seen in a browser (install chromium or set CHROMIUM)"
+        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+    point = {
+        "t": np.linspace(1, 0, 11),
+        "x_t": np.stack([[[x, 0.5]] for x in X]),
+        "x0_hat": np.stack([[[1.5, -1]]] * 11),
+    }
+    half = {k: v[::2] for k, v in point.items()}
+    file = tmp_path_factory.mktemp("page") / "movie.html"
+    file.write_text(movie_html({"all": point, "half": half}, maze=ROOM, alt=ALT), encoding="utf-8")
+    with sync.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 800, "height": 700})
+        page.wrong = []
+        page.on("pageerror", lambda e: page.wrong.append(str(e)))
+        page.on("request", lambda r: None if r.url.startswith("file:") else page.wrong.append(r.url))
+        page.goto(file.as_uri())
+        yield page
+        browser.close()
+
+
+def painted(tab, panel: int) -> tuple[float, float]:
+    """Where the blue of a panel's canvas is, in the room's units."""
+    image = Image.open(io.BytesIO(tab.locator("canvas").nth(panel).screenshot())).convert("RGB")
+    p = np.asarray(image).astype(int)[4:-4, 4:-4]
+    y, x = np.nonzero((p[..., 2] - p[..., 0] > 60) & (p[..., 2] > 120))
+    return 4 * (x.mean() + 4) / image.width - 2, 2 - 4 * (y.mean() + 4) / image.height
+
+
+def at(tab) -> int:
+    return int(tab.locator(".dm").get_attribute("data-step"))
+
+
+def press(tab, *keys: str) -> None:
+    tab.locator("input[type=range]").focus()
+    for key in keys:
+        tab.keyboard.press(key)
+
+
+def test_the_keys_move_time_and_each_frame_is_painted_where_its_numbers_say(tab):
+    press(tab, "Home")
+    for k in (0, 1, 2, 3):
+        assert at(tab) == k
+        np.testing.assert_allclose(painted(tab, 0), (X[k], 0.5), atol=0.04)
+        tab.keyboard.press("ArrowRight")
+    press(tab, "End", "ArrowLeft")
+    np.testing.assert_allclose(painted(tab, 0), (X[9], 0.5), atol=0.04)
+
+
+def test_panels_with_fewer_steps_keep_to_the_same_time(tab):
+    press(tab, "Home", *["ArrowRight"] * 4)
+    np.testing.assert_allclose(painted(tab, 1), (X[4], 0.5), atol=0.04)
+    press(tab, "End")
+    np.testing.assert_allclose(painted(tab, 1), (X[10], 0.5), atol=0.04)
+
+
+def test_a_sideways_drag_turns_time_back_and_forth(tab):
+    press(tab, "Home")
+    box = tab.locator("canvas").first.bounding_box()
+    tab.mouse.move(box["x"] + 40, box["y"] + 50)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 40 + box["width"] * 0.4, box["y"] + 60, steps=4)
+    assert at(tab) == 5
+    tab.mouse.move(box["x"] + 40, box["y"] + 60, steps=4)
+    tab.mouse.up()
+    assert at(tab) == 0
+
+
+def test_space_plays_to_the_end_and_the_guess_can_be_shown(tab):
+    press(tab, "Home", "Space")
+    tab.wait_for_function("document.querySelector('.dm').dataset.step === '10'")
+    tab.get_by_role("button", name="Show x0_hat").click()
+    np.testing.assert_allclose(painted(tab, 0), (1.5, -1), atol=0.04)
+    tab.get_by_role("button", name="Show x_t: ").click()
+
+
+def test_a_repaint_takes_under_ten_milliseconds_and_nothing_left_the_page(tab):
+    press(tab, "Home")
+    spent = []
+    for _ in range(10):
+        tab.keyboard.press("ArrowRight")
+        spent.append(float(tab.locator(".dm").get_attribute("data-ms")))
+    assert sorted(spent)[5] < 10, spent
+    assert tab.wrong == []
+
+
+def test_a_reader_of_the_screen_hears_what_it_is_and_where_time_stands(tab):
+    press(tab, "Home", "ArrowRight")
+    assert tab.locator(".dm").get_attribute("aria-label") == ALT
+    assert tab.locator("input[type=range]").get_attribute("aria-valuetext") == "t = 0.900, step 1 of 10"
+    names = tab.locator("button, input, canvas").evaluate_all("all => all.map(e => e.getAttribute('aria-label'))")
+    assert all(names), names
