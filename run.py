@@ -18,7 +18,6 @@ import json
 import os
 import platform
 import re
-import secrets
 import shutil
 import subprocess
 import sys
@@ -34,9 +33,10 @@ STAMP = os.path.join(VENV, "diffrl-lab.json")  # written last: without it the en
 LOG = os.path.join(ROOT, ".venv.log")
 WINDOWS = os.name == "nt"
 PYTHON = os.path.join(VENV, "Scripts", "python.exe") if WINDOWS else os.path.join(VENV, "bin", "python")
-PIP = [PYTHON, "-m", "pip", "install", "--progress-bar", "off", "--log", LOG]
+# --no-compile: Python compiles what is used when it is first used, a small part of what is installed
+PIP = [PYTHON, "-m", "pip", "install", "--progress-bar", "off", "--no-compile", "--log", LOG]
 TORCH_INDEX = "https://download.pytorch.org/whl/"
-NEEDED_GB = {"lab": 3.0, "test": 4.0}
+NEEDED_GB = {"lab": 3.0, "test": 4.0}  # 1.7 and 2.4 stay; the rest is needed while installing
 PROBES = {"lab": ["diffrl_lab", "torch", "jupyterlab", "anywidget", "minari", "mujoco"],
           "test": ["pytest", "nbval", "jax"]}
 EXTRAS = {"lab": "", "test": "[record,test]"}
@@ -218,13 +218,13 @@ def set_up(kind):
         found = state(kind)
         if found == "ready":
             return
-        check_disk(kind)
         start = time.time()
         if found == "make":
             check_venv_module()
             say("the environment is half-made, outdated or broken: making it again" if os.path.lexists(VENV)
                 else "making the environment in .venv (once; some minutes)")
-            remove_venv()
+            remove_venv()       # before the disk is looked at: a half-made one may be what fills it
+            check_disk(kind)
             base = getattr(sys, "_base_executable", None) or sys.executable     # .venv's own Python may run this file
             call([base, "-m", "venv", VENV], "a virtual environment")
             # PyTorch first and alone: its index is then asked for ten packages, not for a hundred and fifty
@@ -269,11 +269,13 @@ def lab_command(options):
     own = os.path.join(ROOT, ".jupyter")
     env.update(JUPYTER_CONFIG_DIR=os.path.join(own, "config"), JUPYTER_DATA_DIR=os.path.join(own, "data"),
                JUPYTERLAB_SETTINGS_DIR=os.path.join(own, "settings"), JUPYTER_PREFER_ENV_PATH="1",
-               JUPYTERLAB_WORKSPACES_DIR=os.path.join(own, "workspaces"),
-               JUPYTER_TOKEN=os.environ.get("DIFFRL_LAB_TOKEN") or secrets.token_hex(24))
+               JUPYTERLAB_WORKSPACES_DIR=os.path.join(own, "workspaces"))
+    env.pop("JUPYTER_TOKEN", None)      # Jupyter draws one itself, and shows it in the address to open
+    if env.get("DIFFRL_LAB_TOKEN"):
+        env["JUPYTER_TOKEN"] = env["DIFFRL_LAB_TOKEN"]
     argv = [PYTHON, "-m", "jupyterlab"] + list(options) + [
         "--ServerApp.ip=127.0.0.1", "--ServerApp.allow_remote_access=False", "--ServerApp.root_dir=" + ROOT,
-        "--PasswordIdentityProvider.hashed_password=", "--LabApp.extension_manager=readonly"]
+        "--LabApp.extension_manager=readonly"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         argv.append("--allow-root")
     return argv, env

@@ -273,12 +273,15 @@ def test_pytorch_comes_from_the_index_that_was_asked_for(run: ModuleType, monkey
     assert run.torch_options() == [] and run.torch_pin() == f"torch=={pins()['torch']}"
 
 
-def test_jupyterlab_listens_on_loopback_behind_a_fresh_token(run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jupyterlab_listens_on_loopback_behind_a_token(run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUPYTER_TOKEN", "")     # what would switch the token off
     argv, env = run.lab_command(["--ServerApp.ip=0.0.0.0", "--no-browser"])
     assert [option for option in argv if "ip=" in option][-1] == "--ServerApp.ip=127.0.0.1"     # the last one counts
-    assert len(env["JUPYTER_TOKEN"]) == 48 and env["JUPYTER_TOKEN"] != run.lab_command([])[1]["JUPYTER_TOKEN"]
-    assert not [option for option in argv if env["JUPYTER_TOKEN"] in option]      # nor can others read it off `ps`
+    assert "JUPYTER_TOKEN" not in env           # so that Jupyter draws one
+    assert Path(env["JUPYTER_CONFIG_DIR"]).is_relative_to(run.ROOT)     # and no setting of the user's prevents it
+    monkeypatch.setenv("DIFFRL_LAB_TOKEN", "a-secret")
+    argv, env = run.lab_command([])
+    assert env["JUPYTER_TOKEN"] == "a-secret" and "a-secret" not in " ".join(argv)      # where `ps` would show it
 
 
 def test_what_would_bend_python_or_pip_is_kept_out(run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
