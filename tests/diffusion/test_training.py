@@ -1,0 +1,307 @@
+"""Laws of training: the loss's target and mask, EMA's closed form, resuming bit for bit, files that survive a crash."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from diffrl_lab.diffusion import (
+    EMA,
+    Batches,
+    Cosine,
+    Discrete,
+    Function,
+    Karras,
+    Linear,
+    NeuralDenoiser,
+    Rectified,
+    cosine_decay,
+    denoising_loss,
+    descend,
+    fit,
+    load,
+    masked_mean,
+    save,
+)
+from diffrl_lab.diffusion import training as module_under_test
+from diffrl_lab.diffusion.denoisers import PREDICTIONS
+
+f64 = torch.float64
+SCHEDULES = [Linear(), Cosine(), Karras(), Rectified(), Discrete.linear()]
+
+
+def G(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+class Net(nn.Module):
+    """A small network with a buffer that training changes."""
+
+    def __init__(self, d=2, dropout=0.0):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(d + 1, 16), nn.Tanh(), nn.Dropout(dropout), nn.Linear(16, d))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x, label, cond=None):
+        if self.training:
+            self.seen += len(x)
+        return self.layers(torch.cat([x, label[:, None].expand(*x.shape[:-1], 1)], -1))
+
+
+# ----------------------------------------------------------------------------------------------------------------- the loss
+class Constant(nn.Module):
+    def forward(self, x, label, cond=None):
+        return torch.zeros_like(x)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize("predict", PREDICTIONS)
+def test_the_loss_is_the_squared_error_in_the_units_of_the_networks_output(schedule, predict):
+    x_0, t, sd = torch.randn(64, 3, generator=G(1), dtype=f64), torch.linspace(0.1, 0.95, 64, dtype=f64), 0.7
+    eps = torch.randn(64, 3, generator=G(2), dtype=f64)
+    alpha, sigma = schedule(t, 2)
+    root = torch.sqrt(sigma**2 + (sd * alpha) ** 2)
+    target = {"eps": eps, "x0": x_0, "v": (alpha * eps - sigma * x_0) / torch.sqrt(alpha**2 + sigma**2), "flow": eps - x_0,
+              "edm": (sigma * x_0 / sd - sd * alpha * eps) / root}[predict]
+    loss = denoising_loss(NeuralDenoiser(Constant(), schedule, predict, sd), x_0, t=t, generator=G(2))
+    assert_close(loss, (target**2).mean(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize("predict", ["eps", "v", "flow", "edm"])
+def test_in_float32_no_time_drawn_for_training_makes_the_loss_explode(schedule, predict):
+    x_0 = torch.randn(20_000, 1, generator=G())  # 0 predicted for a target of variance 1 (flow: 2)
+    loss = denoising_loss(NeuralDenoiser(Constant(), schedule, predict), x_0, generator=G(1))
+    assert_close(loss.item(), 2.0 if predict == "flow" else 1.0, rtol=0.05, atol=0)
+
+
+def test_the_exact_denoiser_leaves_the_loss_that_nothing_can_remove():
+    x_0 = torch.randn(50_000, 1, generator=G(), dtype=f64)  # N(0, 1): eps is known up to its variance given x_t, alpha^2
+    D = NeuralDenoiser(Net(), Linear())
+    best = Function(lambda x, t, cond=None: Linear()(t, x.ndim)[0] * x, Linear())
+    best.predict, best.sigma_data = D.predict, D.sigma_data
+    t = torch.full((50_000,), 0.4, dtype=f64)
+    alpha = Linear()(0.4)[0].item()
+    assert_close(denoising_loss(best, x_0, t=t, generator=G(1)).item(), alpha**2, rtol=5 * math.sqrt(2 / 50_000), atol=0)
+
+
+def test_times_are_stratified_and_uniform():
+    seen = []
+    D = NeuralDenoiser(Constant(), Linear())
+    D.forward = lambda x, t, cond=None: seen.append(t) or x
+    denoising_loss(D, torch.zeros(1000, 1), generator=G())
+    assert torch.equal((seen[0] * 1000).floor().long(), torch.arange(1000))
+
+
+def test_known_entries_are_shown_clean_and_leave_the_loss():
+    seen, x_0 = [], torch.randn(32, 4, 2, generator=G(1))
+    known = torch.zeros(32, 4, 1, dtype=torch.bool)
+    known[:, 0] = True
+    D = NeuralDenoiser(Constant(), Linear(), "x0")
+    forward = D.forward
+    D.forward = lambda x, t, cond=None: seen.append(x) or forward(x, t, cond)
+    loss = denoising_loss(D, x_0, known=known, generator=G(2))
+    assert torch.equal(seen[0][:, 0], x_0[:, 0]) and (seen[0][:, 1:] != x_0[:, 1:]).all()
+    assert_close(loss, (x_0[:, 1:] ** 2).mean())
+
+
+def test_the_masked_mean_divides_by_what_is_valid():
+    x = torch.tensor([[1.0, 1.0, 5.0, 5.0]])
+    mask = torch.tensor([[True, True, False, False]])
+    assert_close(masked_mean(x, mask), torch.tensor(1.0))
+    assert_close(masked_mean(x), torch.tensor(3.0))
+    assert masked_mean(x, ~mask & mask) == 0
+
+
+def test_padding_does_not_change_the_masked_loss_nor_its_gradient():
+    x_0, D = torch.randn(6, 5, 2, generator=G(1)), NeuralDenoiser(Constant(), Linear(), "x0")
+    D.net.forward = lambda x, label, cond=None: x * weight
+    weight, valid = torch.tensor(0.3, requires_grad=True), torch.ones(6, 5, 1, dtype=torch.bool)
+    valid[2:, 3:] = False
+    t = torch.linspace(0.1, 0.9, 6)
+
+    def loss(fill):
+        x = torch.where(valid, x_0, fill)
+        value = denoising_loss(D, x, valid=valid, t=t, generator=G(2))
+        return value, torch.autograd.grad(value, weight)[0]
+
+    for one, other in zip(loss(0.0), loss(1e4), strict=True):
+        assert_close(one, other)
+    count = masked_mean(torch.full((6, 5, 2), 2.0), valid)
+    assert_close(count, torch.tensor(2.0))
+
+
+# ------------------------------------------------------------------------------------------------------------------ batches
+def test_batches_keep_rows_together_and_follow_their_generator():
+    data = {"x": torch.arange(50), "y": 2 * torch.arange(50)}
+    first, again = (next(Batches(data, 8, G(3))) for _ in range(2))
+    assert torch.equal(first["y"], 2 * first["x"]) and torch.equal(first["x"], again["x"])
+    counts = torch.bincount(next(Batches(data, 50_000, G(0)))["x"], minlength=50)
+    assert ((counts - 1000).abs() < 5 * math.sqrt(1000)).all()
+
+
+# ---------------------------------------------------------------------------------------------------------------------- EMA
+def test_ema_is_its_closed_form_from_a_copy_of_the_start():
+    net = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(net.weight, 2.0)
+    ema = EMA(net, decay=0.15)  # below the warm-up, which begins with 2 / 11
+    values = [5.0, -1.0, 3.0, 0.5]
+    for v in values:
+        nn.init.constant_(net.weight, v)
+        ema.update(net)
+    n = len(values)
+    closed = 2.0 * 0.15**n + sum(0.85 * 0.15 ** (n - 1 - i) * v for i, v in enumerate(values))
+    assert_close(ema.module.weight.item(), closed, rtol=1e-6, atol=1e-6)
+
+
+def test_emas_warm_up_forgets_the_start_and_then_settles_at_the_decay():
+    net = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(net.weight, 1.0)
+    ema = EMA(net, decay=0.999)
+    nn.init.zeros_(net.weight)
+    for _ in range(200):
+        ema.update(net)
+    left = math.prod(min(0.999, (1 + n) / (10 + n)) for n in range(1, 201))
+    assert_close(ema.module.weight.item(), left, rtol=1e-4, atol=1e-9)
+    assert left < 1e-3 < 0.999**200
+
+
+def test_ema_is_no_alias_copies_buffers_and_asks_for_no_gradient():
+    net = Net().train()
+    ema = EMA(net)
+    before = [p.clone() for p in ema.module.parameters()]
+    net(torch.randn(5, 2), torch.zeros(5))
+    with torch.no_grad():
+        for p in net.parameters():
+            p += 1
+    for p, q in zip(ema.module.parameters(), before, strict=True):
+        assert torch.equal(p, q) and not p.requires_grad
+    ema.update(net)
+    assert ema.module.seen == 5 and not ema.module.training
+
+
+# ---------------------------------------------------------------------------------------------------------- steps and resuming
+def run(seed=0):
+    g = G(seed)
+    torch.manual_seed(seed)
+    D = NeuralDenoiser(Net(), Linear()).train()
+    data = torch.randn(100, 2, generator=G(9))
+    update = descend(lambda x: denoising_loss(D, x, generator=g), D, lr=1e-2, ema=0.99, generator=g, schedule=cosine_decay(12, 3),
+                     weight_decay=0.01)
+    return update, Batches(data, 16, g)
+
+
+def state(update):
+    return [*update.module.state_dict().values(), *update.ema.module.state_dict().values()]
+
+
+def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(tmp_path):
+    update, batches = run()
+    losses = [out["loss"] for out in fit(update, batches, 12)]
+    update, batches = run()
+    first = [out["loss"] for out in fit(update, batches, 5)]
+    update.save(tmp_path / "run.safetensors", about_me="half way")
+    wanted = state(update)
+    update, batches = run(seed=7)  # another start, another order: all of it must come from the file
+    assert update.load(tmp_path / "run.safetensors")["about_me"] == "half way"
+    assert all(torch.equal(a, b) for a, b in zip(state(update), wanted, strict=True))
+    rest = list(fit(update, batches, 7))
+    assert torch.equal(torch.stack(first + [out["loss"] for out in rest]), torch.stack(losses))
+    assert [out["step"] for out in rest] == list(range(6, 13))
+    once, batches = run()
+    list(fit(once, batches, 12))
+    assert all(torch.equal(a, b) for a, b in zip(state(update), state(once), strict=True))
+
+
+def test_one_update_is_one_step_of_adamw_with_the_gradient_clipped():
+    def made():
+        torch.manual_seed(0)
+        return nn.Linear(3, 1)
+
+    ours, bare, x = made(), made(), 100 * torch.randn(8, 3, generator=G())
+    update = descend(lambda x: (ours(x) ** 2).mean(), ours, lr=1e-2, clip_norm=0.5, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(bare.parameters(), lr=1e-2, weight_decay=0.1)
+    for _ in range(3):
+        update(x)
+        optimizer.zero_grad()
+        (bare(x) ** 2).mean().backward()
+        nn.utils.clip_grad_norm_(bare.parameters(), 0.5)
+        optimizer.step()
+    assert torch.equal(ours.weight, bare.weight)
+
+
+def test_training_reaches_the_optimum_that_is_known():
+    data = torch.randn(4096, 1, generator=G(1)) * 0.5 + 1.0
+    g = G(2)
+    torch.manual_seed(0)
+    D = NeuralDenoiser(Net(1), Linear(), "v", sigma_data=0.5)
+    update = descend(lambda x: denoising_loss(D, x, generator=g), D, lr=1e-2, schedule=cosine_decay(600))
+    for _ in fit(update, Batches(data, 256, g), 600):
+        pass
+    t, x = torch.tensor(0.4), torch.linspace(-0.7, 1.4, 20)[:, None]
+    alpha, sigma = Linear()(0.4)
+    exact = 1 + alpha * 0.25 / (alpha**2 * 0.25 + sigma**2) * (x - alpha)
+    assert_close(D.eval()(x, t).detach(), exact.float(), rtol=0, atol=0.1)
+
+
+def test_the_learning_rate_is_a_function_of_the_step_alone():
+    f = cosine_decay(110, warmup=10, floor=0.2)
+    assert [f(n) for n in (0, 4, 9, 10, 60, 110, 500)] == pytest.approx([0.1, 0.5, 1.0, 1.0, 0.6, 0.2, 0.2])
+
+
+def test_the_callers_loop_sees_every_number_of_every_step():
+    update = descend(lambda x: {"loss": (net(x) ** 2).mean(), "norm": x.norm()}, net := nn.Linear(1, 1))
+    seen = list(fit(update, iter([torch.ones(2, 1)] * 3), 5))
+    assert [s["step"] for s in seen] == [1, 2, 3] and all(not s["loss"].requires_grad for s in seen)
+    assert_close(seen[0]["norm"].item(), math.sqrt(2))
+
+
+# -------------------------------------------------------------------------------------------------------------------- files
+def test_a_file_gives_back_what_was_written(tmp_path):
+    tensors = {"a": torch.randn(3, 4).T, "b.c": torch.arange(3)}
+    save(tmp_path / "deep" / "w.safetensors", tensors, step=3, name="run")
+    again, about = load(tmp_path / "deep" / "w.safetensors")
+    assert about == {"step": 3, "name": "run"} and again.keys() == tensors.keys()
+    assert all(torch.equal(again[k], tensors[k]) for k in tensors)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:5], lambda b: b"", lambda b: b"<html>" + b])
+def test_a_file_that_is_cut_short_or_foreign_is_named_in_the_error(tmp_path, damage):
+    path = tmp_path / "w.safetensors"
+    save(path, {"a": torch.randn(100)})
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match="w.safetensors is not a whole safetensors file"):
+        load(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing.safetensors"):
+        load(tmp_path / "nothing.safetensors")
+
+
+def test_a_crash_while_writing_leaves_the_old_file_whole_and_no_litter(tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    save(path, {"a": torch.ones(3)})
+
+    def crash(tensors, where, metadata):
+        where.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(module_under_test, "save_file", crash)
+    with pytest.raises(OSError, match="disk full"):
+        save(path, {"a": torch.zeros(3)})
+    assert_close(load(path)[0]["a"], torch.ones(3))
+    assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+@pytest.mark.parametrize("make", [
+    lambda: Batches(torch.zeros(0, 2), 3, G()), lambda: Batches({"a": torch.zeros(2), "b": torch.zeros(3)}, 3, G()),
+    lambda: Batches(torch.zeros(3), 0, G()), lambda: EMA(nn.Linear(1, 1), 1.0),
+])
+def test_nonsense_is_refused_with_what_came(make):
+    with pytest.raises(ValueError, match="got"):
+        make()
