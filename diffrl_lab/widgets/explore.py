@@ -75,7 +75,8 @@ class Redrawn(anywidget.AnyWidget):
     png = traitlets.Bytes().tag(sync=True)
     alt = traitlets.Unicode().tag(sync=True)
     words = traitlets.Unicode().tag(sync=True)
-    area: traitlets.List = traitlets.List().tag(sync=True)  # the first axes in shares of the picture: left, top, right, bottom
+    # the first axes in shares of the picture: left, top, right, bottom
+    area: traitlets.List = traitlets.List().tag(sync=True)
     picked: traitlets.List = traitlets.List().tag(sync=True)
 
     def show(self, picture: views.Picture) -> None:
@@ -90,9 +91,8 @@ class Redrawn(anywidget.AnyWidget):
 def control(name: str, spec: Any) -> Any:
     """One ipywidget for one argument.
 
-    (low, high[, step[, first]]) -> slider, whole numbers where all are whole; a list or a mapping label -> value ->
-    choice, the first
-    one chosen; True or False -> checkbox; an ipywidget -> itself. Anything else: ValueError.
+    (low, high[, step[, first]]) -> slider, of whole numbers where all are whole; a list or a mapping label -> value
+    -> choice, the first one chosen; True or False -> checkbox; an ipywidget -> itself. Anything else: ValueError.
     """
     label = {"description": name.replace("_", " "), "style": {"description_width": "initial"}}
     wide = {"layout": ipywidgets.Layout(width="340px")}
@@ -187,13 +187,14 @@ class Explorer(ipywidgets.VBox):
     def __repr__(self) -> str:
         return f"explore {', '.join(self.controls)}: {self.picture.alt}"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         picture = views.still(self.picture.png, self.picture.alt)
         if os.environ.get("DIFFRL_STATIC"):
             note = "<p><small>The controls of this picture need a running notebook.</small></p>"
-            return {"text/html": picture["text/html"] + note, "text/plain": repr(self)}
+            return {"text/html": picture["text/html"] + note, "text/plain": repr(self)}, {}
         live = super()._repr_mimebundle_(**kwargs) or {}
-        return {**live, "image/png": picture["image/png"], "text/plain": repr(self)}
+        bundle = {**live, "image/png": picture["image/png"], "text/plain": repr(self)}
+        return bundle, {"image/png": {"alt": self.picture.alt}}
 
 
 def explore(draw: Callable[..., views.Picture], **controls: Any) -> Explorer:

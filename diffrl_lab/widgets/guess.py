@@ -130,7 +130,7 @@ class Guess(ipywidgets.VBox):
             self.result.value = f"<div>{html.escape(self.text)}</div>" if self.value is not None else ""
 
     def __repr__(self) -> str:
-        return f"guess: {self.question} ({self.low:g} to {self.high:g} {self.unit}) {self.text}"
+        return f"guess: {self.question} ({self.low:g} to {f'{self.high:g} {self.unit}'.strip()}) {self.text}"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         if os.environ.get("DIFFRL_STATIC"):
@@ -154,8 +154,10 @@ class Revealed(ipywidgets.HTML):
         return self._guess.text
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        page = {"text/html": self.value, "text/plain": repr(self)}
-        return page if os.environ.get("DIFFRL_STATIC") else {**(super()._repr_mimebundle_(**kwargs) or {}), **page}
+        if os.environ.get("DIFFRL_STATIC"):
+            return {"text/html": self.value, "text/plain": repr(self)}
+        # a page that strips styles would leave crumbs of the scale: there the sentence stands alone
+        return {**(super()._repr_mimebundle_(**kwargs) or {}), "text/plain": repr(self)}
 
 
 def guess(

@@ -4,7 +4,7 @@
 const CSS = `
 .dm{color:var(--jp-content-font-color1,var(--vscode-foreground,CanvasText));font:14px/1.4 system-ui,sans-serif;max-width:980px;margin:4px 6px}
 .dm-panels{display:flex;flex-wrap:wrap;gap:14px}
-.dm figure{margin:0;min-width:0}
+.dm figure{margin:0!important;padding:0!important;min-width:0}
 .dm figcaption{font-size:13px;margin:0 0 3px;min-height:1.4em}
 .dm canvas{display:block;border:1px solid color-mix(in srgb,currentColor 30%,transparent);border-radius:4px;touch-action:pan-y;cursor:ew-resize}
 .dm-pick canvas{touch-action:none;cursor:default}
@@ -102,7 +102,7 @@ function mount(el, meta, floats, hooks = {}) {
     const n = views.length;
     const columns = width < 520 ? 1 : Math.min(n, width < 760 ? 2 : 3);
     for (const view of views) {
-      let w = Math.min(n === 1 ? 520 : 460, (width - 14 * (columns - 1)) / columns - 3);
+      let w = Math.min(n === 1 ? 520 : 460, (width - 14 * (columns - 1)) / columns - 4);
       let h = w * view.ratio;
       if (h > 430) { w *= 430 / h; h = 430; }
       const dpr = window.devicePixelRatio || 1;
@@ -112,7 +112,7 @@ function mount(el, meta, floats, hooks = {}) {
       view.canvas.width = Math.round(w * dpr);
       view.canvas.height = Math.round(h * dpr);
       view.dpr = dpr;
-      view.caption.style.maxWidth = w + "px";
+      view.canvas.parentElement.style.width = w + 2 + "px";
     }
     readTheme();
     paint();
