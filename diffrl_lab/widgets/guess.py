@@ -42,7 +42,7 @@ class Guess(ipywidgets.VBox):
         self.truth: float | None = None
         self._late = False
         self._storage = storage
-        whole = isinstance(low, int) and isinstance(high, int)
+        whole = isinstance(low, int) and isinstance(high, int) and high - low > 2  # -1 to 1 is a correlation
         kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
         step = {} if whole else {"step": (high - low) / 100, "readout_format": ".3g"}
         self.slider = kind(
@@ -170,7 +170,7 @@ def guess(
     storage: Storage | None = None,
     name: str | None = None,
 ) -> Guess:
-    """Asks for a number between low and high before it is computed; whole numbers when both ends are.
+    """Asks for a number between low and high before it is computed; a whole one when both ends are, more than 2 apart.
 
     With `truth` it is shown as soon as the learner commits; without, a later cell says `g.reveal(truth)`. Unanswered
     it says so
