@@ -1,4 +1,4 @@
-"""The whole theory: schedules, denoisers, samplers, guidance and training, in one notation x_t = alpha_t x_0 + sigma_t eps."""
+"""The theory in one notation, x_t = alpha_t x_0 + sigma_t eps: schedules, denoisers, samplers, guidance, training."""
 
 from .denoisers import (
     Denoiser,
@@ -16,9 +16,11 @@ from .samplers import Frame, Step, chain, ddim, ddpm, dpm_pp_1, dpm_pp_2m, euler
 from .schedules import Cosine, Discrete, Karras, Linear, Rectified, Schedule
 from .training import EMA, Batches, cosine_decay, denoising_loss, descend, drop, fit, load, masked_mean, save
 
+# fmt: off
 __all__ = [
     "EMA", "Batches", "Cosine", "Denoiser", "Discrete", "EmpiricalDenoiser", "Frame", "Function", "GaussianDenoiser",
-    "Karras", "Linear", "MixtureDenoiser", "NeuralDenoiser", "Rectified", "Schedule", "Step", "ascend", "brownian_bridge",
-    "brownian_motion", "cfg", "chain", "clip", "coefficients", "cosine_decay", "ddim", "ddpm", "denoising_loss", "descend",
-    "dpm_pp_1", "dpm_pp_2m", "drop", "euler", "fit", "given", "heun", "load", "masked_mean", "pin", "sample", "save",
+    "Karras", "Linear", "MixtureDenoiser", "NeuralDenoiser", "Rectified", "Schedule", "Step", "ascend",
+    "brownian_bridge", "brownian_motion", "cfg", "chain", "clip", "coefficients", "cosine_decay", "ddim", "ddpm",
+    "denoising_loss", "descend", "dpm_pp_1", "dpm_pp_2m", "drop", "euler", "fit", "given", "heun", "load",
+    "masked_mean", "pin", "sample", "save",
 ]

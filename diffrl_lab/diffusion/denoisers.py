@@ -1,4 +1,4 @@
-"""Denoisers D(x_t, t, cond) = E[x_0 | x_t, cond]: learned ones, and exact ones that a learned one can be held against."""
+"""Denoisers D(x_t, t, cond) = E[x_0 | x_t, cond]: learned ones, and exact ones to hold them against."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def coefficients(predict: str, alpha: Tensor, sigma: Tensor, sigma_data: float =
     v:    out = (alpha eps - sigma x_0) / sqrt(alpha^2 + sigma^2) (Salimans and Ho 2022, where the root is 1)
     flow: out = eps - x_0, the velocity of rectified flow
     edm:  out = F of Karras et al. 2022, whose target has unit variance for data of standard deviation `sigma_data`.
-    Where no signal is left (alpha < 1e-4) a prediction of eps says nothing about x_0, and x0_hat is 0, the mean of scaled data.
+    Where no signal is left (alpha < 1e-4) a prediction of eps says nothing about x_0, and x0_hat is 0, the mean of
+    scaled data.
     """
     one = torch.ones_like(alpha)
     if predict == "eps":
@@ -50,7 +51,9 @@ def coefficients(predict: str, alpha: Tensor, sigma: Tensor, sigma_data: float =
     raise ValueError(f"predict must be one of {', '.join(PREDICTIONS)}; got {predict!r}")
 
 
-def _preconditioning(alpha: Tensor, sigma: Tensor, predict: str, sigma_data: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _preconditioning(
+    alpha: Tensor, sigma: Tensor, predict: str, sigma_data: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """c_skip, c_out, c_in and the network's label of the noise level."""
     c_in = torch.rsqrt((sigma_data * alpha) ** 2 + sigma**2)
     return *coefficients(predict, alpha, sigma, sigma_data), c_in, (torch.log(sigma / alpha) / 4).clamp(-3, 3)
@@ -60,8 +63,9 @@ class NeuralDenoiser(nn.Module):
     """x0_hat = c_skip x_t + c_out net(c_in x_t, label, cond): a network made into a denoiser.
 
     net: called as net(x [B, ...], label [B] or as t, cond) -> [B, ...]. It sees the noise level only as
-    label = ln(sigma / alpha) / 4 (kept within [-3, 3]) and x_t scaled by c_in = (alpha^2 sigma_data^2 + sigma^2)^(-1/2), so it
-    knows nothing of the schedule: `D.schedule` may be swapped after training, and only the grid of noise levels changes.
+    label = ln(sigma / alpha) / 4 (kept within [-3, 3]) and x_t scaled to unit variance by c_in, where c_in^-2 =
+    alpha^2 sigma_data^2 + sigma^2. So it knows nothing of the schedule: `D.schedule` may be swapped after training, and
+    only the grid of noise levels changes.
     predict: see `coefficients`. sigma_data: the standard deviation of the (scaled) data.
     """
 
@@ -81,11 +85,11 @@ class NeuralDenoiser(nn.Module):
 class MixtureDenoiser:
     """The exact denoiser of data that follow a Gaussian mixture sum_k w_k N(mu_k, Sigma_k).
 
-    D = sum_k r_k(x_t) (mu_k + alpha Sigma_k (alpha^2 Sigma_k + sigma^2)^{-1} (x_t - alpha mu_k)), with the responsibilities
-    r_k(x_t) ~ w_k N(x_t; alpha mu_k, alpha^2 Sigma_k + sigma^2) (textbook; e.g. Bishop 2006, section 2.3).
-    weights [K]; means [K, *event]; either `std`, a number or [K] (isotropic), or `cov` [K, n, n] over the flattened event.
-    t may differ over the event ([B, H] for an event [H, d]). cond: [B, K] weights that replace w, row by row; a row of NaN
-    means "not given". Parameters are kept in float64 and used in x_t's dtype.
+    D = sum_k r_k(x_t) (mu_k + alpha Sigma_k (alpha^2 Sigma_k + sigma^2)^{-1} (x_t - alpha mu_k)), with the
+    responsibilities r_k(x_t) ~ w_k N(x_t; alpha mu_k, alpha^2 Sigma_k + sigma^2) (textbook; e.g. Bishop 2006, 2.3).
+    weights [K]; means [K, *event]; either `std`, a number or [K] (isotropic), or `cov` [K, n, n] over the flattened
+    event. t may differ over the event ([B, H] for an event [H, d]). cond: [B, K] weights that replace w, row by row; a
+    row of NaN means "not given". Parameters are kept in float64 and used in x_t's dtype.
     """
 
     def __init__(
@@ -99,7 +103,9 @@ class MixtureDenoiser:
     ):
         w, mu = torch.as_tensor(weights, dtype=torch.float64), torch.as_tensor(means, dtype=torch.float64)
         if w.ndim != 1 or mu.ndim < 1 or len(mu) != len(w) or not (w >= 0).all() or not w.sum() > 0:
-            raise ValueError(f"weights must be K non-negative numbers and means [K, ...]; got {tuple(w.shape)} and {tuple(mu.shape)}")
+            raise ValueError(
+                f"weights must be K non-negative numbers and means [K, ...]; got {tuple(w.shape)} and {tuple(mu.shape)}"
+            )
         if (std is None) == (cov is None):
             raise ValueError("give either std or cov")
         self.schedule, self.event, self.weights = schedule, mu.shape[1:], w / w.sum()
@@ -155,7 +161,9 @@ class MixtureDenoiser:
         log_n = -0.5 * (inverse * u**2 + torch.log(torch.where(keep, 2 * math.pi * val, 1.0))).sum(-1)
         return log_n, mean, spread.clamp(min=0).sqrt()
 
-    def _posterior(self, x_t: Tensor, t: Tensor | float, cond: Cond) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[int, ...]]:
+    def _posterior(
+        self, x_t: Tensor, t: Tensor | float, cond: Cond
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[int, ...]]:
         x, t, batch = self._flat(x_t, t)
         log_n, mean, spread = self._components(x, t)
         w = self.weights.to(x)
@@ -170,7 +178,7 @@ class MixtureDenoiser:
         return torch.einsum("bk,bkn->bn", r, mean).reshape(x_t.shape)
 
     def posterior(self, x_t: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
-        """p(x_0 | x_t), again a mixture: weights [..., K], means [..., K, *event] and standard deviations (as the means)."""
+        """p(x_0 | x_t), again a mixture: weights [..., K], means [..., K, *event], standard deviations as the means."""
         _, r, mean, spread, batch = self._posterior(x_t, t, None)
         shape = (*batch, len(self.weights), *self.event)
         return r.reshape(*batch, -1), mean.reshape(shape), spread.reshape(shape)
@@ -204,7 +212,9 @@ class MixtureDenoiser:
         c_kk, c_xk = cov[:, known][:, :, known], cov[:, :, known]
         delta = value - mu[:, known]
         gain = c_xk @ torch.linalg.pinv(c_kk, hermitian=True)
-        log_n = torch.distributions.MultivariateNormal(torch.zeros_like(delta), c_kk + 1e-12 * torch.eye(len(value))).log_prob(delta)
+        log_n = torch.distributions.MultivariateNormal(
+            torch.zeros_like(delta), c_kk + 1e-12 * torch.eye(len(value))
+        ).log_prob(delta)
         mu = mu + torch.einsum("kij,kj->ki", gain, delta)
         mu[:, known] = value
         cov = cov - gain @ c_xk.mT
@@ -213,7 +223,7 @@ class MixtureDenoiser:
         return MixtureDenoiser(weights, mu.reshape(-1, *self.event), self.schedule, cov=cov)
 
     def tilt(self, b: Any) -> MixtureDenoiser:
-        """p(x_0) exp(b . x_0), normalised: each mean moves by Sigma_k b, each log-weight by b . mu_k + b Sigma_k b / 2."""
+        """p(x_0) exp(b . x_0), normalised: each mean moves by Sigma_k b, log-weights by b . mu_k + b Sigma_k b / 2."""
         b = torch.as_tensor(b, dtype=torch.float64).expand(self.event).reshape(-1)
         shift = self.cov @ b
         weights = torch.softmax(torch.log(self.weights) + self.means @ b + shift @ b / 2, 0)
@@ -227,8 +237,9 @@ def GaussianDenoiser(mean: Any, schedule: Schedule, *, std: Any = None, cov: Any
 
 
 class EmpiricalDenoiser:
-    """The exact denoiser of a finite data set, each row equally likely: D = softmax_i(-|x_t - alpha x_i|^2 / 2 sigma^2) . x_i.
+    """The exact denoiser of a finite data set, each row equally likely.
 
+    D = sum_i softmax_i(-|x_t - alpha x_i|^2 / 2 sigma^2) x_i.
     data: [N, *event]. It is what a network with no error at all would learn, and its samples are the data themselves.
     """
 
@@ -248,16 +259,20 @@ class EmpiricalDenoiser:
         return (torch.softmax(-distance / 2, -1) @ data).reshape(x_t.shape)
 
 
-def brownian_motion(horizon: int, schedule: Schedule, *, dim: int = 1, scale: float = 1.0, start_std: float = 1.0) -> MixtureDenoiser:
+def brownian_motion(
+    horizon: int, schedule: Schedule, *, dim: int = 1, scale: float = 1.0, start_std: float = 1.0
+) -> MixtureDenoiser:
     """x(0) ~ N(0, start_std^2), x(u) = x(0) + scale W(u) at u = i / (H - 1): paths with free ends, event [H, dim]."""
     u = torch.linspace(0, 1, horizon, dtype=torch.float64)
     cov = scale**2 * torch.minimum(u[:, None], u) + start_std**2
-    return GaussianDenoiser(torch.zeros(horizon, dim), schedule, cov=torch.kron(cov, torch.eye(dim, dtype=torch.float64)))
+    return GaussianDenoiser(
+        torch.zeros(horizon, dim), schedule, cov=torch.kron(cov, torch.eye(dim, dtype=torch.float64))
+    )
 
 
 def brownian_bridge(horizon: int, start: Any, goal: Any, schedule: Schedule, scale: float = 1.0) -> MixtureDenoiser:
-    """Brownian motion tied to `start` at u = 0 and `goal` at u = 1 ([d] each): mean start + u (goal - start), covariance
-    scale^2 (min(u, v) - u v) I, at u = i / (H - 1); event [H, d] (textbook; e.g. Karatzas and Shreve 1991)."""
+    """Brownian motion tied to `start` at u = 0 and `goal` at u = 1 ([d] each): mean start + u (goal - start),
+    covariance scale^2 (min(u, v) - u v) I, at u = i / (H - 1); event [H, d] (Karatzas and Shreve 1991)."""
     u = torch.linspace(0, 1, horizon, dtype=torch.float64)
     start, goal = (torch.as_tensor(p, dtype=torch.float64).reshape(-1) for p in (start, goal))
     cov = scale**2 * (torch.minimum(u[:, None], u) - u[:, None] * u)

@@ -23,12 +23,15 @@ def _twice(cond: Tensor) -> Tensor:
     return torch.cat([cond, torch.full_like(cond, float("nan"))])
 
 
-def cfg(D: Denoiser, cond: Tensor | Mapping[str, Tensor], w: float | Tensor, drop: tuple[str, ...] | None = None) -> Denoiser:
+def cfg(
+    D: Denoiser, cond: Tensor | Mapping[str, Tensor], w: float | Tensor, drop: tuple[str, ...] | None = None
+) -> Denoiser:
     """Classifier-free guidance (Ho and Salimans 2022): D(x_t) + w (D(x_t, cond) - D(x_t)), both branches in one batch.
 
-    w = 0 is unconditional, w = 1 conditional, w > 1 extrapolates (some papers write 1 + w for this w). w: a number or [B].
-    The branch without the condition is shown NaN, which means "not given": 0 may be a legal value. `drop` names the entries of
-    a dict that are dropped; by default all of them. What comes out is *not* the law p(x) p(cond | x)^w (see lesson 05).
+    w = 0 is unconditional, w = 1 conditional, w > 1 extrapolates (some papers write 1 + w for this w). w: a number or
+    [B]. The branch without the condition is shown NaN, which means "not given": 0 may be a legal value. `drop` names
+    the entries of a dict that are dropped; by default all of them. What comes out is *not* the law p(x) p(cond | x)^w
+    (see lesson 05).
     """
 
     def guided(x_t: Tensor, t: Tensor, _: Cond = None) -> Tensor:
@@ -49,11 +52,11 @@ def ascend(
 ) -> Denoiser:
     """Classifier guidance (Dhariwal and Nichol 2021): x0_hat + scale sigma_t^2 / alpha_t grad_{x_t} J.
 
-    J(x, t) -> [B]. at = "x_t": J is a function of the noisy x_t; with J = log E[exp(J_0(x_0)) | x_t] the samples follow exactly
-    p(x_0) exp(J_0(x_0)) (Lu et al. 2023, "Contrastive Energy Prediction"). at = "x0_hat": J(x0_hat(x_t)), differentiated through
-    D (Chung et al. 2023, "Diffusion Posterior Sampling"): exact for a Gaussian and linear J, biased otherwise.
-    The shift is zero where no noise is left (sigma = 0) or no signal (alpha < 1e-4), never a division by zero. Diffuser's own
-    scale, the posterior variance times grad J at the mean, is another method.
+    J(x, t) -> [B]. at = "x_t": J is a function of the noisy x_t; with J = log E[exp(J_0(x_0)) | x_t] the samples follow
+    exactly p(x_0) exp(J_0(x_0)) (Lu et al. 2023, "Contrastive Energy Prediction"). at = "x0_hat": J(x0_hat(x_t)),
+    differentiated through D (Chung et al. 2023, "Diffusion Posterior Sampling"): exact for a Gaussian and linear J,
+    biased otherwise. The shift is zero where no noise is left (sigma = 0) or no signal (alpha < 1e-4), never a division
+    by zero. Diffuser's own scale, the posterior variance times grad J at the mean, is another method.
     """
     if at not in ("x_t", "x0_hat"):
         raise ValueError(f"at must be 'x_t' or 'x0_hat', got {at!r}")
@@ -80,9 +83,9 @@ def ascend(
 def pin(D: Denoiser, known: Tensor, value: Tensor) -> Denoiser:
     """D with the entries `known` (bool) replaced by `value`, in the x_t that D is shown *and* in x0_hat.
 
-    known, value: broadcastable to x_t. Diffuser's inpainting (Janner et al. 2022). Exact only for a network that was trained to
-    see those entries clean (`denoising_loss(known=...)`); on any other denoiser it is biased, since D takes the clean entries
-    for noisy ones. The exact answer for a mixture is `MixtureDenoiser.condition`.
+    known, value: broadcastable to x_t. Diffuser's inpainting (Janner et al. 2022). Exact only for a network that was
+    trained to see those entries clean (`denoising_loss(known=...)`); on any other denoiser it is biased, since D takes
+    the clean entries for noisy ones. The exact answer for a mixture is `MixtureDenoiser.condition`.
     """
     if known.dtype != torch.bool:
         raise ValueError(f"known must be boolean, got {known.dtype}")

@@ -29,7 +29,7 @@ def _noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def _ancestral(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The weights of x_t and x0_hat in the mean of q(x_s | x_t, x_0), and its standard deviation (squared: beta tilde in DDPM)."""
+    """q(x_s | x_t, x_0): the weights of x_t and x_0 in its mean, and its standard deviation, the root of beta tilde."""
     alpha_ts = torch.where(alpha_s > 0, alpha_t / alpha_s, 1.0)  # alpha_s = 0 is a step from t = 1 to itself
     kept = torch.where(sigma_t > 0, sigma_s**2 / sigma_t**2, 1.0)  # t = s = 0 keeps x as it is
     fresh = (1 - alpha_ts**2 * kept).clamp(min=0)
@@ -49,8 +49,8 @@ def ddpm(temperature: float = 1.0) -> Step:
     """Ancestral sampling (Ho et al. 2020): x_s ~ q(x_s | x_t, x_0 = x0_hat).
 
     Mean (alpha_{t|s} sigma_s^2 x_t + alpha_s sigma_{t|s}^2 x0_hat) / sigma_t^2 with alpha_{t|s} = alpha_t / alpha_s and
-    sigma_{t|s}^2 = sigma_t^2 - alpha_{t|s}^2 sigma_s^2; standard deviation `temperature` times the posterior's. So a temperature
-    of 0.5 divides the variance by four (Decision Diffuser's code does the same; its paper writes alpha Sigma).
+    sigma_{t|s}^2 = sigma_t^2 - alpha_{t|s}^2 sigma_s^2; standard deviation `temperature` times the posterior's. So a
+    temperature of 0.5 divides the variance by four (so does Decision Diffuser's code; its paper writes alpha Sigma).
     """
 
     def step(D: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, state: Any = None, generator=None):
@@ -62,10 +62,10 @@ def ddpm(temperature: float = 1.0) -> Step:
 
 
 def ddim(eta: float = 0.0) -> Step:
-    """DDIM (Song et al. 2021): x_s = alpha_s x0_hat + sqrt(sigma_s^2 - nu^2) eps_hat + nu z, nu^2 = eta^2 Var q(x_s | x_t, x_0).
+    """DDIM (Song et al. 2021): x_s = alpha_s x0_hat + sqrt(sigma_s^2 - nu^2) eps_hat + nu z.
 
-    eps_hat = (x_t - alpha_t x0_hat) / sigma_t. eta = 0 is deterministic (the first-order solver of the probability-flow ODE),
-    eta = 1 is DDPM. It needs no training of its own.
+    nu^2 = eta^2 Var q(x_s | x_t, x_0), eps_hat = (x_t - alpha_t x0_hat) / sigma_t. eta = 0 is deterministic (the
+    first-order solver of the probability-flow ODE), eta = 1 is DDPM. It needs no training of its own.
     """
     if eta < 0:
         raise ValueError(f"eta must not be negative, got {eta}")
@@ -93,7 +93,7 @@ def _churned(schedule: Schedule, x_t: Tensor, t: Tensor, s: Tensor, churn: float
 
 
 def euler(churn: float = 0.0) -> Step:
-    """Euler's method on the probability-flow ODE in sigma / alpha (Karras et al. 2022), which is DDIM; `churn` as in `heun`."""
+    """Euler's method on the probability-flow ODE in sigma / alpha (Karras et al. 2022): DDIM. `churn` as in `heun`."""
     if churn < 0:
         raise ValueError(f"churn must not be negative, got {churn}")
     flow = ddim()
@@ -107,18 +107,20 @@ def euler(churn: float = 0.0) -> Step:
 
 
 def _corrected(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) -> tuple[Tensor, ...]:
-    """Half of Heun's step in sigma / alpha, 0 where there is no correction, and 1 / sigma at both ends (0 for sigma = 0)."""
+    """Half of Heun's step in sigma / alpha (0: no correction), 1 / sigma (0 for sigma = 0) and alpha at both ends."""
     inner = (alpha_t > 0) & (sigma_s > 0)
     half = torch.where(inner, (sigma_s - sigma_t * alpha_s / torch.where(inner, alpha_t, 1.0)) / 2, 0.0)
-    return half, *(torch.where(sigma > 0, 1 / torch.where(sigma > 0, sigma, 1.0), 0.0) for sigma in (sigma_t, sigma_s)), alpha_t, alpha_s
+    inverse_t, inverse_s = (torch.where(sigma > 0, 1 / sigma, 0.0) for sigma in (sigma_t, sigma_s))
+    return half, inverse_t, inverse_s, alpha_t, alpha_s
 
 
 def heun(churn: float = 0.0) -> Step:
     """Heun's second-order method on the probability-flow ODE (Karras et al. 2022, algorithms 1 and 2).
 
-    With y = x / alpha and r = sigma / alpha the ODE is dy/dr = (y - D) / r = eps_hat; Euler's step is corrected by the slope at
-    its end, except where that end has no noise left (the slope is 0/0 there) or the beginning no signal. Before the step the
-    noise level is raised by the factor 1 + `churn` (their gamma; S_churn / K, at most sqrt(2) - 1). Two evaluations a step.
+    With y = x / alpha and r = sigma / alpha the ODE is dy/dr = (y - D) / r = eps_hat; Euler's step is corrected by the
+    slope at its end, except where that end has no noise left (the slope is 0/0 there) or the beginning no signal.
+    Before the step the noise level is raised by the factor 1 + `churn` (their gamma; S_churn / K, at most sqrt(2) - 1).
+    Two evaluations a step.
     """
     if churn < 0:
         raise ValueError(f"churn must not be negative, got {churn}")
@@ -152,7 +154,10 @@ def _two_step(alpha_p: Tensor, sigma_p: Tensor, *levels: Tensor) -> tuple[Tensor
 
 
 def dpm_pp_1() -> Step:
-    """DPM-Solver++ of order 1 (Lu et al. 2022): x_s = sigma_s / sigma_t x_t + alpha_s (1 - e^{-h}) x0_hat, h = log-SNR/2 gained."""
+    """DPM-Solver++ of order 1 (Lu et al. 2022): x_s = sigma_s / sigma_t x_t + alpha_s (1 - e^{-h}) x0_hat.
+
+    h is the gain in half log-SNR, ln(alpha / sigma).
+    """
 
     def step(D: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, state: Any = None, generator=None):
         x0_hat = D(x_t, t)
@@ -165,8 +170,8 @@ def dpm_pp_1() -> Step:
 def dpm_pp_2m() -> Step:
     """DPM-Solver++(2M) (Lu et al. 2022): order 2 with one evaluation a step, the last x0_hat being remembered.
 
-    x0_hat is replaced by x0_hat + h / (2 h_prev) (x0_hat - x0_prev) with h the gain in half log-SNR. The first step and a step
-    to sigma = 0, where h is infinite, have order 1.
+    x0_hat is replaced by x0_hat + h / (2 h_prev) (x0_hat - x0_prev) with h the gain in half log-SNR. The first step and
+    a step to sigma = 0, where h is infinite, have order 1.
     """
 
     def step(D: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, state: Any = None, generator=None):
@@ -185,13 +190,19 @@ def _times(D: Denoiser, x_T: Tensor, steps: int | Tensor) -> Tensor:
     if not torch.is_tensor(steps):
         return D.schedule.grid(steps)
     if steps.ndim < 1 or len(steps) < 2:
-        raise ValueError(f"a grid of times needs at least two entries along its first axis, got shape {tuple(steps.shape)}")
+        raise ValueError(
+            f"a grid of times needs at least two entries along its first axis, got shape {tuple(steps.shape)}"
+        )
     if tuple(steps.shape[1:]) != tuple(x_T.shape[: steps.ndim - 1]):
-        raise ValueError(f"a grid of times [K+1, ...] must go on as x does, {tuple(x_T.shape)}; got {tuple(steps.shape)}")
+        raise ValueError(
+            f"a grid of times [K+1, ...] must go on as x does, {tuple(x_T.shape)}; got {tuple(steps.shape)}"
+        )
     if not ((steps >= 0) & (steps <= 1)).all() or (steps.diff(dim=0) > 0).any():
         raise ValueError(f"times must fall from 1 to 0 (noise to data), got {steps.flatten()[:6].tolist()} ...")
     if (steps.diff(dim=0) == 0).flatten(1).all(1).any() if steps.ndim > 1 else (steps.diff(dim=0) == 0).any():
-        raise ValueError(f"a time stands twice in the grid, so a step would do nothing: {steps.flatten()[:6].tolist()} ...")
+        raise ValueError(
+            f"a time stands twice in the grid, so a step would do nothing: {steps.flatten()[:6].tolist()} ..."
+        )
     return steps.to(torch.float64)
 
 
@@ -206,11 +217,11 @@ def chain(
 ) -> Iterator[Frame]:
     """The reverse process from x_T, frame by frame; the recorder is `list(chain(...))`.
 
-    steps: how many, on D's own grid, or a grid of falling times [K+1], or one of [K+1, B] or [K+1, B, H] that gives every step
-    of the plan a level of its own (Chen et al. 2024, "Diffusion Forcing"). K + 1 frames come out: x_t and D(x_t, t) at each of
-    the K times that a step starts from, then the sample (its x0_hat is the sample itself where t is 0).
-    Memory does not grow with K. Frames are detached unless `grad=True`, with which x_0 can be differentiated in x_T and in
-    D's weights. Raises ValueError for grids that rise, repeat a time or do not fit x_T.
+    steps: how many, on D's own grid, or a grid of falling times [K+1], or one of [K+1, B] or [K+1, B, H] that gives
+    every step of the plan a level of its own (Chen et al. 2024, "Diffusion Forcing"). K + 1 frames come out: x_t and
+    D(x_t, t) at each of the K times that a step starts from, then the sample (its x0_hat is the sample itself where t
+    is 0). Memory does not grow with K. Frames are detached unless `grad=True`, with which x_0 can be differentiated in
+    x_T and in D's weights. Raises ValueError for grids that rise, repeat a time or do not fit x_T.
     """
     times = _times(D, x_T, steps)
     if times.ndim > 1:

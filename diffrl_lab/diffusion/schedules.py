@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def expand(level: Tensor, ndim: int) -> Tensor:
-    """`level` with trailing axes of length one until it has `ndim` axes: a prefix of x's shape becomes broadcastable."""
+    """`level` with trailing axes of length one up to `ndim` axes: a prefix of x's shape becomes broadcastable."""
     if level.ndim > ndim:
         raise ValueError(f"t has {level.ndim} axes {tuple(level.shape)}, more than x, which has {ndim}")
     return level.reshape(level.shape + (1,) * (ndim - level.ndim))
@@ -22,10 +22,10 @@ def expand(level: Tensor, ndim: int) -> Tensor:
 class Schedule:
     """x_t = alpha_t x_0 + sigma_t eps, with t in [0, 1] from data (alpha = 1, sigma = 0) to noise.
 
-    alpha_t is the *scale* of the signal, so alpha_t = sqrt(alpha_bar_t) in the letters of DDPM (Ho et al. 2020), whose own
-    alpha_t = 1 - beta_t is another quantity. Called as `schedule(t, ndim)` it returns (alpha_t, sigma_t), each with t's shape
-    plus axes of length one up to `ndim`. The ratio sigma_t / alpha_t grows with t and names a noise level under every
-    schedule; `time` is its inverse. A schedule is not changed once it is made: make another.
+    alpha_t is the *scale* of the signal, so alpha_t = sqrt(alpha_bar_t) in the letters of DDPM (Ho et al. 2020), whose
+    own alpha_t = 1 - beta_t is another quantity. Called as `schedule(t, ndim)` it returns (alpha_t, sigma_t), each with
+    t's shape plus axes of length one up to `ndim`. The ratio sigma_t / alpha_t grows with t and names a noise level
+    under every schedule; `time` is its inverse. A schedule is not changed once it is made: make another.
     """
 
     prior_std: float = 1.0
@@ -78,11 +78,13 @@ def _numbers(fn: Callable[..., Any], schedule: Schedule, times: tuple[float, ...
     return tuple(float(w) for w in fn(*(level for t in times for level in schedule(t)), *options))
 
 
-def weights(fn: Callable[..., Any], schedule: Schedule, x: Tensor, times: Sequence[Tensor], *options: Any) -> tuple[Any, ...]:
+def weights(
+    fn: Callable[..., Any], schedule: Schedule, x: Tensor, times: Sequence[Tensor], *options: Any
+) -> tuple[Any, ...]:
     """fn(alpha_t, sigma_t, alpha_s, ..., *options): what a formula needs of the noise levels at the times t, s, ...
 
-    One time for all of x, as a rule: plain numbers, computed in float64 the first time and then remembered, so that they cost a
-    chain next to nothing. Times along x's first axes: tensors that broadcast to x, in x's dtype.
+    One time for all of x, as a rule: plain numbers, computed in float64 the first time and then remembered, so that
+    they cost a chain next to nothing. Times along x's first axes: tensors that broadcast to x, in x's dtype.
     """
     if all(t.ndim == 0 and not t.requires_grad for t in times) and schedule.__hash__ is not None:
         return _numbers(fn, schedule, tuple([t.item() for t in times]), options)
@@ -112,7 +114,7 @@ class Linear(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """alpha_t = cos(pi/2 (t + s)/(1 + s)) / cos(pi/2 s/(1 + s)), sigma_t = sqrt(1 - alpha_t^2) (Nichol and Dhariwal 2021).
+    """alpha_t = cos(pi/2 (t + s)/(1 + s)) / cos(pi/2 s/(1 + s)), sigma_t = sqrt(1 - alpha_t^2) (Nichol, Dhariwal 2021).
 
     alpha_1 is exactly 0: at t = 1 nothing of the data is left.
     """
@@ -123,7 +125,7 @@ class Cosine(Schedule):
         # sin of the remaining angle, not cos of the angle, so that alpha_1 is 0 and not 6e-17
         angle = math.pi / 2 * (1 - t) / (1 + self.s)
         alpha = torch.sin(angle) / math.cos(math.pi / 2 * self.s / (1 + self.s))
-        # 1 - alpha^2 cancels near t = 0, where it equals sin(d) (sin(d) + 2 tan(a) cos(d)) for small d: use the difference
+        # cos(a)^2 - cos(d + a)^2 cancels near t = 0; sin(d) sin(d + 2 a) is the same without the loss of digits
         d, a = math.pi / 2 * t / (1 + self.s), math.pi / 2 * self.s / (1 + self.s)
         one_minus = torch.sin(d) * torch.sin(d + 2 * a) / math.cos(a) ** 2
         return alpha, torch.sqrt(one_minus)
@@ -166,12 +168,12 @@ class Karras(Schedule):
     def grid(self, steps: int) -> Tensor:
         if steps < 2:
             return super().grid(steps)
-        return torch.cat([torch.linspace(1, self.t_min, steps, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)])
+        return torch.nn.functional.pad(torch.linspace(1, self.t_min, steps, dtype=torch.float64), (0, 1))
 
 
 @dataclass(frozen=True)
 class Rectified(Schedule):
-    """alpha_t = 1 - t, sigma_t = t: the straight paths of rectified flow (Liu et al. 2023) and flow matching (Lipman et al. 2023)."""
+    """alpha_t = 1 - t, sigma_t = t: the straight paths of rectified flow (Liu et al. 2023; Lipman et al. 2023)."""
 
     def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return 1 - t, t
@@ -183,20 +185,20 @@ class Rectified(Schedule):
 class Discrete(Schedule):
     """The betas of DDPM: alpha_bar_n = prod_{i <= n} (1 - beta_i) at the times t = n / T, n = 0 .. T (Ho et al. 2020).
 
-    alpha_t = sqrt(alpha_bar_n), with alpha_bar_0 = 1; between two of these times log alpha_bar is interpolated. Its own grid
-    has T steps; a coarser one starts at T as well ("trailing"), since that is where the sampler's pure noise belongs.
+    alpha_t = sqrt(alpha_bar_n), with alpha_bar_0 = 1; between two of these times log alpha_bar is interpolated. Its own
+    grid has T steps; a coarser one starts at T as well ("trailing"), where the sampler's pure noise belongs.
     """
 
     def __init__(self, betas: Sequence[float] | Tensor):
         betas = torch.as_tensor(betas, dtype=torch.float64)
         if betas.ndim != 1 or len(betas) == 0 or not ((betas > 0) & (betas < 1)).all():
-            raise ValueError(f"betas must be a list of numbers in (0, 1), got shape {tuple(betas.shape)}, {betas.flatten()[:4].tolist()}")
+            raise ValueError(f"betas must be a list of numbers in (0, 1), got {betas.tolist()}")
         self.betas = betas
         self.log_alpha_bar = torch.cat([torch.zeros(1, dtype=torch.float64), torch.log1p(-betas).cumsum(0)])
 
     @classmethod
     def linear(cls, T: int = 1000, beta_0: float = 1e-4, beta_1: float = 0.02) -> Discrete:
-        """T betas evenly spaced from `beta_0` to `beta_1` (DDPM's own with T = 1000). With a small T much signal is left at t = 1."""
+        """T betas evenly spaced from `beta_0` to `beta_1` (DDPM: T = 1000). A small T leaves much signal at t = 1."""
         return cls(torch.linspace(beta_0, beta_1, T, dtype=torch.float64))
 
     @property
@@ -213,7 +215,8 @@ class Discrete(Schedule):
     def time(self, ratio: Tensor) -> Tensor:
         table, log_alpha_bar = -self.log_alpha_bar.to(ratio.device), torch.log1p(ratio.double() ** 2)
         high = torch.searchsorted(table, log_alpha_bar.contiguous()).clamp(1, self.T)
-        return ((high - 1 + (log_alpha_bar - table[high - 1]) / (table[high] - table[high - 1])) / self.T).to(ratio.dtype)
+        n = high - 1 + (log_alpha_bar - table[high - 1]) / (table[high] - table[high - 1])
+        return (n / self.T).to(ratio.dtype)
 
     def __repr__(self) -> str:
         return f"Discrete(T={self.T}, beta={self.betas[0]:g}..{self.betas[-1]:g})"

@@ -20,7 +20,7 @@ Update = Callable[[Any], dict[str, Tensor]]
 
 
 def masked_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The mean of x over the entries where `mask` is true (all of them without a mask): padding does not change it. -> []"""
+    """The mean of x over the entries where `mask` is true (all, without a mask): padding does not change it. -> []"""
     if mask is None:
         return x.mean()
     mask = mask.expand_as(x)
@@ -41,9 +41,10 @@ def denoising_loss(
     """E |out - target|^2 in the units of what the network predicts, x_t = alpha x_0 + sigma eps, t ~ U(t_min, 1). -> []
 
     Written in the one currency: |(D(x_t) - x_0) / c_out|^2, which for "eps" is DDPM's simple loss (Ho et al. 2020).
-    known: bool, broadcastable to x_0: those entries are shown clean and leave the loss, so that `pin` is right in the chain.
-    valid: bool, broadcastable to x_0: padding is false and leaves the loss. weight: factors on the squared error, broadcastable.
-    t: [B], stratified over the batch by default (lower variance, the same mean).
+    known: bool, broadcastable to x_0: those entries are shown clean and leave the loss, so that `pin` is right in the
+    chain. valid: bool, broadcastable to x_0: padding is false and leaves the loss.
+    weight: factors on the squared error, broadcastable. t: [B] or [B, H]; by default [B], stratified over the batch
+    (lower variance, the same mean).
     """
     B = len(x_0)
     if t is None:
@@ -63,13 +64,13 @@ def denoising_loss(
 
 
 def drop(cond: Tensor, p: float, generator: torch.Generator | None = None) -> Tensor:
-    """cond [B, ...] with each *sample's* row replaced by NaN ("not given") with probability p, for classifier-free training."""
+    """cond [B, ...] with each *sample's* row replaced by NaN ("not given") with probability p (Ho and Salimans)."""
     dropped = torch.rand(len(cond), generator=generator) < p
     return torch.where(expand(dropped.to(cond.device), cond.ndim), float("nan"), cond)
 
 
 class Batches:
-    """Endless batches of rows drawn with replacement from tensors of equal length; the order is a function of `generator`."""
+    """Endless batches of rows drawn with replacement from tensors of equal length, in the `generator`'s order."""
 
     def __init__(self, data: Tensor | Mapping[str, Tensor], size: int, generator: torch.Generator):
         sizes = {len(v) for v in data.values()} if isinstance(data, Mapping) else {len(data)}
@@ -111,7 +112,7 @@ class EMA:
 
 
 def cosine_decay(steps: int, warmup: int = 0, floor: float = 0.0) -> Callable[[int], float]:
-    """The factor on the learning rate at step n: linear up over `warmup` steps, then half a cosine down to `floor` at `steps`."""
+    """The factor on lr at step n: linear up over `warmup` steps, then half a cosine down to `floor` at `steps`."""
 
     def factor(n: int) -> float:
         if n < warmup:
@@ -123,11 +124,11 @@ def cosine_decay(steps: int, warmup: int = 0, floor: float = 0.0) -> Callable[[i
 
 
 class descend:  # noqa: N801 - used as a verb: update = descend(loss, net)
-    """One update of `module` by AdamW on loss(batch) -> [] or a dict with "loss"; called with a batch, returns the numbers.
+    """One update of `module` by AdamW on loss(batch) -> [] or a dict with "loss": batch -> the numbers.
 
-    schedule: factor on lr by step number (`cosine_decay`); it counts steps, never seconds. clip_norm: largest gradient norm.
-    ema: decay of the running average `self.ema` of the weights, or None. generator: the source of all randomness of the run (data order,
-    noise, masks); its state is saved with the rest.
+    schedule: factor on lr by step number (`cosine_decay`); it counts steps, never seconds. clip_norm: largest gradient
+    norm. ema: decay of the running average `self.ema` of the weights, or None. generator: the source of all randomness
+    of the run (data order, noise, masks); its state is saved with the rest.
     """
 
     def __init__(
@@ -210,14 +211,18 @@ def save(path: str | Path, tensors: Mapping[str, Tensor], **about: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside, metadata={"about": json.dumps(about)})
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
+            beside,
+            metadata={"about": json.dumps(about)},
+        )
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
 
 
 def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save` wrote: (tensors, about). Raises FileNotFoundError, or ValueError for a file that is cut short or not safetensors."""
+    """What `save` wrote: (tensors, about). Raises FileNotFoundError, or ValueError for a file that is cut short."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
@@ -226,4 +231,6 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             about = json.loads((f.metadata() or {}).get("about", "{}"))
             return {k: f.get_tensor(k) for k in f.keys()}, about  # noqa: SIM118
     except SafetensorError as e:
-        raise ValueError(f"{path} is not a whole safetensors file ({e}); make it again with the command named in data/README.md") from e
+        raise ValueError(
+            f"{path} is not a whole safetensors file ({e}); make it again with the command named in data/README.md"
+        ) from e

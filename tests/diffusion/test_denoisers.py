@@ -38,16 +38,20 @@ def two_modes(schedule=None):
 
 
 def correlated(schedule=None):
-    cov = tensor([[1.0, 0.6, 0.2], [0.6, 0.8, -0.1], [0.2, -0.1, 0.5]], [[0.3, 0.0, 0.1], [0.0, 0.2, 0.0], [0.1, 0.0, 0.4]])
+    cov = tensor(
+        [[1.0, 0.6, 0.2], [0.6, 0.8, -0.1], [0.2, -0.1, 0.5]], [[0.3, 0.0, 0.1], [0.0, 0.2, 0.0], [0.1, 0.0, 0.4]]
+    )
     return MixtureDenoiser([0.3, 0.7], [[1.0, 0.0, -1.0], [-0.5, 0.5, 0.2]], schedule or Linear(), cov=cov)
 
 
 def density(x):  # of two_modes, by hand
-    return sum(w * torch.exp(-(((x - m) / s) ** 2) / 2) / (s * math.sqrt(2 * math.pi)) for w, m, s in
-               [(0.2, -1.0, 0.15), (0.8, 1.0, 0.3)])
+    return sum(
+        w * torch.exp(-(((x - m) / s) ** 2) / 2) / (s * math.sqrt(2 * math.pi))
+        for w, m, s in [(0.2, -1.0, 0.15), (0.8, 1.0, 0.3)]
+    )
 
 
-# ------------------------------------------------------------------------------------------------ what a network predicts
+# ---------------------------------------------------------------------------------------------- what a network predicts
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 @pytest.mark.parametrize("predict", PREDICTIONS)
 def test_a_perfect_prediction_of_any_kind_gives_back_x_0(schedule, predict):
@@ -56,8 +60,13 @@ def test_a_perfect_prediction_of_any_kind_gives_back_x_0(schedule, predict):
     alpha, sigma = schedule(0.05 + 0.9 * t.sigmoid())
     x_t, root = alpha * x_0 + sigma * eps, torch.sqrt(alpha**2 + sigma**2)
     total = sigma**2 + (0.7 * alpha) ** 2
-    out = {"eps": eps, "x0": x_0, "v": (alpha * eps - sigma * x_0) / root, "flow": eps - x_0,
-           "edm": (x_0 * total - 0.49 * alpha * x_t) / (0.7 * sigma * total.sqrt())}[predict]
+    out = {
+        "eps": eps,
+        "x0": x_0,
+        "v": (alpha * eps - sigma * x_0) / root,
+        "flow": eps - x_0,
+        "edm": (x_0 * total - 0.49 * alpha * x_t) / (0.7 * sigma * total.sqrt()),
+    }[predict]
     c_skip, c_out = coefficients(predict, alpha, sigma, 0.7)
     assert_close(c_skip * x_t + c_out * out, x_0, rtol=1e-7, atol=1e-7)
 
@@ -82,8 +91,11 @@ class Spy(nn.Module):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
-@pytest.mark.parametrize("t", [torch.tensor(0.4, dtype=f64), torch.full((6,), 0.4, dtype=f64), torch.full((6, 3), 0.4, dtype=f64)],
-                         ids=["one", "rows", "positions"])
+@pytest.mark.parametrize(
+    "t",
+    [torch.tensor(0.4, dtype=f64), torch.full((6,), 0.4, dtype=f64), torch.full((6, 3), 0.4, dtype=f64)],
+    ids=["one", "rows", "positions"],
+)
 def test_the_network_sees_unit_variance_and_a_quarter_of_ln_sigma_over_alpha(schedule, t):
     net, x = Spy(), torch.randn(6, 3, 2, dtype=f64)
     NeuralDenoiser(net, schedule, "x0", sigma_data=0.5)(x, t)
@@ -104,14 +116,16 @@ def test_a_schedule_swapped_under_a_trained_network_changes_nothing(predict):
         assert_close(D(x / scale * other(s)[0], s), before)
 
 
-# ------------------------------------------------------------------------------------------------------ the exact denoisers
+# -------------------------------------------------------------------------------------------------- the exact denoisers
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 @pytest.mark.parametrize("t", [0.4, 0.6, 0.9])
 def test_the_mixtures_denoiser_and_density_are_those_of_quadrature(schedule, t):
     D, x_0 = two_modes(schedule), torch.linspace(-4, 5, 40_001, dtype=f64)
     alpha, sigma = schedule(t)
     x_t = alpha * tensor(-1.1, -0.2, 0.0, 0.7, 1.6) + 0.3 * sigma
-    joint = density(x_0) * torch.exp(-(((x_t[:, None] - alpha * x_0) / sigma) ** 2) / 2) / (sigma * math.sqrt(2 * math.pi))
+    joint = (
+        density(x_0) * torch.exp(-(((x_t[:, None] - alpha * x_0) / sigma) ** 2) / 2) / (sigma * math.sqrt(2 * math.pi))
+    )
     p, mean = torch.trapezoid(joint, x_0), torch.trapezoid(joint * x_0, x_0)
     assert_close(D(x_t[:, None], t)[:, 0], mean / p, rtol=1e-6, atol=1e-6)
     assert_close(D.log_prob(x_t[:, None], t), p.log(), rtol=1e-6, atol=1e-6)
@@ -248,7 +262,9 @@ def test_the_empirical_denoiser_is_a_mixture_of_points(schedule):
     points = MixtureDenoiser(torch.ones(12), data, schedule, std=0.0)
     assert_close(EmpiricalDenoiser(data, schedule)(x, 0.5), points(x, 0.5))
     assert_close(EmpiricalDenoiser(data, schedule)(x, torch.full((5,), 0.5, dtype=f64)), points(x, 0.5))
-    assert_close(EmpiricalDenoiser(data.float(), schedule)(x.float(), 0.0), points(x, 1e-3).float())  # at t = 0 the nearest
+    assert_close(
+        EmpiricalDenoiser(data.float(), schedule)(x.float(), 0.0), points(x, 1e-3).float()
+    )  # at t = 0 the nearest
 
 
 def test_flow_matchings_velocity_is_the_expected_difference_of_noise_and_data():
@@ -259,12 +275,18 @@ def test_flow_matchings_velocity_is_the_expected_difference_of_noise_and_data():
     assert_close((x - D(x, t))[:, 0] / t, velocity, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [
-    lambda: NeuralDenoiser(Spy(), Linear(), "noise"), lambda: coefficients("noise", torch.ones(1), torch.ones(1)),
-    lambda: MixtureDenoiser([0.5, -0.5], [[0.0], [1.0]], Linear(), std=1.0),
-    lambda: MixtureDenoiser([1.0], [[0.0], [1.0]], Linear(), std=1.0), lambda: MixtureDenoiser([1.0], [[0.0]], Linear()),
-    lambda: two_modes()(torch.zeros(3, 2), 0.5), lambda: EmpiricalDenoiser(torch.zeros(0, 2), Linear()),
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: NeuralDenoiser(Spy(), Linear(), "noise"),
+        lambda: coefficients("noise", torch.ones(1), torch.ones(1)),
+        lambda: MixtureDenoiser([0.5, -0.5], [[0.0], [1.0]], Linear(), std=1.0),
+        lambda: MixtureDenoiser([1.0], [[0.0], [1.0]], Linear(), std=1.0),
+        lambda: MixtureDenoiser([1.0], [[0.0]], Linear()),
+        lambda: two_modes()(torch.zeros(3, 2), 0.5),
+        lambda: EmpiricalDenoiser(torch.zeros(0, 2), Linear()),
+    ],
+)
 def test_nonsense_is_refused(make):
     with pytest.raises(ValueError, match="got|give"):
         make()

@@ -69,7 +69,9 @@ def test_cfg_drops_only_the_named_entries_of_a_dict_and_calls_the_denoiser_once(
     cfg(D, cond, 2.0, drop=("ret",))(noise(3, 1), torch.tensor(0.5))
     assert len(seen) == 1
     assert_close(seen[0]["obs"], torch.ones(6, 2))
-    assert seen[0]["ret"][3:].isnan().all() and (seen[0]["ret"][:3] == 0).all()  # 0 is a legal return, "not given" is NaN
+    assert (
+        seen[0]["ret"][3:].isnan().all() and (seen[0]["ret"][:3] == 0).all()
+    )  # 0 is a legal return, "not given" is NaN
 
 
 def powered_mean(w):
@@ -105,7 +107,7 @@ def test_training_drops_the_condition_of_whole_samples_with_the_given_probabilit
     assert_close(drop(cond, 0.0), cond)
 
 
-# -------------------------------------------------------------------------------------------------------------- classifier
+# ----------------------------------------------------------------------------------------------------------- classifier
 b = torch.tensor([0.5, -1.0], dtype=f64)
 
 
@@ -119,7 +121,9 @@ def test_ascent_at_x0_hat_on_a_gaussian_with_linear_j_is_the_exactly_tilted_deno
 
 def test_guided_samples_of_a_gaussian_are_moved_by_sigma_b_with_their_variance_unchanged():
     D = gaussian(Cosine())
-    guided, free = (sample(E, noise(4000, 2), steps=150, step=heun()) for E in (ascend(D, lambda x, t: x @ b, at="x0_hat"), D))
+    guided, free = (
+        sample(E, noise(4000, 2), steps=150, step=heun()) for E in (ascend(D, lambda x, t: x @ b, at="x0_hat"), D)
+    )
     assert_close(guided.mean(0) - free.mean(0), D.cov[0] @ b, rtol=0.03, atol=0.01)
     assert_close(guided.T.cov(), free.T.cov(), rtol=0.02, atol=0.01)
     assert_close(free.T.cov(), D.cov[0], rtol=5 * math.sqrt(2 / 4000), atol=0.02)
@@ -173,7 +177,7 @@ def test_ascent_works_under_no_grad_leaves_x_t_alone_and_takes_a_scale_for_each_
         assert_close(hat[n], D.tilt(n * b)(x[n : n + 1], 0.4)[0])
 
 
-# ------------------------------------------------------------------------------------------------------------ pinned, clipped
+# ------------------------------------------------------------------------------------------------------ pinned, clipped
 known = torch.tensor([True, False])
 
 
@@ -207,7 +211,9 @@ def test_levels_of_0_at_known_entries_are_exact_without_a_conditional_denoiser()
     grid = Cosine().grid(100)[:, None, None].repeat(1, 4000, 2)
     grid[..., 0] = 0
     x = sample(D, x, steps=grid, step=ddpm(), generator=torch.Generator().manual_seed(1))
-    assert (x[:, 1].mean().item(), x[:, 1].var().item()) == pytest.approx((1.35, 0.19), abs=5 * math.sqrt(0.19 / 4000) + 0.01)
+    assert (x[:, 1].mean().item(), x[:, 1].var().item()) == pytest.approx(
+        (1.35, 0.19), abs=5 * math.sqrt(0.19 / 4000) + 0.01
+    )
 
 
 def test_pin_on_a_denoiser_that_takes_clean_ends_for_what_they_are_is_exact():

@@ -107,8 +107,10 @@ def test_the_prior_has_the_standard_deviation_of_x_at_t_1(schedule):
     x = schedule.prior((4000, 5), torch.Generator().manual_seed(0), dtype=torch.float64)
     sigma = schedule(1.0)[1].item()  # for a variance-preserving one 1 within 0.03 of it, sigma_max for Karras
     assert abs(x.std().item() / sigma - 1) < 5 / math.sqrt(2 * 20_000) + (1 - min(sigma, 1))
-    assert_close(schedule.prior((3,), torch.Generator().manual_seed(1)),
-                 schedule.prior_std * torch.randn(3, generator=torch.Generator().manual_seed(1)))
+    assert_close(
+        schedule.prior((3,), torch.Generator().manual_seed(1)),
+        schedule.prior_std * torch.randn(3, generator=torch.Generator().manual_seed(1)),
+    )
 
 
 def test_levels_along_the_first_axes_broadcast_over_the_rest():
@@ -121,10 +123,17 @@ def test_levels_along_the_first_axes_broadcast_over_the_rest():
         Linear()(t, 1)
 
 
-@pytest.mark.parametrize("make", [
-    lambda: Karras(sigma_min=3.0, sigma_max=2.0), lambda: Karras(sigma_min=0.0), lambda: Discrete([]),
-    lambda: Discrete([0.1, 1.0]), lambda: Discrete([0.0]), lambda: Linear().grid(0),
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Karras(sigma_min=3.0, sigma_max=2.0),
+        lambda: Karras(sigma_min=0.0),
+        lambda: Discrete([]),
+        lambda: Discrete([0.1, 1.0]),
+        lambda: Discrete([0.0]),
+        lambda: Linear().grid(0),
+    ],
+)
 def test_nonsense_is_refused_with_what_came(make):
     with pytest.raises(ValueError, match="got"):
         make()

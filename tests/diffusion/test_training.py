@@ -52,7 +52,7 @@ class Net(nn.Module):
         return self.layers(torch.cat([x, label[:, None].expand(*x.shape[:-1], 1)], -1))
 
 
-# ----------------------------------------------------------------------------------------------------------------- the loss
+# ------------------------------------------------------------------------------------------------------------- the loss
 class Constant(nn.Module):
     def forward(self, x, label, cond=None):
         return torch.zeros_like(x)
@@ -65,8 +65,13 @@ def test_the_loss_is_the_squared_error_in_the_units_of_the_networks_output(sched
     eps = torch.randn(64, 3, generator=G(2), dtype=f64)
     alpha, sigma = schedule(t, 2)
     root = torch.sqrt(sigma**2 + (sd * alpha) ** 2)
-    target = {"eps": eps, "x0": x_0, "v": (alpha * eps - sigma * x_0) / torch.sqrt(alpha**2 + sigma**2), "flow": eps - x_0,
-              "edm": (sigma * x_0 / sd - sd * alpha * eps) / root}[predict]
+    target = {
+        "eps": eps,
+        "x0": x_0,
+        "v": (alpha * eps - sigma * x_0) / torch.sqrt(alpha**2 + sigma**2),
+        "flow": eps - x_0,
+        "edm": (sigma * x_0 / sd - sd * alpha * eps) / root,
+    }[predict]
     loss = denoising_loss(NeuralDenoiser(Constant(), schedule, predict, sd), x_0, t=t, generator=G(2))
     assert_close(loss, (target**2).mean(), rtol=1e-6, atol=1e-6)
 
@@ -80,13 +85,17 @@ def test_in_float32_no_time_drawn_for_training_makes_the_loss_explode(schedule, 
 
 
 def test_the_exact_denoiser_leaves_the_loss_that_nothing_can_remove():
-    x_0 = torch.randn(50_000, 1, generator=G(), dtype=f64)  # N(0, 1): eps is known up to its variance given x_t, alpha^2
+    x_0 = torch.randn(
+        50_000, 1, generator=G(), dtype=f64
+    )  # N(0, 1): eps is known up to its variance given x_t, alpha^2
     D = NeuralDenoiser(Net(), Linear())
     best = Function(lambda x, t, cond=None: Linear()(t, x.ndim)[0] * x, Linear())
     best.predict, best.sigma_data = D.predict, D.sigma_data
     t = torch.full((50_000,), 0.4, dtype=f64)
     alpha = Linear()(0.4)[0].item()
-    assert_close(denoising_loss(best, x_0, t=t, generator=G(1)).item(), alpha**2, rtol=5 * math.sqrt(2 / 50_000), atol=0)
+    assert_close(
+        denoising_loss(best, x_0, t=t, generator=G(1)).item(), alpha**2, rtol=5 * math.sqrt(2 / 50_000), atol=0
+    )
 
 
 def test_times_are_stratified_and_uniform():
@@ -135,7 +144,7 @@ def test_padding_does_not_change_the_masked_loss_nor_its_gradient():
     assert_close(count, torch.tensor(2.0))
 
 
-# ------------------------------------------------------------------------------------------------------------------ batches
+# -------------------------------------------------------------------------------------------------------------- batches
 def test_batches_keep_rows_together_and_follow_their_generator():
     data = {"x": torch.arange(50), "y": 2 * torch.arange(50)}
     first, again = (next(Batches(data, 8, G(3))) for _ in range(2))
@@ -144,7 +153,7 @@ def test_batches_keep_rows_together_and_follow_their_generator():
     assert ((counts - 1000).abs() < 5 * math.sqrt(1000)).all()
 
 
-# ---------------------------------------------------------------------------------------------------------------------- EMA
+# ------------------------------------------------------------------------------------------------------------------ EMA
 def test_ema_is_its_closed_form_from_a_copy_of_the_start():
     net = nn.Linear(1, 1, bias=False)
     nn.init.constant_(net.weight, 2.0)
@@ -184,14 +193,21 @@ def test_ema_is_no_alias_copies_buffers_and_asks_for_no_gradient():
     assert ema.module.seen == 5 and not ema.module.training
 
 
-# ---------------------------------------------------------------------------------------------------------- steps and resuming
+# --------------------------------------------------------------------------------------------------- steps and resuming
 def run(seed=0):
     g = G(seed)
     torch.manual_seed(seed)
     D = NeuralDenoiser(Net(), Linear()).train()
     data = torch.randn(100, 2, generator=G(9))
-    update = descend(lambda x: denoising_loss(D, x, generator=g), D, lr=1e-2, ema=0.99, generator=g, schedule=cosine_decay(12, 3),
-                     weight_decay=0.01)
+    update = descend(
+        lambda x: denoising_loss(D, x, generator=g),
+        D,
+        lr=1e-2,
+        ema=0.99,
+        generator=g,
+        schedule=cosine_decay(12, 3),
+        weight_decay=0.01,
+    )
     return update, Batches(data, 16, g)
 
 
@@ -260,7 +276,7 @@ def test_the_callers_loop_sees_every_number_of_every_step():
     assert_close(seen[0]["norm"].item(), math.sqrt(2))
 
 
-# -------------------------------------------------------------------------------------------------------------------- files
+# ---------------------------------------------------------------------------------------------------------------- files
 def test_a_file_gives_back_what_was_written(tmp_path):
     tensors = {"a": torch.randn(3, 4).T, "b.c": torch.arange(3)}
     save(tmp_path / "deep" / "w.safetensors", tensors, step=3, name="run")
@@ -269,7 +285,9 @@ def test_a_file_gives_back_what_was_written(tmp_path):
     assert all(torch.equal(again[k], tensors[k]) for k in tensors)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:5], lambda b: b"", lambda b: b"<html>" + b])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b[:5], lambda b: b"", lambda b: b"<html>" + b]
+)
 def test_a_file_that_is_cut_short_or_foreign_is_named_in_the_error(tmp_path, damage):
     path = tmp_path / "w.safetensors"
     save(path, {"a": torch.randn(100)})
@@ -298,10 +316,15 @@ def test_a_crash_while_writing_leaves_the_old_file_whole_and_no_litter(tmp_path,
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
 
 
-@pytest.mark.parametrize("make", [
-    lambda: Batches(torch.zeros(0, 2), 3, G()), lambda: Batches({"a": torch.zeros(2), "b": torch.zeros(3)}, 3, G()),
-    lambda: Batches(torch.zeros(3), 0, G()), lambda: EMA(nn.Linear(1, 1), 1.0),
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Batches(torch.zeros(0, 2), 3, G()),
+        lambda: Batches({"a": torch.zeros(2), "b": torch.zeros(3)}, 3, G()),
+        lambda: Batches(torch.zeros(3), 0, G()),
+        lambda: EMA(nn.Linear(1, 1), 1.0),
+    ],
+)
 def test_nonsense_is_refused_with_what_came(make):
     with pytest.raises(ValueError, match="got"):
         make()
