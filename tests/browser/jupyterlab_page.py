@@ -22,7 +22,7 @@ from playwright.sync_api import ElementHandle, Page, sync_playwright
 CONTROLS = ", ".join(
     f".jp-OutputArea-output {kind}"
     for kind in ("input[type=range]", ".noUi-handle", "select", "input[type=checkbox]", "input[type=radio]")
-    + ("input[type=number]", "button", ".dm-pick canvas", ".dm canvas")
+    + ("input[type=number]", "button", ".dm canvas", "img[style*=crosshair]")
 )
 # What moves or lights up because it is the control itself is no change of the picture.
 OWN_PLACE = "[role=status], .dm-bar, .dm-pick, .widget-inline-hbox, .widget-toggle-buttons, .widget-button"
@@ -75,7 +75,7 @@ def server(root: Path, scratch: Path) -> Iterator[str]:
 
 
 def _await_answer(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while True:
         try:
             urllib.request.urlopen(address, timeout=5).read()
@@ -139,7 +139,7 @@ class Seen:
         brush = ImageDraw.Draw(image)
         shown = area.query_selector("img, canvas")  # a guess shows none: there it is the number beside the slider
         for own in [*(area.query_selector_all(OWN_PLACE) if shown else ()), control]:
-            place = own.bounding_box() if not own.evaluate("e => e.tagName === 'CANVAS'") else None
+            place = own.bounding_box() if not own.evaluate("e => /CANVAS|IMG/.test(e.tagName)") else None
             if place and box:
                 x, y = place["x"] - box["x"], place["y"] - box["y"]
                 brush.rectangle((x - 6, y - 6, x + place["width"] + 6, y + place["height"] + 6), fill="white")
@@ -172,11 +172,11 @@ class Seen:
         kind = control.evaluate(
             "e => e.matches('.noUi-handle') ? 'handle' : e.tagName === 'INPUT' ? e.type : e.tagName"
         )
-        if kind == "CANVAS":
+        if kind in ("CANVAS", "IMG"):
             yield "drag", lambda: self.drag(control)
         elif kind in ("range", "handle"):
             yield "drag", lambda: self.slide(control)
-            yield "keys", lambda: self.press(control, 3 * ["ArrowLeft"] + 8 * ["ArrowRight"])
+            yield "keys", lambda: self.press(control, 5 * ["ArrowRight" if self._share(control) < 0.5 else "ArrowLeft"])
         elif kind == "number":
             yield "number", lambda: control.fill("3")
         elif kind == "SELECT":
@@ -197,6 +197,8 @@ class Seen:
                 self._sweep(box, (0.5, 0.5), (u, v))
                 if canvas.evaluate(says) != before:
                     return
+        if canvas.evaluate("e => e.tagName === 'IMG'"):
+            return self._sweep(box, (0.3, 0.6), (0.6, 0.4))
         time_is = canvas.evaluate(
             "e => { const r = e.closest('.dm').querySelector('[type=range]'); return r.value / r.max }"
         )
@@ -211,13 +213,15 @@ class Seen:
     def slide(self, control: ElementHandle) -> None:
         """Drag a slider's handle by a third of its track, to the side with more room."""
         track = control.evaluate_handle("e => e.closest('.noUi-target') || e").as_element()
-        box, handle = track.bounding_box(), control.bounding_box()
-        assert box and handle
-        value = float(control.get_attribute("aria-valuenow") or control.evaluate("e => e.value || 0"))
-        low = float(control.get_attribute("aria-valuemin") or control.get_attribute("min") or 0)
-        high = float(control.get_attribute("aria-valuemax") or control.get_attribute("max") or 100)
-        share = (value - low) / (high - low)
+        box, share = track.bounding_box(), min(0.98, max(0.02, self._share(control)))
+        assert box
         self._sweep(box, (share, 0.5), (share + (1 / 3 if share < 0.5 else -1 / 3), 0.5))
+
+    def _share(self, control: ElementHandle) -> float:
+        """Where a slider stands, from 0 (its least value) to 1."""
+        says = "e => ['now', 'min', 'max'].map(k => e.getAttribute('aria-value' + k) || e[k === 'now' ? 'value' : k])"
+        value, low, high = (float(v or 0) for v in control.evaluate(says))
+        return (value - low) / (high - low)
 
     def press(self, control: ElementHandle, keys: list[str]) -> None:
         control.focus()

@@ -82,7 +82,8 @@ def test_a_first_failure_is_the_cells_own():
 
 def test_where_no_kernel_runs_the_first_picture_stays_with_its_words():
     shown = explore(line, w=(0, 3))
-    bundle = shown._repr_mimebundle_()
+    bundle, about = shown._repr_mimebundle_()
+    assert about["image/png"]["alt"] == "A straight line of slope 0 times 1, from 0."
     assert bundle["text/plain"] == repr(shown) == "explore w: A straight line of slope 0 times 1, from 0."
     assert bundle["image/png"] == views.still(line(0).png(quick=True), "x")["image/png"]
 
