@@ -722,7 +722,7 @@ def survey_map(
                     hatch=None if built or not text else "///",
                 )
             )
-            words = "\n".join(textwrap.wrap(text, 20)[:2]) + ("" if built or not text else "\nnot built yet")
+            words = "\n".join(textwrap.wrap(text, 20)[:3]) + ("" if built or not text else "\nnot built yet")
             ax.text(
                 j + 0.5,
                 i + 0.5,
