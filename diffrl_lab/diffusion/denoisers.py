@@ -51,12 +51,29 @@ def coefficients(predict: str, alpha: Tensor, sigma: Tensor, sigma_data: float =
     raise ValueError(f"predict must be one of {', '.join(PREDICTIONS)}; got {predict!r}")
 
 
-def _preconditioning(
-    alpha: Tensor, sigma: Tensor, predict: str, sigma_data: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """c_skip, c_out, c_in and the network's label of the noise level."""
-    c_in = torch.rsqrt((sigma_data * alpha) ** 2 + sigma**2)
-    return *coefficients(predict, alpha, sigma, sigma_data), c_in, (torch.log(sigma / alpha) / 4).clamp(-3, 3)
+def target(predict: str, x_0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor, sigma_data: float = 1.0) -> Tensor:
+    """What a network that is right about x_0 and eps puts out: the inverse of `coefficients`."""
+    if predict == "eps":
+        return eps
+    if predict == "x0":
+        return x_0
+    if predict == "v":
+        return (alpha * eps - sigma * x_0) * torch.rsqrt(alpha**2 + sigma**2)
+    if predict == "flow":
+        return eps - x_0
+    if predict == "edm":
+        root = torch.rsqrt(sigma**2 + (sigma_data * alpha) ** 2)
+        return (sigma / sigma_data * x_0 - sigma_data * alpha * eps) * root
+    raise ValueError(f"predict must be one of {', '.join(PREDICTIONS)}; got {predict!r}")
+
+
+def shown(alpha: Tensor, sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor]:
+    """How a network sees a noise level: the scale c_in of x_t, and the label."""
+    return torch.rsqrt((sigma_data * alpha) ** 2 + sigma**2), (torch.log(sigma / alpha) / 4).clamp(-3, 3)
+
+
+def _preconditioning(alpha: Tensor, sigma: Tensor, predict: str, sigma_data: float) -> tuple[Tensor, ...]:
+    return *coefficients(predict, alpha, sigma, sigma_data), *shown(alpha, sigma, sigma_data)
 
 
 class NeuralDenoiser(nn.Module):

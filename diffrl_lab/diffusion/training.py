@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .denoisers import Cond, NeuralDenoiser, coefficients
+from .denoisers import Cond, NeuralDenoiser, shown, target
 from .schedules import expand
 
 Update = Callable[[Any], dict[str, Tensor]]
@@ -40,7 +40,8 @@ def denoising_loss(
 ) -> Tensor:
     """E |out - target|^2 in the units of what the network predicts, x_t = alpha x_0 + sigma eps, t ~ U(t_min, 1). -> []
 
-    Written in the one currency: |(D(x_t) - x_0) / c_out|^2, which for "eps" is DDPM's simple loss (Ho et al. 2020).
+    The target is eps ("eps": DDPM's simple loss, Ho et al. 2020), x_0, v, eps - x_0 or EDM's F, so the error is that of
+    x0_hat over c_out: |(D(x_t) - x_0) / c_out|^2, without the digits that this difference would lose at low noise.
     known: bool, broadcastable to x_0: those entries are shown clean and leave the loss, so that `pin` is right in the
     chain. valid: bool, broadcastable to x_0: padding is false and leaves the loss.
     weight: factors on the squared error, broadcastable. t: [B] or [B, H]; by default [B], stratified over the batch
@@ -48,18 +49,17 @@ def denoising_loss(
     """
     B = len(x_0)
     if t is None:
-        u = (torch.arange(B) + torch.rand(B, generator=generator)) / B
-        t = (D.schedule.t_min + (1 - D.schedule.t_min) * u).to(x_0)
+        width = (1 - D.schedule.t_min) / B
+        t = (torch.linspace(D.schedule.t_min, 1 - width, B) + width * torch.rand(B, generator=generator)).to(x_0)
     eps = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype).to(x_0.device)
     alpha, sigma = D.schedule(t, x_0.ndim)
     x_t = alpha * x_0 + sigma * eps
     if known is not None:
         x_t = torch.where(known, x_0, x_t)
         valid = ~known if valid is None else valid & ~known
-    c_out = coefficients(D.predict, alpha, sigma, D.sigma_data)[1]
-    # where eps tells nothing of x_0 (alpha = 0) the error is left out instead of divided by zero
-    scale = torch.where(c_out == 0, 0.0, 1 / torch.where(c_out == 0, 1.0, c_out))
-    error = ((D(x_t, t, cond) - x_0) * scale) ** 2
+    c_in, label = shown(alpha, sigma, D.sigma_data)
+    out = D.net(c_in * x_t, label.reshape(t.shape), cond)
+    error = (out - target(D.predict, x_0, eps, alpha, sigma, D.sigma_data)) ** 2
     return masked_mean(error if weight is None else error * weight, valid)
 
 

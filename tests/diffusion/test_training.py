@@ -14,11 +14,11 @@ from diffrl_lab.diffusion import (
     Batches,
     Cosine,
     Discrete,
-    Function,
     Karras,
     Linear,
     NeuralDenoiser,
     Rectified,
+    coefficients,
     cosine_decay,
     denoising_loss,
     descend,
@@ -64,16 +64,10 @@ def test_the_loss_is_the_squared_error_in_the_units_of_the_networks_output(sched
     x_0, t, sd = torch.randn(64, 3, generator=G(1), dtype=f64), torch.linspace(0.1, 0.95, 64, dtype=f64), 0.7
     eps = torch.randn(64, 3, generator=G(2), dtype=f64)
     alpha, sigma = schedule(t, 2)
-    root = torch.sqrt(sigma**2 + (sd * alpha) ** 2)
-    target = {
-        "eps": eps,
-        "x0": x_0,
-        "v": (alpha * eps - sigma * x_0) / torch.sqrt(alpha**2 + sigma**2),
-        "flow": eps - x_0,
-        "edm": (sigma * x_0 / sd - sd * alpha * eps) / root,
-    }[predict]
+    c_skip, c_out = coefficients(predict, alpha, sigma, sd)
+    error = (c_skip * (alpha * x_0 + sigma * eps) - x_0) / c_out  # of x0_hat when the network says 0
     loss = denoising_loss(NeuralDenoiser(Constant(), schedule, predict, sd), x_0, t=t, generator=G(2))
-    assert_close(loss, (target**2).mean(), rtol=1e-6, atol=1e-6)
+    assert_close(loss, (error**2).mean(), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
@@ -89,32 +83,30 @@ def test_the_exact_denoiser_leaves_the_loss_that_nothing_can_remove():
         50_000, 1, generator=G(), dtype=f64
     )  # N(0, 1): eps is known up to its variance given x_t, alpha^2
     D = NeuralDenoiser(Net(), Linear())
-    best = Function(lambda x, t, cond=None: Linear()(t, x.ndim)[0] * x, Linear())
-    best.predict, best.sigma_data = D.predict, D.sigma_data
+    D.net.forward = lambda x, label, cond=None: sigma * x  # E[eps | x_t]; here c_in = 1
     t = torch.full((50_000,), 0.4, dtype=f64)
-    alpha = Linear()(0.4)[0].item()
-    assert_close(
-        denoising_loss(best, x_0, t=t, generator=G(1)).item(), alpha**2, rtol=5 * math.sqrt(2 / 50_000), atol=0
-    )
+    alpha, sigma = (level.item() for level in Linear()(0.4))
+    assert_close(denoising_loss(D, x_0, t=t, generator=G(1)).item(), alpha**2, rtol=5 * math.sqrt(2 / 50_000), atol=0)
 
 
-def test_times_are_stratified_and_uniform():
-    seen = []
-    D = NeuralDenoiser(Constant(), Linear())
-    D.forward = lambda x, t, cond=None: seen.append(t) or x
+@pytest.mark.parametrize("schedule", [Linear(), Karras()], ids=repr)
+def test_times_are_stratified_and_uniform_from_t_min_on(schedule):
+    seen, D = [], NeuralDenoiser(Constant(), schedule)
+    D.net.forward = lambda x, label, cond=None: seen.append(schedule.time(torch.exp(4 * label.double()))) or x
     denoising_loss(D, torch.zeros(1000, 1), generator=G())
-    assert torch.equal((seen[0] * 1000).floor().long(), torch.arange(1000))
+    u = 1000 * (seen[0] - schedule.t_min) / (1 - schedule.t_min) - torch.arange(1000)
+    assert ((u - 0.5).abs() < 0.501).all() and abs(u.std() - math.sqrt(1 / 12)) < 0.02
 
 
 def test_known_entries_are_shown_clean_and_leave_the_loss():
     seen, x_0 = [], torch.randn(32, 4, 2, generator=G(1))
     known = torch.zeros(32, 4, 1, dtype=torch.bool)
     known[:, 0] = True
-    D = NeuralDenoiser(Constant(), Linear(), "x0")
-    forward = D.forward
-    D.forward = lambda x, t, cond=None: seen.append(x) or forward(x, t, cond)
+    D = NeuralDenoiser(Constant(), Linear(), "x0")  # with sigma_data = 1 and this schedule c_in is 1
+    D.net.forward = lambda x, label, cond=None: seen.append(x) or 0 * x
     loss = denoising_loss(D, x_0, known=known, generator=G(2))
-    assert torch.equal(seen[0][:, 0], x_0[:, 0]) and (seen[0][:, 1:] != x_0[:, 1:]).all()
+    assert_close(seen[0][:, 0], x_0[:, 0])
+    assert (seen[0][:, 1:] != x_0[:, 1:]).all()
     assert_close(loss, (x_0[:, 1:] ** 2).mean())
 
 

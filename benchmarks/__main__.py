@@ -1,0 +1,36 @@
+"""Run all benchmarks, or those named, print their tables and write them to benchmarks/RESULTS.md."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import re
+import sys
+from pathlib import Path
+
+import torch
+
+from . import table
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "RESULTS.md"
+
+
+def main(names: list[str]) -> None:
+    present = sorted(p.stem for p in HERE.glob("[a-z]*.py"))
+    if unknown := set(names) - set(present):
+        raise SystemExit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(present)}")
+    old = RESULTS.read_text() if RESULTS.exists() else ""
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", old, re.M | re.S))  # what is not run stays as it was
+    sections = {name: body for name, body in sections.items() if name in present}
+    for name in names or present:
+        module = importlib.import_module(f"benchmarks.{name}")
+        about = f"{platform.machine()}, Python {platform.python_version()}, PyTorch {torch.__version__}"
+        sections[name] = f"{(module.__doc__ or '').strip()}\n\n{table(module.run())}\n\n({about})\n\n"
+        print(f"## {name}\n{sections[name]}", flush=True)
+        body = "".join(f"## {name}\n{sections[name]}" for name in sorted(sections))
+        RESULTS.write_text("# Measured by `python3 run.py bench`\n\n" + body.rstrip() + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
