@@ -246,14 +246,12 @@ class PlanExplorer(Movie):
 
     def _asked(self, change: Any) -> None:
         asked = change["new"]
-        before = self._start, self._goal, self._seed
         begun = perf_counter()
         try:
             self._start, self._goal = _xy(asked["start"], "start"), _xy(asked["goal"], "goal")
             self._seed = int(asked["seed"])
             meta, data = self._make()
         except Exception as error:
-            self._start, self._goal, self._seed = before
             self.answer = {"n": asked.get("n", 0), "error": f"No plan for this: {error}"}
             return
         words = f"planned in {perf_counter() - begun:.2f} s, seed {self._seed}"
