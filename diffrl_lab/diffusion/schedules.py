@@ -208,9 +208,9 @@ class Discrete(Schedule):
     def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
         table = self.log_alpha_bar.to(t.device)
         n = t.double() * self.T
-        low = n.floor().clamp(0, self.T - 1).long()
-        log_alpha_bar = torch.lerp(table[low], table[low + 1], n - low)
-        return torch.exp(log_alpha_bar / 2).to(t.dtype), torch.sqrt(0.0 - torch.expm1(log_alpha_bar)).to(t.dtype)
+        low = n.long().clamp(0, self.T - 1)
+        log_alpha_bar = torch.lerp(table.take(low), table.take(low + 1), n - low).to(t.dtype)
+        return torch.exp(log_alpha_bar / 2), torch.sqrt(0.0 - torch.expm1(log_alpha_bar))
 
     def time(self, ratio: Tensor) -> Tensor:
         table, log_alpha_bar = -self.log_alpha_bar.to(ratio.device), torch.log1p(ratio.double() ** 2)

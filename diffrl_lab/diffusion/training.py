@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from .denoisers import Cond, NeuralDenoiser, shown, target
 from .schedules import expand
@@ -59,7 +60,7 @@ def denoising_loss(
         valid = ~known if valid is None else valid & ~known
     c_in, label = shown(alpha, sigma, D.sigma_data)
     out = D.net(c_in * x_t, label.reshape(t.shape), cond)
-    error = (out - target(D.predict, x_0, eps, alpha, sigma, D.sigma_data)) ** 2
+    error = mse_loss(out, target(D.predict, x_0, eps, alpha, sigma, D.sigma_data), reduction="none")
     return masked_mean(error if weight is None else error * weight, valid)
 
 
