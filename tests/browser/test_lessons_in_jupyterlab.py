@@ -28,18 +28,19 @@ def executable() -> str:
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address of a running JupyterLab and the folder it shows."""
     root, scratch = tmp_path_factory.mktemp("lessons"), tmp_path_factory.mktemp("lab")
-    for source in SOURCES:
-        shutil.copy(lessons.target(source), root)
-    with server(root, scratch) as found:
-        yield found
+    with server(root, scratch) as address:
+        yield address, root
 
 
 @pytest.mark.parametrize("source", QUICK)
 def test_a_lesson_runs_and_every_control_changes_the_picture(
-    source: Path, executable: str, address: str, tmp_path: Path
+    source: Path, executable: str, lab: tuple[str, Path], tmp_path: Path
 ) -> None:
+    address, root = lab
+    shutil.copy(lessons.target(source), root)
     shots = Path(os.environ.get("DIFFRL_SHOTS", tmp_path))
     with page(executable) as tab:
         seen = Seen(tab)
