@@ -40,7 +40,57 @@ def record(
 
 
 # ------------------------------------------------------------------------------------------------------------- planner
-# train, evaluate
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="maze-umaze, -medium, -large, -two-ways, or a name of your own.")],
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal weights on one machine.")] = 0,
+    dataset: Annotated[str | None, typer.Option(help="A Minari dataset; by default the maze's own.")] = None,
+    env: Annotated[str | None, typer.Option(help="Gymnasium id to be evaluated in.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates of the network; by default the maze's number.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("runs/weights"),
+    ladder: Annotated[bool, typer.Option("--ladder", help="Keep untrained, 10 % and overfit weights too.")] = False,
+    held_out: Annotated[bool, typer.Option("--held-out", help="Leave a fifth of all pairs of cells out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint of a stopped run.")] = False,
+    ship: Annotated[bool, typer.Option("--ship", help="Into data/weights and its manifest.")] = False,
+) -> None:
+    """Train a planner on a recorded maze (umaze, two-ways: 1 to 2 minutes; large: 4 to 7 on two cores)."""
+    from diffrl_lab.course import planners
+
+    try:
+        made = planners.train(name, seed=seed, dataset=dataset, env=env, steps=steps, out=out, ladder=ladder,
+                              held_out=held_out, resume=resume, ship=ship)
+    except (ValueError, ImportError, OSError) as error:
+        typer.echo(f"diffrl-lab train: {error}", err=True)
+        raise typer.Exit(2) from None
+    for path in made:
+        typer.echo(path)
+
+
+@app.command()
+def evaluate(
+    name: Annotated[str, typer.Argument(help="maze-umaze, -medium, -large, -two-ways, or a name of your own.")],
+    episodes: Annotated[int, typer.Option(help="How many, one for each seed.")] = 100,
+    seed: Annotated[int, typer.Option(help="The first seed. Tune below 1000.")] = 0,
+    method: Annotated[str, typer.Option(help="planner, pd, bc, retrieval, own-actions or controller.")] = "planner",
+    weights: Annotated[Path | None, typer.Option(help="Weights of your own; by default those that ship.")] = None,
+    rung: Annotated[str, typer.Option(help="Which of the shipped ones: untrained, 10%, good, overfit.")] = "good",
+    dataset: Annotated[str | None, typer.Option(help="The recording that bc and retrieval learn from.")] = None,
+    env: Annotated[str | None, typer.Option(help="A Gymnasium id; by default what the weights say.")] = None,
+    held_out: Annotated[bool, typer.Option("--held-out", help="Only pairs that --held-out leaves out.")] = False,
+    json: Annotated[str | None, typer.Option(help="Write one JSON object to this file, or - (screen).")] = None,
+) -> None:
+    """Drive a planner, or what it is compared with, in its maze: success and score with 95 % intervals."""
+    from diffrl_lab.course import planners
+
+    try:
+        found = planners.evaluate(name, episodes=episodes, seed=seed, method=method, weights=weights, rung=rung,
+                                  dataset=dataset, env=env, held_out=held_out)
+        text = planners.report(found, json)
+    except (ValueError, ImportError, OSError) as error:
+        typer.echo(f"diffrl-lab evaluate: {error}", err=True)
+        raise typer.Exit(2) from None
+    if text:
+        typer.echo(text)
 
 
 # ------------------------------------------------------------------------------------------------------------- lessons

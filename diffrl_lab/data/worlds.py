@@ -26,9 +26,14 @@ STEP = 0.01
 
 MAZES = {"umaze": "PointMaze_UMaze-v3", "medium": "PointMaze_Medium-v3", "large": "PointMaze_Large-v3"}
 EPISODE_STEPS = {"umaze": 300, "medium": 600, "large": 800, "two-ways": 300}
-REFERENCE_RETURNS = {"umaze": (23.85, 161.86), "medium": (13.13, 277.39), "large": (6.7, 273.99), "two-ways": (-4.1, 161.4)}
-"""The returns of a random policy and of the reference expert, scores 0 and 100: D4RL's (Fu et al. 2020); in two-ways those of random
-actions and of the controller taking the left way, means of 100 episodes (seeds 0 to 99)."""
+REFERENCE_RETURNS = {
+    "umaze": (23.85, 161.86),
+    "medium": (13.13, 277.39),
+    "large": (6.7, 273.99),
+    "two-ways": (-4.1, 161.4),
+}
+"""The returns of a random policy and of the reference expert, scores 0 and 100: D4RL's (Fu et al. 2020); in two-ways
+those of random actions and of the controller taking the left way, means of 100 episodes (seeds 0 to 99)."""
 TWO_WAYS = [
     [1, 1, 1, 1, 1, 1, 1],
     [1, 0, 0, "r", 0, 0, 1],
@@ -43,11 +48,11 @@ TWO_WAYS = [
 def make_maze(name: str, **options: Any):
     """PointMaze as every score here uses it: `continuing_task=True, reset_target=False`, sparse reward.
 
-    The observation is a dict: `observation` (x, y, vx, vy) in m and m/s, `achieved_goal`, `desired_goal`; an action is a force in
-    [-1, 1]^2; one step lasts 0.01 s. The reward is 1 for every step within 0.45 m of the goal; an episode has 300 (umaze,
-    two-ways), 600 (medium) or 800 (large) steps and never ends earlier. `two-ways` is a maze of our own (`TWO_WAYS`) whose
-    right-hand corridor costs a `toll` (0.5), see `make_toll`. `position_noise_range` (0.25): how far, in cells, a start or goal may
-    lie from its cell's centre. Other options go to `gymnasium.make`.
+    The observation is a dict: `observation` (x, y, vx, vy) in m and m/s, `achieved_goal`, `desired_goal`; an action is
+    a force in [-1, 1]^2; one step lasts 0.01 s. The reward is 1 for every step within 0.45 m of the goal; an episode
+    has 300 (umaze, two-ways), 600 (medium) or 800 (large) steps and never ends earlier. `two-ways` is a maze of our own
+    (`TWO_WAYS`) whose right-hand corridor costs a `toll` (0.5), see `make_toll`. `position_noise_range` (0.25): how
+    far, in cells, a start or goal may lie from its cell's centre. Other options go to `gymnasium.make`.
     Raises ValueError for a name that is none of umaze, medium, large, two-ways.
     """
     import gymnasium
@@ -60,7 +65,9 @@ def make_maze(name: str, **options: Any):
         options = {"maze_map": TWO_WAYS, "max_episode_steps": EPISODE_STEPS[name], **options}
     env = gymnasium.make(MAZES.get(name, MAZES["umaze"]), continuing_task=True, reset_target=False, **options)
     env.unwrapped.position_noise_range = spread  # its constructor hands the argument on to MuJoCo's, which refuses it
-    Path(env.unwrapped.tmp_xml_file_path).unlink(missing_ok=True)  # gymnasium-robotics leaves one behind per environment
+    Path(env.unwrapped.tmp_xml_file_path).unlink(
+        missing_ok=True
+    )  # gymnasium-robotics leaves one behind per environment
     return make_toll(env, toll) if name == "two-ways" else env
 
 
@@ -80,9 +87,11 @@ def _register() -> None:
 
 
 def make_toll(env, toll: float):
-    """`env` with a reward lowered by `toll` for every step spent in the corridor to the right of the block (x > 1.5, |y| < 1).
+    """`env` with a reward lowered by `toll` for every step spent in the corridor to the right of the block (x > 1.5,
+    |y| < 1).
 
-    So the returns of the two ways differ although their lengths do not, and the reward still depends on the state alone.
+    So the returns of the two ways differ although their lengths do not, and the reward still depends on the state
+    alone.
     """
     import gymnasium
 
@@ -97,7 +106,8 @@ def make_toll(env, toll: float):
 
 
 def normalised_score(name: str, returns: ArrayLike) -> Array:
-    """100 (R - R_random) / (R_expert - R_random) with D4RL's reference returns (Fu et al. 2020). -> the shape of `returns`"""
+    """100 (R - R_random) / (R_expert - R_random) with D4RL's reference returns (Fu et al. 2020). -> the shape of
+    `returns`"""
     low, high = REFERENCE_RETURNS[name]
     return 100 * (np.asarray(returns, float) - low) / (high - low)
 
@@ -111,7 +121,8 @@ def side(positions: ArrayLike) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Walls:
-    """The walls of a maze: square blocks of `scale` metres; `blocked` [R, C], row 0 at the top (largest y), origin in the middle."""
+    """The walls of a maze: square blocks of `scale` metres; `blocked` [R, C], row 0 at the top (largest y), origin in
+    the middle."""
 
     blocked: NDArray[np.bool_]
     scale: float = 1.0
@@ -163,7 +174,8 @@ class Walls:
         return hit
 
     def crosses(self, a: ArrayLike, b: ArrayLike, clearance: float = 0.0, spacing: float = 0.02) -> NDArray[np.bool_]:
-        """Whether segments from a [..., 2] to b [..., 2] meet a wall grown by `clearance`; looked at every `spacing` metres."""
+        """Whether segments from a [..., 2] to b [..., 2] meet a wall grown by `clearance`; looked at every `spacing`
+        metres."""
         a, b = np.asarray(a, float), np.asarray(b, float)
         length = np.linalg.norm(b - a, axis=-1)
         n = max(2, int(np.ceil(length.max(initial=0.0) / spacing)) + 1)
@@ -205,7 +217,8 @@ class Walls:
         return found
 
     def _graph(self, clearance: float) -> tuple[Array, Array]:
-        """The visibility graph between corners kept `clearance` away: nodes [K, 2], lengths [K, K] (inf: not in sight)."""
+        """The visibility graph between corners kept `clearance` away: nodes [K, 2], lengths [K, K] (inf: not in
+        sight)."""
         cache = self.__dict__.setdefault("_graphs", {})
         if clearance not in cache:
             nodes = np.array([corner + clearance * diagonal for corner, diagonal in self._corner_signs]).reshape(-1, 2)
@@ -218,7 +231,8 @@ class Walls:
         return np.where(self.crosses(a, b, clearance - 1e-6), np.inf, length)
 
     def shortest_path(self, start: ArrayLike, goal: ArrayLike, clearance: float = RADIUS, side: int = 0) -> Array:
-        """The shortest polyline [n, 2] from start to goal that keeps `clearance` from the walls (visibility graph, Dijkstra).
+        """The shortest polyline [n, 2] from start to goal that keeps `clearance` from the walls (visibility graph,
+        Dijkstra).
 
         `side` = -1 or +1 uses only corners with x < 0 or x > 0: one way around the block of two-ways.
         Raises ValueError if no path exists.
@@ -257,17 +271,20 @@ def path_length(points: ArrayLike) -> float:
 
 
 def follow(reference: ArrayLike, obs: ArrayLike, kp: float = 15.0, kd: float = 2.0) -> Array:
-    """The PD controller: action = clip(kp (x_ref - x) + kd (v_ref - v), -1, 1) for states [..., 4] = (x, y, vx, vy). -> [..., 2]"""
+    """The PD controller: action = clip(kp (x_ref - x) + kd (v_ref - v), -1, 1) for states [..., 4] = (x, y, vx, vy). ->
+    [..., 2]"""
     e = np.asarray(reference, float) - np.asarray(obs, float)
     return np.clip(kp * e[..., :2] + kd * e[..., 2:], -1, 1)
 
 
 @dataclass
 class Controller:
-    """A scripted driver that knows the map: shortest path, rounded corners, a speed profile within its limits, PD along it.
+    """A scripted driver that knows the map: shortest path, rounded corners, a speed profile within its limits, PD along
+    it.
 
     `left` is the probability of the left way where there are two (two-ways); None takes the shorter one.
-    Use: `controller.reset(obs, goal, rng)`, then `controller.act(obs)` every step; `reference` [T, 4] is what it follows.
+    Use: `controller.reset(obs, goal, rng)`, then `controller.act(obs)` every step; `reference` [T, 4] is what it
+    follows.
     """
 
     walls: Walls
@@ -281,7 +298,8 @@ class Controller:
     kd: float = 2.0
 
     def reset(self, obs: ArrayLike, goal: ArrayLike, rng: np.random.Generator | int | None = 0) -> Array:
-        """Plan from the state obs [4] to goal [2]; the reference [T, 4] at every step (also kept in `self.reference`)."""
+        """Plan from the state obs [4] to goal [2]; the reference [T, 4] at every step (also kept in
+        `self.reference`)."""
         self.rng = np.random.default_rng(rng)
         obs = np.asarray(obs, float)
         way = 0 if self.left is None else (-1 if self.rng.random() < self.left else 1)
@@ -305,7 +323,8 @@ class Controller:
         return self.step >= len(self.reference) - 1
 
     def _timed(self, path: Array, velocity: Array) -> Array:
-        """States [T, 4] every 0.01 s along a smooth path [n, 2]: as fast as speed and acceleration allow, at rest at the end."""
+        """States [T, 4] every 0.01 s along a smooth path [n, 2]: as fast as speed and acceleration allow, at rest at
+        the end."""
         ds = np.linalg.norm(np.diff(path, axis=0), axis=-1)
         keep = np.r_[True, ds > 1e-9]
         path, ds = path[keep], ds[ds > 1e-9]
@@ -358,8 +377,9 @@ def drive(
 ) -> dict[str, Array]:
     """One episode of the scripted controller: `obs` [T+1, 4], `act` [T, 2], `rew` [T], `goal` [2].
 
-    It stops `settle` steps after the reference has ended, or at the time limit with `settle=None`. For recordings make the maze
-    with `position_noise_range=0.38` (starts and goals all over their cells) and give the controller `noise=0.1`.
+    It stops `settle` steps after the reference has ended, or at the time limit with `settle=None`. For recordings make
+    the maze with `position_noise_range=0.38` (starts and goals all over their cells) and give the controller
+    `noise=0.1`.
     """
     rng = rng or np.random.default_rng(seed)
     obs, _ = env.reset(seed=seed)
@@ -381,7 +401,8 @@ def drive(
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """What happened: obs [T+1, 4], act [T, 2], rew [T], goal [2], the first plan `reference` [n, 4] and how often it was planned."""
+    """What happened: obs [T+1, 4], act [T, 2], rew [T], goal [2], the first plan `reference` [n, 4] and how often it
+    was planned."""
 
     obs: Array
     act: Array
@@ -425,17 +446,25 @@ def roll_out(env, agent, *, seed: int) -> Episode:
         acts.append(action)
         rews.append(float(reward))
         over = terminated or truncated
-    return Episode(np.array(states), np.array(acts), np.array(rews), goal, reference, getattr(agent, "plans", 1),
-                   list(getattr(agent, "seconds", [])))
+    return Episode(
+        np.array(states),
+        np.array(acts),
+        np.array(rews),
+        goal,
+        reference,
+        getattr(agent, "plans", 1),
+        list(getattr(agent, "seconds", [])),
+    )
 
 
 @dataclass
 class Follower:
-    """An agent that asks `route(obs [4], goal [2], seed) -> states [n, 4]` for what to do and follows it, one state a step.
+    """An agent that asks `route(obs [4], goal [2], seed) -> states [n, 4]` for what to do and follows it, one state a
+    step.
 
-    It asks again only when that helps: when the ball is more than `off` metres from where it should be (stuck, or thrown off), or
-    when the route has ended `patience` steps ago and the goal is not reached. After the end of a route it holds the goal.
-    `again=False` asks once.
+    It asks again only when that helps: when the ball is more than `off` metres from where it should be (stuck, or
+    thrown off), or when the route has ended `patience` steps ago and the goal is not reached. After the end of a route
+    it holds the goal. `again=False` asks once.
     """
 
     route: Callable[[Array, Array, int], Array]

@@ -1,13 +1,16 @@
-"""Planning as denoising: a plan is a piece of a trajectory, drawn whole from a diffusion model (Diffuser, Janner et al. 2022).
+"""Planning as denoising: a plan is a piece of a trajectory, drawn whole from a diffusion model (Diffuser, Janner et al.
+2022).
 
-What is diffused is a plan x [H, 2n + 1]: n positions and n velocities at H moments evenly spaced in time, and the logarithm of how
-many steps the whole takes, the same in each row. Training shows the network pieces of recorded episodes of any length, with a
-known-mask that is random for each piece: nothing, the start, or start and goal. So one set of weights gives unconditioned samples and,
-through `pin`, plans from here to there. Candidates are drawn together; the one is driven whose velocities agree best with its own
-positions, by a PD controller. Nothing here ever sees a wall: neither a map, nor a simulator, nor a grid of where the data lie.
+What is diffused is a plan x [H, 2n + 1]: n positions and n velocities at H moments evenly spaced in time, and the
+logarithm of how many steps the whole takes, the same in each row. Training shows the network pieces of recorded
+episodes of any length, with a known-mask that is random for each piece: nothing, the start, or start and goal. So one
+set of weights gives unconditioned samples and, through `pin`, plans from here to there. Candidates are drawn together;
+the one is driven whose velocities agree best with its own positions, by a PD controller. Nothing here ever sees a wall:
+neither a map, nor a simulator, nor a grid of where the data lie.
 
-What differs from Diffuser: pieces of variable duration resampled to few points, no actions in the plan, a network that knows which
-entries are given (pinning alone is biased), the choice among candidates, and planning again only when driving goes wrong.
+What differs from Diffuser: pieces of variable duration resampled to few points, no actions in the plan, a network that
+knows which entries are given (pinning alone is biased), the choice among candidates, and planning again only when
+driving goes wrong.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ class Diffuser:
     width: int = 360  # of the network's MLP
     depth: int = 3  # its residual blocks
     channels: int = 32  # of its convolution along the plan
-    steps: int = 8000  # updates of the network
+    steps: int = 10_000  # updates of the network
     batch: int = 256  # pieces in each
     lr: float = 3e-3  # the highest learning rate; half a cosine takes it to 0
     ema: float = 0.999  # decay of the running average of the weights, which is what plans
@@ -69,14 +72,31 @@ class Diffuser:
     candidates: int = 16  # plans drawn together
 
 
+CONFIGS = {
+    "umaze": Diffuser(steps=2500, width=256),
+    "medium": Diffuser(steps=5000, width=256),
+    "large": Diffuser(steps=10_000),
+    "two-ways": Diffuser(steps=2500, width=256),
+}
+"""What each maze's planner is trained with."""
+
+
 class Pieces:
-    """Endless batches of pieces of episodes as plans, with their known-masks: {"x": [B, H, 2n + 1], "known": the same, bool}.
+    """Endless batches of pieces of episodes as plans, with their known-masks: {"x": [B, H, 2n + 1], "known": the same,
+    bool}.
 
     obs must be n positions followed by n velocities in units per second. All randomness comes from `generator`.
     Raises ValueError for observations of odd width, or when no episode moves long enough.
     """
 
-    def __init__(self, episodes: Episodes, config: Diffuser, generator: torch.Generator, *, held_out: bool = False):
+    def __init__(
+        self,
+        episodes: Episodes,
+        config: Diffuser,
+        generator: torch.Generator,
+        *,
+        held_out: tuple[float, float] | None = None,
+    ):
         if episodes.obs.ndim != 2 or episodes.obs.shape[1] % 2:
             raise ValueError(
                 f"a plan needs observations of n positions and n velocities, [N, 2n]; got {tuple(episodes.obs.shape)}"
@@ -87,7 +107,7 @@ class Pieces:
         keep = self.arrival - self.first >= config.shortest
         if not bool(keep.any()):
             raise ValueError(
-                f"no episode moves for {config.shortest} steps; the longest has {int(episodes.lengths.max())} steps in all"
+                f"no episode moves for {config.shortest} steps; the longest has {int(episodes.lengths.max())}"
             )
         self.first, self.arrival = self.first[keep], self.arrival[keep]
         self.possible = (self.arrival - self.first - config.shortest + 1).cumsum(0)
@@ -115,7 +135,7 @@ class Pieces:
         start, duration, arrives = self.draw(size)
         if self.held_out:
             for _ in range(100):
-                out = is_held_out(self.obs[start, : self.n], self.obs[start + duration, : self.n])
+                out = is_held_out(self.obs[start, : self.n], self.obs[start + duration, : self.n], self.held_out)
                 if not bool(out.any()):
                     break
                 start[out], duration[out], arrives[out] = self.draw(int(out.sum()))
@@ -130,7 +150,7 @@ class Pieces:
         known[:, 0, : 2 * self.n] = (u >= self.config.free)[:, None]
         goal = u >= self.config.free + self.config.start_only
         known[:, -1, : self.n] = goal[:, None]
-        # the velocity at the end is told only where the ball passes through, so "not told" comes to mean "and stop there"
+        # the velocity at the end is told only where the ball passes through: "not told" comes to mean "stop there"
         known[:, -1, self.n : 2 * self.n] = (goal & ~arrives)[:, None]
         return {"x": x, "known": known}
 
@@ -144,12 +164,16 @@ def _arrivals(episodes: Episodes, n: int, settled: float) -> Tensor:
     return torch.tensor(rows)
 
 
-def is_held_out(start: Tensor, goal: Tensor) -> Tensor:
-    """Whether a joint pair of start and goal cells (squares of 1 m) is one of the fifth that `held_out` never trains on. -> bool
+def is_held_out(start: Tensor, goal: Tensor, origin: tuple[float, float]) -> Tensor:
+    """Whether a joint pair of start and goal cells is one of the fifth that a training with `held_out=origin` never
+    sees. -> bool
 
-    The rule is arithmetic on the two cells; it knows no map. Positions [..., n].
+    Cells are squares of 1 m with a corner at `origin`; which pairs are held out is arithmetic on their numbers.
+    Positions [..., n].
     """
-    cells = torch.cat([torch.as_tensor(start)[..., :2], torch.as_tensor(goal)[..., :2]], -1).floor().long()
+    corner = torch.as_tensor(origin, dtype=torch.float32)
+    ends = [(torch.as_tensor(x)[..., :2] - corner).floor().long() for x in (start, goal)]
+    cells = torch.cat(ends, -1)
     mixed = (cells * torch.tensor([7, 13, 17, 29])).sum(-1)
     return (mixed % 5 == 0) & (cells[..., :2] != cells[..., 2:]).any(-1)
 
@@ -173,12 +197,21 @@ def inverse_dynamics(episodes: Episodes) -> Tensor:
 class Training:
     """The training of a planner as a generator: `for row in Training(episodes): ...` yields {"step": n, "loss": ...}.
 
-    It goes on from wherever it stands until `config.steps`, so it can be stopped and iterated again; `save` and `load` carry a
-    run over to another process, bit for bit on a CPU. held_out: leave out all pieces between held-out pairs of cells.
+    It goes on from wherever it stands until `config.steps`, so it can be stopped and iterated again; `save` and `load`
+    carry a run over to another process, bit for bit on a CPU. held_out: the corner of the grid of cells
+    whose held-out pairs (`is_held_out`) are never trained on.
     """
 
-    def __init__(self, episodes: Episodes, config: Diffuser | None = None, *, seed: int = 0, held_out: bool = False):
-        self.config, self.seed, self.held_out = config or Diffuser(), seed, held_out
+    def __init__(
+        self,
+        episodes: Episodes,
+        config: Diffuser | None = None,
+        *,
+        seed: int = 0,
+        held_out: tuple[float, float] | None = None,
+    ):
+        self.config, self.seed = config or Diffuser(), seed
+        self.held_out = list(held_out) if held_out else None
         self.generator = torch.Generator().manual_seed(seed)
         self.pieces = Pieces(episodes, self.config, self.generator, held_out=held_out)
         x = self.pieces.plans(20_000)[0]
@@ -207,7 +240,9 @@ class Training:
 
     def save(self, path: str | Path) -> None:
         """The whole state of the run."""
-        self.update.save(path, config=asdict(self.config), seed=self.seed, held_out=self.held_out, rows=self.about["rows"])
+        self.update.save(
+            path, config=asdict(self.config), seed=self.seed, held_out=self.held_out, rows=self.about["rows"]
+        )
 
     def load(self, path: str | Path) -> None:
         """Go on from a `save`d state of the same run. Raises ValueError if it belongs to another one."""
@@ -215,8 +250,10 @@ class Training:
         mine = {"config": asdict(self.config), "seed": self.seed, "held_out": self.held_out, "rows": self.about["rows"]}
         other = [k for k in mine if about.get(k) != mine[k]]
         if other:
-            raise ValueError(f"{path} is a checkpoint of another run: {', '.join(f'{k}={about.get(k)}' for k in other)}; "
-                             f"this one has {', '.join(f'{k}={mine[k]}' for k in other)}")
+            raise ValueError(
+                f"{path} is a checkpoint of another run: {', '.join(f'{k}={about.get(k)}' for k in other)}; "
+                f"this one has {', '.join(f'{k}={mine[k]}' for k in other)}"
+            )
         self.update.load(path)
 
     def planner(self, **about: Any) -> Planner:
@@ -241,8 +278,14 @@ def _scaler(x: Tensor, n: int) -> Scaler:
 def _denoiser(config: Diffuser, dim: int, seed: int) -> NeuralDenoiser:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = PlanMLP(config.horizon, dim, width=config.width, depth=config.depth, channels=config.channels,
-                      positions=(dim - 1) // 2)
+        net = PlanMLP(
+            config.horizon,
+            dim,
+            width=config.width,
+            depth=config.depth,
+            channels=config.channels,
+            positions=(dim - 1) // 2,
+        )
     return NeuralDenoiser(net, Cosine(), "x0")
 
 
@@ -287,9 +330,11 @@ class Planner:
 
     @classmethod
     def load(cls, name: str | Path, rung: str = "good") -> Planner:
-        """A shipped planner by name (maze-umaze, maze-medium, maze-large, maze-two-ways) and rung, or one of your own by its path.
+        """A shipped planner by name (maze-umaze, maze-medium, maze-large, maze-two-ways) and rung, or one of your own
+        by its path.
 
-        Raises ValueError for unknown names and for files that are not whole, FileNotFoundError for a path that is not there.
+        Raises ValueError for unknown names and for files that are not whole, FileNotFoundError for a path that is not
+        there.
         """
         path = Path(name)
         if path.suffix != ".safetensors":
@@ -314,7 +359,11 @@ class Planner:
         tensors |= {f"scaler.{k}": v for k, v in self.scaler.state().items()}
         if self.inverse is not None:
             tensors["inverse"] = self.inverse
-        save(path, tensors, **{**self.about, **about, "config": asdict(self.config), "seconds_per_step": self.seconds_per_step})
+        save(
+            path,
+            tensors,
+            **{**self.about, **about, "config": asdict(self.config), "seconds_per_step": self.seconds_per_step},
+        )
 
     def unscale(self, x: Tensor) -> Tensor:
         """What the network sees -> metres, metres per second, and (last column) steps. -> the shape of x"""
@@ -322,9 +371,11 @@ class Planner:
         return torch.cat([raw[..., :-1], raw[..., -1:].exp()], -1)
 
     def ends(self, obs: ArrayLike, goal: ArrayLike | None = None) -> tuple[Tensor, Tensor]:
-        """What is known of a plan from the state obs [..., 2n] to the position goal [..., n]: (known, value), [..., H, 2n + 1] each.
+        """What is known of a plan from the state obs [..., 2n] to the position goal [..., n]: (known, value), [..., H,
+        2n + 1] each.
 
-        The velocity at the goal is left to the model. value is scaled as the network sees it. goal=None: the start alone.
+        The velocity at the goal is left to the model. value is scaled as the network sees it. goal=None: the start
+        alone.
         """
         start = torch.as_tensor(np.asarray(obs), dtype=torch.float32)
         if start.shape[-1] != 2 * self.n:
@@ -350,18 +401,19 @@ class Planner:
         steps: int | None = None,
         frames: bool = True,
     ) -> Plan:
-        """n candidates from the state obs [2n] to the position goal [n], drawn in one batch of `steps` denoising steps."""
+        """n candidates from the state obs [2n] to the position goal [n], drawn in one batch of `steps` denoising
+        steps."""
         known, value = self.ends(obs, goal)
         D = pin(given(self.denoiser, {"known": known}), known, value)
         return self._drawn(D, known, value, n or self.config.candidates, steps, generator, frames)
 
     @torch.no_grad()
-    def free(
-        self, n: int, generator: torch.Generator | None = None, *, steps: int = 20, frames: bool = False
-    ) -> Plan:
+    def free(self, n: int, generator: torch.Generator | None = None, *, steps: int = 20, frames: bool = False) -> Plan:
         """n unconditioned samples: pieces of trajectories from anywhere to anywhere."""
         known = torch.zeros(self.horizon, len(self.scaler.center), dtype=torch.bool)
-        return self._drawn(given(self.denoiser, {"known": known}), known, torch.zeros(known.shape), n, steps, generator, frames)
+        return self._drawn(
+            given(self.denoiser, {"known": known}), known, torch.zeros(known.shape), n, steps, generator, frames
+        )
 
     def _drawn(self, D, known: Tensor, value: Tensor, n: int, steps: int | None, generator, keep: bool) -> Plan:
         x_T = D.schedule.prior((n, *known.shape), generator=generator)
@@ -381,8 +433,8 @@ class Planner:
         return error.square().sum(-1).mean(-1).sqrt()
 
     def inconsistency(self, plan: Plan) -> Tensor:
-        """By how many metres a gap between two points differs from what the velocities at its ends say (trapezium rule, root mean
-        square over the plan). It needs no map, and it is how a candidate is chosen. -> [n]"""
+        """By how many metres a gap between two points differs from what the velocities at its ends say (trapezium rule,
+        root mean square over the plan). It needs no map, and it is how a candidate is chosen. -> [n]"""
         return plan.gaps
 
     def reference(self, plan: Plan, k: int | None = None) -> Array:
@@ -409,7 +461,8 @@ class Planner:
 
 
 def interpolated(points: ArrayLike, duration: float, seconds_per_step: float = 0.01) -> Array:
-    """The states at every step of a plan [H, 2n] that takes `duration` steps, cubic Hermite between its points. -> [T + 1, 2n]"""
+    """The states at every step of a plan [H, 2n] that takes `duration` steps, cubic Hermite between its points. -> [T +
+    1, 2n]"""
     p = np.asarray(points, float)
     n, gaps, steps = p.shape[1] // 2, len(p) - 1, max(round(duration), 1)
     h = duration * seconds_per_step / gaps

@@ -1,4 +1,5 @@
-"""Networks behind one interface: net(x [B, ...], label [B] or [B, H], cond) -> the shape of x. They know no schedule."""
+"""Networks behind one interface: net(x [B, ...], label [B] or [B, H], cond) -> the shape of x. They know no
+schedule."""
 
 from .mlp import MLP, Fourier
 from .plan import PlanMLP

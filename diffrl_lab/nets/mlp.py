@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 
 class Fourier(nn.Module):
-    """sin(f_k u), cos(f_k u) of a number u, frequencies f_k evenly spaced in log from `low` to `high`. [...] -> [..., n]
+    """sin(f_k u), cos(f_k u) of a number u, frequencies f_k evenly spaced in log from `low` to `high`. [...] -> [...,
+    n]
 
-    Without them a network sees a small change of its input only as a small change (Tancik et al. 2020). The default range
-    suits the label ln(sigma / alpha) / 4, which lies in [-3, 3].
+    Without them a network sees a small change of its input only as a small change (Tancik et al. 2020). The default
+    range suits the label ln(sigma / alpha) / 4, which lies in [-3, 3].
     """
 
     frequencies: Tensor
@@ -31,11 +32,14 @@ class Fourier(nn.Module):
 class MLP(nn.Module):
     """Three layers from (x, label, cond) to an output: net(x [B, d], label [B], cond [B, c]) -> [B, out].
 
-    A denoiser of vectors; with label=None a plain regressor or policy. A row of NaN in cond means "not given" (it is shown as
-    zeros with a flag beside them), so one set of weights serves `cfg`. Raises ValueError when cond is missing or too much.
+    A denoiser of vectors; with label=None a plain regressor or policy. A row of NaN in cond means "not given" (it is
+    shown as zeros with a flag beside them), so one set of weights serves `cfg`. Raises ValueError when cond is missing
+    or too much.
     """
 
-    def __init__(self, dim: int, *, cond: int = 0, out: int | None = None, width: int = 256, depth: int = 3, label: int = 32):
+    def __init__(
+        self, dim: int, *, cond: int = 0, out: int | None = None, width: int = 256, depth: int = 3, label: int = 32
+    ):
         super().__init__()
         if depth < 2:
             raise ValueError(f"an MLP needs at least an input and an output layer, got depth={depth}")

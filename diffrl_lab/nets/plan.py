@@ -1,4 +1,5 @@
-"""A network for whole plans that is cheap on a CPU: an MLP proposes all points at once, a small convolution corrects them."""
+"""A network for whole plans that is cheap on a CPU: an MLP proposes all points at once, a small convolution corrects
+them."""
 
 from __future__ import annotations
 
@@ -26,18 +27,27 @@ class _Residual(nn.Module):
 class PlanMLP(nn.Module):
     """net(x [B, H, d], label [B], cond {"known": bool, broadcastable to x}) -> [B, H, d].
 
-    A residual MLP over the flattened plan sees everything at once, so the route is decided globally; the first and the last point,
-    where known, enter as Fourier features too, because a route depends on them sharply. Its proposal then passes a
-    convolution along the plan which sees Fourier features of the *proposed* positions (the first `positions` columns): what is
-    right at a place is learned once for all plans that pass there. Almost all of its cost is matrix products.
-    Raises ValueError for another shape, or a label for every point of the plan, which only a temporal network can use.
+    A residual MLP over the flattened plan sees everything at once, so the route is decided globally; the first and the
+    last point, where known, enter as Fourier features too, because a route depends on them sharply. Its proposal then
+    passes a convolution along the plan which sees Fourier features of the *proposed* positions (the first `positions`
+    columns): what is right at a place is learned once for all plans that pass there. Almost all of its cost is matrix
+    products. Raises ValueError for another shape, or a label for every point of the plan, which only a temporal network
+    can use.
     """
 
     scales: Tensor
     octaves: Tensor
 
     def __init__(
-        self, horizon: int, dim: int, *, width: int = 360, depth: int = 3, channels: int = 32, positions: int = 2, label: int = 32
+        self,
+        horizon: int,
+        dim: int,
+        *,
+        width: int = 360,
+        depth: int = 3,
+        channels: int = 32,
+        positions: int = 2,
+        label: int = 32,
     ):
         super().__init__()
         self.horizon, self.dim, self.positions = horizon, dim, positions
@@ -58,7 +68,9 @@ class PlanMLP(nn.Module):
         if tuple(x.shape[1:]) != (self.horizon, self.dim):
             raise ValueError(f"plans must be [B, {self.horizon}, {self.dim}], got {tuple(x.shape)}")
         if label.ndim > 1:
-            raise ValueError(f"one noise level per plan was wanted, got labels {tuple(label.shape)}; use a TemporalUNet")
+            raise ValueError(
+                f"one noise level per plan was wanted, got labels {tuple(label.shape)}; use a TemporalUNet"
+            )
         known = torch.zeros_like(x, dtype=torch.bool) if cond is None else cond["known"].expand(x.shape)
         level = self.label(label.expand(len(x)))
         h = self.enter(torch.cat([x.flatten(1), level, self._ends(x, known)], 1))

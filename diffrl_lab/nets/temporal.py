@@ -29,18 +29,28 @@ class _Block(nn.Module):
 class TemporalUNet(nn.Module):
     """net(x [B, H, d], label [B] or [B, H], cond {"known": bool, broadcastable to x} or None) -> [B, H, d].
 
-    As in Diffuser (Janner et al. 2022): residual blocks of 1-D convolutions, GroupNorm and Mish, the plan halved between levels
-    and brought back with shortcuts. It knows no absolute place in the plan, and one output sees `receptive_field` points of it
-    (GroupNorm's means apart). The known-mask is shown as d further channels. H must be a multiple of 2^(levels - 1).
-    width: channels of the finest level (a multiple of 8); mults: channels of each level over width.
+    As in Diffuser (Janner et al. 2022): residual blocks of 1-D convolutions, GroupNorm and Mish, the plan halved
+    between levels and brought back with shortcuts. It knows no absolute place in the plan, and one output sees
+    `receptive_field` points of it (GroupNorm's means apart). The known-mask is shown as d further channels. H must be a
+    multiple of 2^(levels - 1). width: channels of the finest level (a multiple of 8); mults: channels of each level
+    over width.
     """
 
     def __init__(
-        self, dim: int, *, width: int = 32, mults: Sequence[int] = (1, 2, 4), kernel: int = 5, blocks: int = 1, label: int = 32
+        self,
+        dim: int,
+        *,
+        width: int = 32,
+        mults: Sequence[int] = (1, 2, 4),
+        kernel: int = 5,
+        blocks: int = 1,
+        label: int = 32,
     ):
         super().__init__()
         if width % 8 or kernel % 2 == 0 or not mults:
-            raise ValueError(f"width must be a multiple of 8, kernel odd and mults not empty; got {width}, {kernel}, {mults}")
+            raise ValueError(
+                f"width must be a multiple of 8, kernel odd and mults not empty; got {width}, {kernel}, {mults}"
+            )
         self.dim, self.kernel, self.levels, self.blocks = dim, kernel, len(mults), blocks
         level = 4 * width
         self.label = nn.Sequential(Fourier(label), nn.Linear(label, level), nn.Mish(), nn.Linear(level, level))
@@ -52,13 +62,16 @@ class TemporalUNet(nn.Module):
         self.down = nn.ModuleList(stage(a, b) for a, b in zip([2 * dim, *sizes[:-1]], sizes, strict=True))
         self.shrink = nn.ModuleList(nn.Conv1d(s, s, 3, stride=2, padding=1) for s in sizes[:-1])
         self.middle = stage(sizes[-1], sizes[-1])
-        self.grow = nn.ModuleList(nn.ConvTranspose1d(b, a, 4, stride=2, padding=1) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.grow = nn.ModuleList(
+            nn.ConvTranspose1d(b, a, 4, stride=2, padding=1) for a, b in zip(sizes, sizes[1:], strict=False)
+        )
         self.up = nn.ModuleList(stage(2 * a, a) for a in sizes[:-1])
         self.out = nn.Conv1d(sizes[0], dim, 1)
 
     @property
     def receptive_field(self) -> int:
-        """How many points of the plan, centred on an output's own, that output can depend on (GroupNorm's means apart)."""
+        """How many points of the plan, centred on an output's own, that output can depend on (GroupNorm's means
+        apart)."""
         reach, step = 0, 1
         per_stage = 2 * self.blocks * (self.kernel // 2)
         for k in range(self.levels):
@@ -66,7 +79,9 @@ class TemporalUNet(nn.Module):
             # on the way down and up again at this level; at the coarsest, down and middle
             reach += 2 * per_stage * step
             if not last:
-                reach += step + 2 * step  # the strided convolution, and the transposed one, which reaches 1 coarse point
+                reach += (
+                    step + 2 * step
+                )  # the strided convolution, and the transposed one, which reaches 1 coarse point
                 step *= 2
         return 2 * reach + 1
 
