@@ -45,7 +45,7 @@ def train(
         )
     config = CONFIGS.get(maze or "", Diffuser())
     config = config if steps is None else replace(config, steps=steps)
-    episodes, source = _recording(name, dataset, progress)
+    episodes, source = recording(name, dataset, progress)
     origin = _origin(maze, env) if held_out else None
     if ship:
         from diffrl_lab.data.shipped import DATA
@@ -162,7 +162,7 @@ def _maze(name: str) -> str | None:
     return maze if name.startswith("maze-") and maze in CONFIGS else None
 
 
-def _recording(name: str, dataset: str | None, progress: bool) -> tuple[Episodes, str]:
+def recording(name: str, dataset: str | None, progress: bool) -> tuple[Episodes, str]:
     from diffrl_lab.data import recordings
 
     if dataset is not None:
@@ -235,7 +235,7 @@ def _agent(
         return Controller(Walls.of(world), left=0.5 if maze == "two-ways" else None)
     if maze is None and dataset is None:
         raise ValueError(f"{method} learns from a recording; give --dataset")
-    episodes, _ = _recording(name, dataset, progress=False)
+    episodes, _ = recording(name, dataset, progress=False)
     if method == "retrieval":
         return baselines.retrieval(episodes, held_out=origin)
     clone = baselines.Cloning(episodes, held_out=origin)

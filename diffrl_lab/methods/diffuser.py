@@ -73,10 +73,10 @@ class Diffuser:
 
 
 CONFIGS = {
-    "umaze": Diffuser(steps=2500, width=256),
-    "medium": Diffuser(steps=5000, width=256),
-    "large": Diffuser(steps=10_000),
-    "two-ways": Diffuser(steps=2500, width=256),
+    "umaze": Diffuser(steps=2000, width=256),
+    "medium": Diffuser(steps=3000, width=256),
+    "large": Diffuser(steps=6000),
+    "two-ways": Diffuser(steps=2000, width=256),
 }
 """What each maze's planner is trained with."""
 

@@ -1,0 +1,88 @@
+"""The README's tables, written from the results they show: `python -m diffrl_lab.course.readme`.
+
+lessons: data/results/lessons.json (`diffrl-lab run all`); planner: data/results/planner.json (`python -m diffrl_lab.course.planner_study`); bench: benchmarks/RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+RESULTS = ROOT / "data" / "results"
+METHODS = {
+    "planner": "diffusion planner",
+    "controller": "controller that knows the map (ceiling)",
+    "retrieval": "nearest recorded trajectory",
+    "bc": "behaviour cloning",
+    "own-actions": "the plan's own actions, open loop",
+    "pd": "PD straight to the goal",
+}
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    align = ["---"] + ["---:"] * (len(head) - 1)
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, align, *rows])
+
+
+def lessons() -> str:
+    """No., title, machine seconds, learner minutes (an estimate) of every lesson."""
+    measured = json.loads((RESULTS / "lessons.json").read_text("utf-8"))["lessons"]
+    rows = []
+    for source in sorted((ROOT / "notebooks" / "source").glob("[0-9][0-9]_*.py")):
+        text = source.read_text("utf-8")
+        title = re.search(r"^# # \d\d · (.+)$", text, re.M)
+        minutes = re.search(r"(\d+) minutes \(an estimate\)", text)
+        if title is None or minutes is None:
+            raise ValueError(f"{source.name} needs a title `# NN · Name` and `NN minutes (an estimate)`")
+        name = source.stem
+        link = f"[{name[:2]} {title[1]}](notebooks/{name}.ipynb)"
+        rows.append([link, f"{measured[name]['seconds']:.0f} s", minutes[1]])
+    return _table(["lesson", "machine", "learner minutes"], rows)
+
+
+def _with(row: dict[str, Any], key: str, form: str) -> str:
+    if row.get(key) is None:
+        return "–"
+    text = f"{row[key]:{form}}"
+    return text + " ({:{f}} to {:{f}})".format(*row[f"{key}_interval"], f=form) if f"{key}_interval" in row else text
+
+
+def planner() -> str:
+    """Success, score, plan quality and cost of every row of the study."""
+    study = json.loads((RESULTS / "planner.json").read_text("utf-8"))
+    body, held = [], []
+    for row in study["rows"]:
+        name = METHODS[row["method"]]
+        if row["train_seed"] is not None:
+            name += f", training seed {row['train_seed']}"
+        maze = row["maze"] + (" (held-out pairs)" if row["held_out"] else "")
+        cost = "–" if row["seconds_per_plan"] is None else f"{row['seconds_per_plan']:.3f}"
+        time = "–" if row.get("train_minutes") is None else f"{row['train_minutes']:.1f}"
+        (held if row["held_out"] else body).append(
+            [f"{maze}: {name}", _with(row, "success", ".0%"), _with(row, "score", ".1f"), cost, time]
+        )
+    return _table(["maze: method", "success", "score", "s per plan", "training, min"], body + held)
+
+
+def bench() -> str:
+    """The tables of benchmarks/RESULTS.md, without its notes."""
+    text = (ROOT / "benchmarks" / "RESULTS.md").read_text("utf-8")
+    sections = re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    return "\n\n".join(f"**{name}**\n\n" + "\n".join(re.findall(r"^\|.*\|$", body, re.M)) for name, body in sections)
+
+
+def filled(text: str) -> str:
+    """The README with its three tables as the results have them now."""
+    for name, table in (("lessons", lessons()), ("planner", planner()), ("bench", bench())):
+        text, n = re.subn(rf"(?s)(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, t=table: f"{m[1]}{t}\n{m[2]}", text)
+        if n != 1:
+            raise ValueError(f"README.md needs one pair of marks <!-- {name} --> and <!-- /{name} -->, found {n}")
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(filled(README.read_text("utf-8")), "utf-8")
