@@ -162,7 +162,8 @@ def _maze(name: str) -> str | None:
     return maze if name.startswith("maze-") and maze in CONFIGS else None
 
 
-def recording(name: str, dataset: str | None, progress: bool) -> tuple[Episodes, str]:
+def recording(name: str, dataset: str | None = None, progress: bool = True) -> tuple[Episodes, str]:
+    """The recording that `name` is trained on, and what it is called; a maze's own is recorded now if it is not there."""
     from diffrl_lab.data import recordings
 
     if dataset is not None:

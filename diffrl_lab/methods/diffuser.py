@@ -58,7 +58,7 @@ class Diffuser:
     width: int = 360  # of the network's MLP
     depth: int = 3  # its residual blocks
     channels: int = 32  # of its convolution along the plan
-    steps: int = 10_000  # updates of the network
+    steps: int = 6000  # updates of the network
     batch: int = 256  # pieces in each
     lr: float = 3e-3  # the highest learning rate; half a cosine takes it to 0
     ema: float = 0.999  # decay of the running average of the weights, which is what plans
@@ -75,7 +75,7 @@ class Diffuser:
 CONFIGS = {
     "umaze": Diffuser(steps=2000, width=256),
     "medium": Diffuser(steps=3000, width=256),
-    "large": Diffuser(steps=6000),
+    "large": Diffuser(),
     "two-ways": Diffuser(steps=2000, width=256),
 }
 """What each maze's planner is trained with."""
@@ -454,10 +454,12 @@ class Planner:
         """One episode in an environment, from its own random reset."""
         return roll_out(env, self.agent(**options), seed=seed)
 
-    def frames(self, start: ArrayLike, goal: ArrayLike, seed: int = 0, n: int | None = None) -> list[Frame]:
-        """The making of a plan from rest at start [n] to goal [n], in metres: what a movie shows."""
+    def frames(
+        self, start: ArrayLike, goal: ArrayLike, seed: int = 0, n: int | None = None, *, steps: int = 24
+    ) -> list[Frame]:
+        """The making of a plan from rest at start [n] to goal [n], in metres and in finer steps: what a movie shows."""
         obs = np.r_[np.asarray(start, float), np.zeros(self.n)]
-        return self.plan(obs, goal, n, torch.Generator().manual_seed(seed)).frames
+        return self.plan(obs, goal, n, torch.Generator().manual_seed(seed), steps=steps).frames
 
 
 def interpolated(points: ArrayLike, duration: float, seconds_per_step: float = 0.01) -> Array:
