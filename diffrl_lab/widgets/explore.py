@@ -79,11 +79,6 @@ class Redrawn(anywidget.AnyWidget):
     area: traitlets.List = traitlets.List().tag(sync=True)
     picked: traitlets.List = traitlets.List().tag(sync=True)
 
-    def show(self, picture: views.Picture) -> None:
-        """Puts another picture in place, from a running loop, say: training in view."""
-        with self.hold_sync():
-            self.png, self.alt = picture.png(quick=True), picture.alt
-
     def __repr__(self) -> str:
         return self.alt
 
