@@ -234,7 +234,7 @@ def chain(
             x_s, x0_hat, state = step(D, x, t, s, state, generator)
         yield Frame(t, x, x0_hat)
         x = x_s
-    clean = expand(times[-1] == 0, x.ndim if times.ndim > 1 else 0)
+    clean = expand(times[-1] == 0, x.ndim if times.ndim > 1 else 0).to(x.device)
     yield Frame(times[-1], x, torch.where(clean, x, x0_hat))
 
 
