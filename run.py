@@ -311,7 +311,7 @@ def bench(options):
 def html(options):
     set_up("lab")
     folder = os.path.join(ROOT, "notebooks")
-    lessons = sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".ipynb"))
+    lessons = sorted(os.path.join(folder, name) for name in os.listdir(folder) if re.match(r"\d.*\.ipynb$", name))
     argv = [PYTHON, "-m", "nbconvert", "--to", "html", "--output-dir", os.path.join(ROOT, "build", "html")]
     if "--no-run" not in options:
         argv += ["--execute", "--ExecutePreprocessor.timeout=600"]
