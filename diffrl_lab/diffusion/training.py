@@ -106,7 +106,8 @@ class EMA:
     def update(self, module: nn.Module) -> None:
         self.n += 1
         d = min(self.decay, (1 + self.n) / (10 + self.n))
-        mine, theirs = list(self.module.parameters()), [p.detach() for p in module.parameters()]
+        mine: list[Tensor] = list(self.module.parameters())
+        theirs = [p.detach() for p in module.parameters()]
         torch._foreach_lerp_(mine, theirs, 1 - d)
         for b, c in zip(self.module.buffers(), module.buffers(), strict=True):
             b.copy_(c)
