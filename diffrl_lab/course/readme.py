@@ -1,4 +1,4 @@
-"""The README's tables, written from the results they show: `python -m diffrl_lab.course.readme`.
+"""The README's tables and its picture, made from what they show: `python -m diffrl_lab.course.readme`.
 
 lessons: data/results/lessons.json (`diffrl-lab run all`); planner: data/results/planner.json (`python -m diffrl_lab.course.planner_study`); bench: benchmarks/RESULTS.md.
 """
@@ -13,6 +13,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 RESULTS = ROOT / "data" / "results"
+PICTURE = ROOT / "data" / "pictures" / "readme.png"
 METHODS = {
     "planner": "diffusion planner",
     "controller": "controller that knows the map (ceiling)",
@@ -84,5 +85,19 @@ def filled(text: str) -> str:
     return text
 
 
+def picture() -> bytes:
+    """Sixteen plans of the shipped planner at five moments of their making. -> PNG"""
+    from diffrl_lab.data.worlds import Walls
+    from diffrl_lab.methods.diffuser import Planner
+    from diffrl_lab.widgets import movie
+
+    walls, planner = Walls.named("large"), Planner.load("maze-large")
+    start, goal = walls.centre((7, 1)), walls.centre((1, 10))
+    alt = "A plan comes out of noise in a maze, five moments side by side."
+    return movie.movie(planner.frames(start, goal), alt=alt, maze=walls, start=start, goal=goal).strip.png()
+
+
 if __name__ == "__main__":
+    PICTURE.parent.mkdir(exist_ok=True)
+    PICTURE.write_bytes(picture())
     README.write_text(filled(README.read_text("utf-8")), "utf-8")
