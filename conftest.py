@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+# Small networks gain nothing from threads that wait for each other, and on a busy machine they lose a factor of ten.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["DIFFRL_PROGRESS"] = "off"  # kernels started by nbval, nbclient and papermill inherit it
 
 collect_ignore_glob = ["my/*", "runs/*", "notebooks/source/*", "notebooks/solutions/*", "*/.ipynb_checkpoints/*"]

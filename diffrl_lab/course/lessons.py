@@ -132,7 +132,8 @@ def execute(notebook: Any, folder: Path) -> None:
     """Run all cells in a kernel of this environment, in place. Nothing is recorded as a learner's progress."""
     from nbclient import NotebookClient
 
-    with quiet_progress():
+    # one thread: on a busy machine small networks lose a factor of ten waiting for a second one
+    with quiet_progress(OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1")):
         NotebookClient(
             notebook,
             timeout=900,
@@ -144,17 +145,15 @@ def execute(notebook: Any, folder: Path) -> None:
 
 
 @contextmanager
-def quiet_progress() -> Iterator[None]:
-    """Kernels started inside this block keep a learner's progress in memory only."""
-    before = os.environ.get("DIFFRL_PROGRESS")
-    os.environ["DIFFRL_PROGRESS"] = "off"
+def quiet_progress(**also: str) -> Iterator[None]:
+    """Kernels started inside this block keep progress in memory only; `also` is added to their environment."""
+    before = os.environ.copy()
+    os.environ.update({"DIFFRL_PROGRESS": "off", **also})
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["DIFFRL_PROGRESS"]
-        else:
-            os.environ["DIFFRL_PROGRESS"] = before
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def clean(notebook: Any) -> Any:
