@@ -34,7 +34,7 @@ REFERENCE_RETURNS = {
 }
 """The returns of a random policy and of the reference expert, scores 0 and 100: D4RL's (Fu et al. 2020); in two-ways
 those of random actions and of the controller taking the left way, means of 100 episodes (seeds 0 to 99)."""
-TWO_WAYS = [
+TWO_WAYS: list[list[int | str]] = [
     [1, 1, 1, 1, 1, 1, 1],
     [1, 0, 0, "r", 0, 0, 1],
     [1, 0, 1, 1, 1, 0, 1],
@@ -64,10 +64,9 @@ def make_maze(name: str, **options: Any):
     if name == "two-ways":
         options = {"maze_map": TWO_WAYS, "max_episode_steps": EPISODE_STEPS[name], **options}
     env = gymnasium.make(MAZES.get(name, MAZES["umaze"]), continuing_task=True, reset_target=False, **options)
-    env.unwrapped.position_noise_range = spread  # its constructor hands the argument on to MuJoCo's, which refuses it
-    Path(env.unwrapped.tmp_xml_file_path).unlink(
-        missing_ok=True
-    )  # gymnasium-robotics leaves one behind per environment
+    world: Any = env.unwrapped
+    world.position_noise_range = spread  # its constructor hands the argument on to MuJoCo's, which refuses it
+    Path(world.tmp_xml_file_path).unlink(missing_ok=True)  # gymnasium-robotics leaves one behind per environment
     return make_toll(env, toll) if name == "two-ways" else env
 
 
@@ -87,8 +86,7 @@ def _register() -> None:
 
 
 def make_toll(env, toll: float):
-    """`env` with a reward lowered by `toll` for every step spent in the corridor to the right of the block (x > 1.5,
-    |y| < 1).
+    """`env` with its reward lowered by `toll` for each step in the corridor to the right of the block (x > 1.5, |y| < 1).
 
     So the returns of the two ways differ although their lengths do not, and the reward still depends on the state
     alone.
@@ -180,7 +178,7 @@ class Walls:
         length = np.linalg.norm(b - a, axis=-1)
         n = max(2, int(np.ceil(length.max(initial=0.0) / spacing)) + 1)
         s = np.linspace(0, 1, n)[:, None]
-        return self.inside(a[..., None, :] + s * (b - a)[..., None, :], clearance).any(-1)
+        return np.asarray(self.inside(a[..., None, :] + s * (b - a)[..., None, :], clearance).any(-1))
 
     def pushed_out(self, point: ArrayLike, clearance: float) -> Array:
         """The nearest place to `point` [2] in its own cell that is at least `clearance` from every wall."""
@@ -257,7 +255,8 @@ class Walls:
             nearer = dist[k] + lengths[k] < dist
             dist, before = np.where(nearer, dist[k] + lengths[k], dist), np.where(nearer, k, before)
         if not np.isfinite(best):
-            raise ValueError(f"no way leads from {np.round(start, 2).tolist()} to {np.round(goal, 2).tolist()}")
+            ends = [np.round(np.asarray(x, float), 2).tolist() for x in (start, goal)]
+            raise ValueError(f"no way leads from {ends[0]} to {ends[1]}")
         path = [b]
         while last >= 0:
             path.append(nodes[last])
@@ -459,8 +458,7 @@ def roll_out(env, agent, *, seed: int) -> Episode:
 
 @dataclass
 class Follower:
-    """An agent that asks `route(obs [4], goal [2], seed) -> states [n, 4]` for what to do and follows it, one state a
-    step.
+    """An agent that asks `route(obs [4], goal [2], seed) -> states [n, 4]` for what to do and follows it, state by state.
 
     It asks again only when that helps: when the ball is more than `off` metres from where it should be (stuck, or
     thrown off), or when the route has ended `patience` steps ago and the goal is not reached. After the end of a route
@@ -475,7 +473,8 @@ class Follower:
     again: bool = True
 
     def reset(self, obs: ArrayLike, goal: ArrayLike, seed: int = 0) -> None:
-        self.goal, self.seed, self.plans, self.seconds = np.asarray(goal, float), seed, 0, []
+        self.goal, self.seed, self.plans = np.asarray(goal, float), seed, 0
+        self.seconds: list[float] = []
         self._ask(np.asarray(obs, float))
 
     def _ask(self, obs: Array) -> None:

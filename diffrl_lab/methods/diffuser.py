@@ -187,11 +187,17 @@ def seconds_per_step(episodes: Episodes) -> float:
 
 
 def inverse_dynamics(episodes: Episodes) -> Tensor:
-    """W [1 + 4n, a] of the least-squares action act = [1, s, s' - s] W between two states s, s' [2n] one step apart."""
+    """W [1 + 4n, a] of the least-squares action act = [1, s, s' - s] W between two states s, s' [2n] one step apart.
+
+    A displacement is nearly the velocity times the step: directions in which the features hardly vary are left out.
+    """
     rows = (episodes.last == 0).nonzero()[:, 0]
     s, after = episodes.obs[rows].double(), episodes.obs[rows + 1].double()
     features = torch.cat([torch.ones(len(s), 1, dtype=torch.float64), s, after - s], 1)
-    return torch.linalg.lstsq(features, episodes.act[rows].double()).solution.float()
+    unit = features.square().mean(0).sqrt()
+    unit = torch.where(unit > 0, unit, 1.0)
+    solved = torch.linalg.lstsq(features / unit, episodes.act[rows].double(), rcond=1e-3, driver="gelsd")
+    return (solved.solution / unit[:, None]).float()
 
 
 class Training:
@@ -218,16 +224,16 @@ class Training:
         self.scaler = _scaler(x, self.pieces.n)
         self.about = {"seconds_per_step": seconds_per_step(episodes), "rows": len(episodes.obs)}
         self.inverse = inverse_dynamics(episodes)
-        D = _denoiser(self.config, x.shape[-1], seed)
+        self.denoiser = _denoiser(self.config, x.shape[-1], seed)
         decay = cosine_decay(self.config.steps, warmup=min(100, self.config.steps // 10))
         self.update = descend(
-            self._loss, D, lr=self.config.lr, schedule=decay, ema=self.config.ema, generator=self.generator
+            self._loss, self.denoiser, lr=self.config.lr, schedule=decay, ema=self.config.ema, generator=self.generator
         )
 
     def _loss(self, batch: dict[str, Tensor]) -> Tensor:
         known = batch["known"]
         return denoising_loss(
-            self.update.module, self.scaler(batch["x"]), cond={"known": known}, known=known, generator=self.generator
+            self.denoiser, self.scaler(batch["x"]), cond={"known": known}, known=known, generator=self.generator
         )
 
     @property
@@ -259,7 +265,7 @@ class Training:
     def planner(self, **about: Any) -> Planner:
         """The planner as it stands: a copy of the averaged weights."""
         assert self.update.ema is not None
-        D = _denoiser(self.config, self.update.ema.module.net.dim, self.seed)
+        D = _denoiser(self.config, len(self.scaler.center), self.seed)
         D.load_state_dict(self.update.ema.module.state_dict())
         about = {**self.about, "seed": self.seed, "trained": self.step, "held_out": self.held_out, **about}
         return Planner(D.eval(), self.scaler, self.config, self.about["seconds_per_step"], self.inverse, about)

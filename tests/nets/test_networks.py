@@ -1,0 +1,79 @@
+"""Laws of the networks: what an output may depend on, and that the one interface means the same everywhere."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from diffrl_lab.nets import MLP, Fourier, PlanMLP, TemporalUNet
+
+
+def made(kind: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    net = TemporalUNet(3, width=8) if kind == "temporal" else PlanMLP(16, 3, width=32, channels=8, positions=1)
+    for parameter in net.parameters():  # nothing may hide behind a zero initialisation
+        torch.nn.init.normal_(parameter, std=0.2)
+    return net
+
+
+@pytest.mark.parametrize("kind", ["temporal", "plan"])
+def test_no_condition_means_that_nothing_is_known(kind: str) -> None:
+    net, x, label = made(kind), torch.randn(4, 16, 3), torch.randn(4)
+    nothing = {"known": torch.zeros(16, 3, dtype=torch.bool)}
+    assert_close(net(x, label), net(x, label, nothing), rtol=0, atol=0)
+    assert not torch.allclose(net(x, label), net(x, label, {"known": ~nothing["known"]}))
+
+
+@pytest.mark.parametrize("kind", ["temporal", "plan"])
+def test_each_plan_of_a_batch_is_alone(kind: str) -> None:
+    net, x, label, known = made(kind), torch.randn(4, 16, 3), torch.randn(4), torch.rand(4, 16, 3) < 0.5
+    alone = [net(x[i : i + 1], label[i : i + 1], {"known": known[i : i + 1]}) for i in range(4)]
+    assert_close(net(x, label, {"known": known}), torch.cat(alone), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mults, kernel", [((1,), 3), ((1, 2), 5), ((1, 2, 2), 3)])
+def test_an_output_of_the_unet_sees_its_receptive_field_and_no_further(mults: tuple[int, ...], kernel: int) -> None:
+    torch.manual_seed(0)
+    net = TemporalUNet(2, width=8, mults=mults, kernel=kernel).double()
+    for block in (m for m in net.modules() if hasattr(m, "norms")):
+        block.norms = torch.nn.ModuleList(torch.nn.Identity() for _ in range(2))  # a GroupNorm's mean sees everything
+    x = torch.randn(1, 128, 2, dtype=torch.float64, requires_grad=True)
+    reach = []
+    for k in range(60, 68):
+        (slope,) = torch.autograd.grad(net(x, torch.zeros(1, dtype=torch.float64))[0, k].sum(), x)
+        seen = slope[0].abs().sum(-1).nonzero()[:, 0] - k
+        reach += [-int(seen.min()), int(seen.max())]
+    assert max(reach) == net.receptive_field // 2
+
+
+def test_one_level_for_the_plan_is_that_level_at_every_point() -> None:
+    net, x, label = made("temporal"), torch.randn(4, 16, 3), torch.randn(4)
+    assert_close(net(x, label), net(x, label[:, None].expand(4, 16)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_row_of_nan_means_not_given_and_zero_does_not() -> None:
+    torch.manual_seed(0)
+    net, x, label = MLP(2, cond=3), torch.randn(4, 2), torch.randn(4)
+    nan, zero = torch.full((4, 3), float("nan")), torch.zeros(4, 3)
+    assert_close(net(x, label, nan), net(x, label), rtol=0, atol=0)
+    assert not torch.allclose(net(x, label, zero), net(x, label))
+
+
+def test_fourier_features_are_sines_and_cosines_of_the_frequencies_asked_for() -> None:
+    u = torch.linspace(-3, 3, 7)
+    angle = u[:, None] * torch.tensor([1.0, 30.0])
+    assert_close(Fourier(4, 1.0, 30.0)(u), torch.cat([angle.sin(), angle.cos()], 1))
+
+
+def test_errors_say_what_came_and_what_was_wanted() -> None:
+    with pytest.raises(ValueError, match=r"\[B, 16, 3\], got \(4, 15, 3\)"):
+        made("plan")(torch.randn(4, 15, 3), torch.zeros(4))
+    with pytest.raises(ValueError, match="one noise level per plan"):
+        made("plan")(torch.randn(4, 16, 3), torch.zeros(4, 16))
+    with pytest.raises(ValueError, match="multiple of 4"):
+        made("temporal")(torch.randn(4, 14, 3), torch.zeros(4))
+    with pytest.raises(ValueError, match="takes no condition"):
+        MLP(2)(torch.randn(4, 2), torch.zeros(4), torch.zeros(4, 1))
+    with pytest.raises(ValueError, match="without a noise label"):
+        MLP(2, label=0)(torch.randn(4, 2), torch.zeros(4))
