@@ -162,7 +162,7 @@ class Explorer(ipywidgets.VBox):
                     raise ValueError(
                         f"explore draws a views.Picture (a figure with alt text); got {type(made).__name__}"
                     )
-                self._kept[key] = made.png(quick=True), made.alt
+                self._kept[key] = made.png(quick=not raises), made.alt  # the first one is kept in the notebook
                 if made.drag and not self.picture.area:
                     place, ax = made.axes[0].get_position(), made.axes[0]
                     self._drag = made.drag, (ax.get_xlim(), ax.get_ylim())
