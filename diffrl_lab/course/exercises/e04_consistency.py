@@ -25,10 +25,12 @@ def cases(seed: int) -> list[dict[str, Any]]:
 def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
     slips = {
         "H points are H - 1 steps apart: dt = duration / (H - 1)": [_off(c, 0.5, 0.5, steps=7) for c in cases],
-        "you use the velocity at the start of each step alone (Euler): the mean of both ends is exact for constant force": [
+        "you use the velocity at the start of each step alone (Euler): take the mean of both ends": [
             _off(c, 1.0, 0.0) for c in cases
         ],
-        "you use the velocity at the end of each step alone: take the mean of both ends": [_off(c, 0.0, 1.0) for c in cases],
+        "you use the velocity at the end of each step alone: take the mean of both ends": [
+            _off(c, 0.0, 1.0) for c in cases
+        ],
         "velocities are per second: multiply by dt before you compare with metres": [
             _off({**c, "duration": 6.0}, 0.5, 0.5) for c in cases
         ],
@@ -37,7 +39,8 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
             np.abs(_vector(c, 0.5, 0.5)).sum(-1) for c in cases
         ],
     }
-    return match(answers, [_off(c, 0.5, 0.5) for c in cases], slips, right="in metres, without a simulator and without a map")
+    truth = [_off(c, 0.5, 0.5) for c in cases]
+    return match(answers, truth, slips, right="in metres, without a simulator and without a map")
 
 
 def _vector(c: dict[str, Any], first: float, second: float, steps: int | None = None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The survey's quick check: the forward process of DDPM, and how the reverse process is parameterised for trajectories."""
+"""The survey's quick check: DDPM's forward process, and the parameterisation of the reverse one for trajectories."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ HINTS = (
 )
 WANTED = ("b", "c", "a")
 SLIPS = {
-    (0, "a"): "question 1: that is a noisy rollout; diffusion noise does not pass through the dynamics",
-    (0, "c"): "question 1: here all points share one noise level; a level per point is another method (Diffusion Forcing)",
-    (1, "a"): "question 2: that is a dynamics model, rolled out in environment time; here the network sees the whole window",
+    (0, "a"): "question 1: that is a noisy rollout; the noise of diffusion passes no dynamics",
+    (0, "c"): "question 1: here all points share one noise level; one per point is another method",
+    (1, "a"): "question 2: that is a dynamics model, rolled out in time; here the network sees a whole window",
     (1, "b"): "question 2: a sample is what the whole chain makes; one call of the network gives a mean",
     (2, "b"): "question 3: no simulator is called; the lesson's planner has never seen one",
     (2, "c"): "question 3: the schedule knows noise levels only; swap it and the same network works on",
@@ -33,7 +33,7 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
     for i, (mine, wanted) in enumerate(zip(came, WANTED, strict=True)):
         if mine != wanted:
             return Verdict(False, SLIPS[i, mine])
-    return Verdict(True, "noise on every entry at once; a network that maps whole windows to their clean mean; physics from data")
+    return Verdict(True, "noise on all entries at once, means of whole windows, physics from data alone")
 
 
 RIGHT = [("b", "c", "a"), "B C A"]

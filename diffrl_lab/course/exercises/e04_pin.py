@@ -35,14 +35,15 @@ def ask(answer: Any, case: dict[str, Any]) -> Any:
 
 def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
     slips = {
-        "D was shown the noisy ends: overwrite them in x_t as well, or the middle never hears of start and goal": only_out,
+        "D was shown the noisy ends: overwrite them in x_t as well, or the middle never hears of them": only_out,
         "the plan does not keep its ends: D's answer moves them, so overwrite them in x0_hat as well": only_in,
         "your mask is upside down: `known` marks what is given, the rest is D's": upside_down,
-        "you put *noisy* ends in: alpha_t value is what D would see of an unknown end; known means shown clean": noised,
-        "the known entries belong into x_t and x0_hat, not into the noise estimate (that moves them off their value)": in_eps,
+        "you put *noisy* ends in, scaled by alpha_t: known means shown clean": noised,
+        "the known entries belong into x_t and x0_hat, not into the noise estimate": in_eps,
     }
     found = {message: [ask(slip, c).numpy() for c in cases] for message, slip in slips.items()}
-    return match(answers, [ask(right, c).numpy() for c in cases], found, right="clean where D looks, clean where D speaks")
+    truth = [ask(right, c).numpy() for c in cases]
+    return match(answers, truth, found, right="clean where D looks, clean where D speaks")
 
 
 def right(D, x_t, t, known, value):

@@ -23,7 +23,7 @@ def cases(seed: int) -> list[dict[str, Any]]:
 def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
     slips = {
         "both groups count alike here, but one holds three times as many samples: weigh by its share": alike,
-        "each part divides by n - 1, so they no longer add up to the total: variance here is the mean square": minus_one,
+        "each part divides by n - 1, so they no longer add up: variance here is the mean square": minus_one,
         "you gave (within, between): the order asked for is between first": turned,
         "`between` compares the groups with each other; it should compare each with the mean of all": apart,
         "you took standard deviations: only variances add up": roots,

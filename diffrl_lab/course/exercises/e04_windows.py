@@ -27,7 +27,7 @@ def cases(seed: int) -> list[dict[str, Any]]:
 def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
     slips = {
         "an episode of exactly `horizon` steps holds one window; yours holds none: + 1 is missing": lost,
-        "windows across the end of an episode are counted: the ball does not jump from one goal to the next start": crossing,
+        "windows across the end of an episode are counted: the ball does not jump to the next start": crossing,
         "short episodes count negatively: none is the least there can be": negative,
         "your windows do not overlap: one may start at every step": tiled,
     }
