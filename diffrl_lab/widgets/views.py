@@ -447,7 +447,10 @@ def lines(
     if logx and len(x) <= 10:  # the numbers that were tried, not powers of ten between them
         ax.set_xticks(x, [f"{v:g}" for v in x])
         ax.set_xticks([], minor=True)
-    ax.legend()
+    if len(curves) > 3:  # room inside the axes is for curves
+        fig.legend(loc="outside lower center", ncols=min(4, len(curves)))
+    else:
+        ax.legend()
     return Picture(fig, alt)
 
 
