@@ -1,7 +1,7 @@
 """Time from scratch until a planner reaches 95 % of its goals, in each maze, and the time of its whole training.
 
-From a recording on disk. The averaged weights are driven over 40 episodes (seeds below 1000) after 100, 200, 400, ... updates until at
-least 38 goals are reached; the time of driving is not counted.
+From a recording on disk. The averaged weights are driven over 40 episodes (seeds below 1000) after 100, 200, 400, ...
+updates until at least 38 goals are reached; the time of driving is not counted.
 """
 
 from __future__ import annotations

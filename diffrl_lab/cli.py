@@ -118,15 +118,24 @@ def run(
     profile: Annotated[str, typer.Option(help="smoke: seconds, class: a minute, full: trains everything.")] = "class",
     out: Annotated[Path, typer.Option(help="Folder for the executed notebooks.")] = Path("runs"),
     solutions: Annotated[bool, typer.Option("--solutions", help="Run the edition that holds the answers.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write each lesson's seconds to this JSON file.")] = None,
 ) -> None:
     """Run lessons with a profile and parameters; the executed notebooks go into a folder."""
+    import json
+
     from diffrl_lab.course import lessons as course
 
     try:
         which, parameters = course.split_parameters(words)
         parameters = {"PROFILE": profile} | parameters
-        for made, seconds in course.run(which, parameters, out, solutions=solutions, progress_bar=True):
+        done = course.run(which, parameters, out, solutions=solutions, progress_bar=True)
+        for made, seconds in done:
             typer.echo(f"{made}  {seconds:.0f} s")
+        if report is not None:
+            measured = {made.stem: {"seconds": round(seconds, 1)} for made, seconds in done}
+            about = {"command": f"diffrl-lab run {' '.join(words)} --profile {profile}", "lessons": measured}
+            report.parent.mkdir(parents=True, exist_ok=True)
+            report.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     except Exception as error:  # a failed cell is told by its own traceback, which is the error's text
         raise typer.Exit(_complain(error)) from None
 

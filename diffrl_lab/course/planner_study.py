@@ -1,7 +1,8 @@
-"""The study behind the README's table: `python -m diffrl_lab.course.planner_study` trains and drives everything and writes data/results/planner.json.
+"""The study behind the README's table: `python -m diffrl_lab.course.planner_study` writes data/results/planner.json.
 
-Per maze: three training seeds of the planner, and what it is held against; then the same on pairs of start and goal cells that were
-kept out of training. 100 episodes from seed 1000, which nothing was tuned on. A row that is in the file already is not computed again.
+Per maze: three training seeds of the planner, and what it is held against; then the same on pairs of start and goal
+cells that were kept out of training. 100 episodes from seed 1000, which nothing was tuned on. It trains what it needs;
+a row that is in the file already is not computed again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ EPISODES, FIRST = 100, 1000
 
 def cells() -> list[dict[str, Any]]:
     """What the table is made of, row by row."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for held_out in (False, True):
         for maze in MAZES:
             seeds = TRAIN_SEEDS[:1] if held_out else TRAIN_SEEDS

@@ -163,7 +163,7 @@ def _maze(name: str) -> str | None:
 
 
 def recording(name: str, dataset: str | None = None, progress: bool = True) -> tuple[Episodes, str]:
-    """The recording that `name` is trained on, and what it is called; a maze's own is recorded now if it is not there."""
+    """The recording that `name` is trained on, and its name; a maze's own is recorded now if it is not there."""
     from diffrl_lab.data import recordings
 
     if dataset is not None:

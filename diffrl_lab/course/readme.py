@@ -1,6 +1,7 @@
 """The README's tables and its picture, made from what they show: `python -m diffrl_lab.course.readme`.
 
-lessons: data/results/lessons.json (`diffrl-lab run all`); planner: data/results/planner.json (`python -m diffrl_lab.course.planner_study`); bench: benchmarks/RESULTS.md.
+lessons: data/results/lessons.json (`diffrl-lab run all --report`); planner: data/results/planner.json
+(`python -m diffrl_lab.course.planner_study`); bench: benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def _with(row: dict[str, Any], key: str, form: str) -> str:
 def planner() -> str:
     """Success, score, plan quality and cost of every row of the study."""
     study = json.loads((RESULTS / "planner.json").read_text("utf-8"))
-    body, held = [], []
+    body: list[list[str]] = []
+    held: list[list[str]] = []
     for row in study["rows"]:
         name = METHODS[row["method"]]
         if row["train_seed"] is not None:
@@ -79,9 +81,10 @@ def bench() -> str:
 def filled(text: str) -> str:
     """The README with its three tables as the results have them now."""
     for name, table in (("lessons", lessons()), ("planner", planner()), ("bench", bench())):
-        text, n = re.subn(rf"(?s)(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, t=table: f"{m[1]}{t}\n{m[2]}", text)
-        if n != 1:
-            raise ValueError(f"README.md needs one pair of marks <!-- {name} --> and <!-- /{name} -->, found {n}")
+        parts = re.split(rf"(?<=<!-- {name} -->\n)|(?=<!-- /{name} -->)", text)
+        if len(parts) != 3:
+            raise ValueError(f"README.md needs one pair of marks <!-- {name} --> and <!-- /{name} -->")
+        text = f"{parts[0]}{table}\n{parts[2]}"
     return text
 
 

@@ -86,7 +86,7 @@ def _register() -> None:
 
 
 def make_toll(env, toll: float):
-    """`env` with its reward lowered by `toll` for each step in the corridor to the right of the block (x > 1.5, |y| < 1).
+    """`env` with its reward lowered by `toll` for each step in the corridor right of the block (x > 1.5, |y| < 1).
 
     So the returns of the two ways differ although their lengths do not, and the reward still depends on the state
     alone.
@@ -458,7 +458,7 @@ def roll_out(env, agent, *, seed: int) -> Episode:
 
 @dataclass
 class Follower:
-    """An agent that asks `route(obs [4], goal [2], seed) -> states [n, 4]` for what to do and follows it, state by state.
+    """An agent that asks `route(obs [4], goal [2], seed) -> states [n, 4]` what to do and follows it, state by state.
 
     It asks again only when that helps: when the ball is more than `off` metres from where it should be (stuck, or
     thrown off), or when the route has ended `patience` steps ago and the goal is not reached. After the end of a route

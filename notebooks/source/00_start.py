@@ -40,8 +40,8 @@ from diffrl_lab.course.claims import claims
 from diffrl_lab.data.episodes import segments
 from diffrl_lab.data.recordings import read
 from diffrl_lab.data.shipped import shipped
-from diffrl_lab.data.worlds import REACHED, Walls, make_maze
-from diffrl_lab.diffusion import chain, pin, given
+from diffrl_lab.data.worlds import Walls, make_maze
+from diffrl_lab.diffusion import chain, given, pin
 from diffrl_lab.methods.diffuser import Planner
 from diffrl_lab.widgets.explore import plan_explorer
 from diffrl_lab.widgets.movie import movie

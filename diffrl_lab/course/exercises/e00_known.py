@@ -30,13 +30,16 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
     every, place, rest = slice(None), slice(0, 2), slice(2, 4)
     shape = [c["horizon"] for c in cases]
     slips = {
-        "you also pinned the velocity at the goal: nobody knows it yet, and pinning it to 0 orders the ball to stop there":
-            [_mask(h, every, every) for h in shape],
-        "you left the start's velocity free: the ball has one, and a plan that ignores it cannot be followed":
-            [_mask(h, place, place) for h in shape],
+        "you also pinned the velocity at the goal: nobody knows it yet, and 0 orders the ball to stop there": [
+            _mask(h, every, every) for h in shape
+        ],
+        "you left the start's velocity free: the ball has one, and a plan that ignores it cannot be followed": [
+            _mask(h, place, place) for h in shape
+        ],
         "you pinned velocities, not places: x and y are columns 0 and 1": [_mask(h, every, rest) for h in shape],
-        "the goal belongs into the last row, index -1; yours is one row early":
-            [_mask(h, every, place, -2) for h in shape],
+        "the goal belongs into the last row, index -1; yours is one row early": [
+            _mask(h, every, place, -2) for h in shape
+        ],
         "True means known; your mask is the other way round": [~_mask(h, every, place) for h in shape],
     }
     truth = [_mask(h, every, place) for h in shape]

@@ -17,7 +17,8 @@ HINTS = (
 def cases(seed: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
     return [
-        {"x": rng.normal(size=(h, 4)), "known": rng.random((h, 4)) < 0.3, "value": rng.normal(size=(h, 4))} for h in (3, 8)
+        {"x": rng.normal(size=(h, 4)), "known": rng.random((h, 4)) < 0.3, "value": rng.normal(size=(h, 4))}
+        for h in (3, 8)
     ]
 
 

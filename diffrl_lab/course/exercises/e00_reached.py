@@ -28,7 +28,8 @@ def cases(seed: int) -> list[dict[str, Any]]:
     return [
         {"driven": path(close), "planned": path(goal), "goal": goal},
         {"driven": out, "planned": path(goal), "goal": goal},  # planned well, driven elsewhere
-        {"driven": np.concatenate([path(close), path(close)[::-1]]), "planned": path(goal), "goal": goal},  # came and left
+        # came and left
+        {"driven": np.concatenate([path(close), path(close)[::-1]]), "planned": path(goal), "goal": goal},
         {"driven": path(close), "planned": out, "goal": goal},  # reached in spite of the plan
         {"driven": path(diagonal), "planned": path(goal), "goal": goal},
     ]
