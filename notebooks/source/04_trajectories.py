@@ -41,8 +41,8 @@ from diffrl_lab.widgets.explore import explore
 from diffrl_lab.widgets.movie import movie
 
 BRIDGE_STEPS, STEPS, SEEDS = {"smoke": (300, 60, 16), "class": (500, 250, 64), "full": (3000, 4000, 64)}[PROFILE]
-generator = torch.Generator().manual_seed(SEED)
 torch.manual_seed(SEED)
+generator = torch.Generator().manual_seed(SEED)
 
 # %% [markdown]
 # ## 1 · A path whose law is known
@@ -263,7 +263,7 @@ torn.reveal(int(plans[1][1].sum()))
 # %%
 def look(r, seed):
     x, cut = stitched(r, 12, seed)
-    title = f"r = {r}: {1 - block.inside(x).mean():.0%} of the points legal, {int(cut.sum())} of 12 plans cut a wall"
+    title = f"r = {r}: {1 - block.inside(x).mean():.0%} of points legal,\n{int(cut.sum())} of 12 plans cut a wall"
     return views.trajectories(x, maze=block, title=title, alt=f"Twelve plans stitched from recordings. {title}.")
 
 
