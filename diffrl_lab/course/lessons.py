@@ -30,6 +30,7 @@ METADATA = {
 }
 QUIET = ["--log-level=ERROR"]  # a kernel on loopback need not warn that its messages travel in plain text
 DEFAULT_REPR = re.compile(r"\w+\(|$")
+CHECKED = "nbval-check-output"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -175,6 +176,9 @@ def clean(notebook: Any) -> Any:
             data = output.get("data", {})
             if data.pop(WIDGET, None) is not None and DEFAULT_REPR.match(data.get("text/plain", "")) and len(data) == 1:
                 continue  # ipywidgets' own "VBox(children=...)" tells a reader nothing
+            twice = "image/png" in data and data["image/png"].strip() in data.get("text/html", "")
+            if twice and CHECKED not in cell.metadata.get("tags", []):
+                del data["text/html"]  # the same picture twice; a notebook that was not run here shows its PNG anyway
             if "text/plain" in data:
                 data["text/plain"] = re.sub(r" at 0x[0-9a-fA-F]+", "", data["text/plain"])
             kept.append(output)

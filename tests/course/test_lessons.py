@@ -116,3 +116,12 @@ def test_parameters_reach_the_notebook_and_unknown_ones_are_errors(root: Path) -
 def test_an_unknown_lesson_is_an_error_that_names_the_known_ones(root: Path) -> None:
     with pytest.raises(ValueError, match="no lesson is called '78'; known are: 77_toy"):
         lessons.start("78", root=root)
+
+
+def test_a_picture_is_stored_once_where_html_repeats_it() -> None:
+    both = {"image/png": "abcd\n", "text/html": '<img src="data:image/png;base64,abcd">', "text/plain": "a picture"}
+    other = {"text/html": "why?", "text/plain": "words"}
+    outputs = [nbformat.v4.new_output("display_data", data=data) for data in (both, other)]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=outputs)])
+    kept = lessons.clean(notebook).cells[0].outputs
+    assert [set(o.data) for o in kept] == [{"image/png", "text/plain"}, {"text/html", "text/plain"}]
