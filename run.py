@@ -3,7 +3,7 @@
 
 lab    open JupyterLab on lesson 00 (your copy of it, in my/)
 test   run every test and every notebook (--all: the slow ones, too; anything else goes to pytest)
-setup  only make the environment (setup test: with what recording and testing need)
+setup  only make the environment (setup test: with what testing needs)
 bench  measure against the libraries next door
 html   run every notebook and render it into build/html (--no-run: as it is stored)
 
@@ -38,8 +38,8 @@ PIP = [PYTHON, "-m", "pip", "install", "--progress-bar", "off", "--no-compile", 
 TORCH_INDEX = "https://download.pytorch.org/whl/"
 NEEDED_GB = {"lab": 3.0, "test": 4.0}  # 1.7 and 2.4 stay; the rest is needed while installing
 PROBES = {"lab": ["diffrl_lab", "torch", "jupyterlab", "anywidget", "minari", "mujoco"],
-          "test": ["pytest", "nbval", "jax"]}
-EXTRAS = {"lab": "", "test": "[record,test]"}
+          "test": ["pytest", "nbval"]}
+EXTRAS = {"lab": "", "test": "[test]"}
 
 
 class Trouble(Exception):

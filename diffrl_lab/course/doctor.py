@@ -151,11 +151,6 @@ def disk_has_room() -> str | None:
     return f"only {free:.1f} GB are free in {ROOT}; recordings and runs want 1 GB" if free < 1 else None
 
 
-def can_record() -> str | None:
-    """The extra `record` is installed (only `diffrl-lab record` needs it)."""
-    return None if importlib.util.find_spec("jax") else f"`diffrl-lab record` needs jax, which Minari uses: {EXTRA}"
-
-
 def can_test() -> str | None:
     """The extra `test` and a Chromium are there (only `python3 run.py test` needs them)."""
     names = ("pytest", "nbval", "playwright", "ruff", "mypy")
@@ -170,7 +165,7 @@ NEEDED: list[Callable[[], str | None]] = [
     python_version, packages, this_copy, torch_computes, maze_runs, datasets_readable, widgets_installed,
     kernel_is_ours, lessons_there, data_intact, disk_has_room,
 ]
-OPTIONAL: list[Callable[[], str | None]] = [can_record, can_test]
+OPTIONAL: list[Callable[[], str | None]] = [can_test]
 
 
 def finding(check: Callable[[], str | None]) -> str | None:

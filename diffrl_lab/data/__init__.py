@@ -6,7 +6,6 @@ from diffrl_lab.data.episodes import (
     TIME_LIMIT,
     Episodes,
     Transitions,
-    masked_mean,
     padded_windows,
     resample,
     returns_to_go,
@@ -18,6 +17,6 @@ from diffrl_lab.data.episodes import (
 from diffrl_lab.data.scaling import Scaler
 
 __all__ = [
-    "STEP", "TERMINAL", "TIME_LIMIT", "Episodes", "Scaler", "Transitions", "masked_mean", "padded_windows", "resample",
+    "STEP", "TERMINAL", "TIME_LIMIT", "Episodes", "Scaler", "Transitions", "padded_windows", "resample",
     "returns_to_go", "segments", "transitions", "window_starts", "windows",
 ]

@@ -208,18 +208,6 @@ def padded_windows(episodes: Episodes, horizon: int, stride: int = 1) -> tuple[T
     return torch.minimum(rows, ends), rows <= ends
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the values [N, H, ...] whose mask [N, H] is True: sum(values * mask) / (count of them), never / all.
-
-    Adding padding leaves it unchanged. Raises ValueError when nothing is left.
-    """
-    if values.shape[: mask.ndim] != mask.shape:
-        raise ValueError(f"mask must have the leading shape of values, got {list(mask.shape)} for {list(values.shape)}")
-    if not bool(mask.any()):
-        raise ValueError("mask leaves nothing to average")
-    return values[mask].mean()
-
-
 def returns_to_go(episodes: Episodes, gamma: float, bootstrap: Tensor | None = None) -> Tensor:
     """G_i = r_i + gamma r_{i+1} + ... to the end of the episode, for every row -> [N].
 

@@ -12,7 +12,6 @@ from diffrl_lab.data import (
     TIME_LIMIT,
     Episodes,
     Scaler,
-    masked_mean,
     padded_windows,
     resample,
     returns_to_go,
@@ -20,6 +19,7 @@ from diffrl_lab.data import (
     transitions,
     windows,
 )
+from diffrl_lab.diffusion import masked_mean
 
 LENGTHS = (5, 1, 100, 32, 33)
 
