@@ -105,10 +105,11 @@ def test_every_candidate_holds_the_start_and_the_goal_exactly_and_equal_seeds_pl
     assert not torch.allclose(plans[0].candidates, plans[2].candidates)
 
 
-def test_the_last_frame_is_the_plan() -> None:
+def test_the_ends_are_known_from_the_first_frame_on_and_the_last_frame_is_the_plan() -> None:
     planner = Training(field(), TINY).planner()
     plan = planner.plan([0, 0, 0, 0], [1, 1], generator=torch.Generator().manual_seed(0))
     assert len(plan.frames) == TINY.sampling + 1
+    assert_close(plan.frames[0].x_t[:, -1, :2], torch.ones(4, 2), rtol=0, atol=1e-5)
     assert_close(plan.frames[-1].x_t[..., :4], plan.candidates)
 
 
@@ -158,19 +159,27 @@ def test_a_motion_of_constant_acceleration_is_interpolated_exactly_and_does_not_
         assert_close(gap, torch.tensor([wanted_gap], dtype=torch.float64), rtol=1e-6, atol=1e-6)
 
 
-def test_the_length_of_a_step_and_the_inverse_dynamics_are_found_exactly_where_they_are_linear() -> None:
+def linear(share: float) -> Episodes:
+    """v' = 0.9 v + 0.3 act; the displacement is 0.02 s times v, or (share = 1) times v', as in a simulator."""
     rng, rows = np.random.default_rng(0), []
     for _ in range(5):
         act, obs = rng.uniform(-1, 1, (50, 2)), [rng.normal(size=4)]
         for a in act:
             v = obs[-1][2:] * 0.9 + 0.3 * a
-            obs.append(np.concatenate([obs[-1][:2] + 0.02 * obs[-1][2:], v]))
-        rows.append((np.array(obs), act, np.zeros(50), False))
-    episodes = Episodes.join(rows)
-    assert seconds_per_step(episodes) == pytest.approx(0.02)
-    W, s, after = inverse_dynamics(episodes).double(), episodes.obs[:50], episodes.obs[1:51]
-    features = torch.cat([torch.ones(50, 1, dtype=s.dtype), s, after - s], 1)
-    assert_close(features @ W, episodes.act[:50], rtol=0, atol=1e-5)
+            obs.append(np.concatenate([obs[-1][:2] + 0.02 * ((1 - share) * obs[-1][2:] + share * v), v]))
+        rows.append((np.array(obs, np.float32), act.astype(np.float32), np.zeros(50), False))
+    return Episodes.join(rows)
+
+
+def test_the_length_of_a_step_is_found_in_the_data() -> None:
+    assert seconds_per_step(linear(0)) == pytest.approx(0.02, rel=1e-5)
+
+
+def test_the_inverse_dynamics_are_found_exactly_where_they_are_linear() -> None:
+    episodes = linear(1)
+    W, s, after = inverse_dynamics(episodes).double(), episodes.obs[:50].double(), episodes.obs[1:51].double()
+    features = torch.cat([torch.ones(50, 1), s, after - s], 1).double()
+    assert_close(features @ W, episodes.act[:50].double(), rtol=0, atol=1e-4)
 
 
 def test_own_actions_are_driven_without_looking() -> None:

@@ -47,6 +47,15 @@ def test_an_output_of_the_unet_sees_its_receptive_field_and_no_further(mults: tu
     assert max(reach) == net.receptive_field // 2
 
 
+def test_an_end_that_is_not_known_leaves_no_trace_in_the_features_of_the_ends() -> None:
+    net, x = made("plan"), torch.randn(4, 16, 3)
+    known = torch.zeros_like(x, dtype=torch.bool)
+    assert not net._ends(x, known).any()
+    known[:, -1] = True
+    features = net._ends(x, known)
+    assert not features[:, :36].any() and features[:, 36:72].all()  # 12 waves of 3 columns, the start's first
+
+
 def test_one_level_for_the_plan_is_that_level_at_every_point() -> None:
     net, x, label = made("temporal"), torch.randn(4, 16, 3), torch.randn(4)
     assert_close(net(x, label), net(x, label[:, None].expand(4, 16)), rtol=1e-4, atol=1e-5)
