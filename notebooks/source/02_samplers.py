@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from diffrl_lab.course import check, guess
 from diffrl_lab.data.toys import two_modes
 from diffrl_lab.diffusion import Cosine, Discrete, GaussianDenoiser, Karras, Linear, MixtureDenoiser, NeuralDenoiser
-from diffrl_lab.diffusion import Rectified, chain, ddim, ddpm, dpm_pp_2m, heun, sample
 from diffrl_lab.widgets import views
 from diffrl_lab.widgets.explore import explore
 from diffrl_lab.widgets.movie import movie
@@ -68,6 +67,8 @@ check("02.ddim_step", ddim_step)
 # steps along the velocity $\hat\epsilon - \hat{x}_0$. That is a DDIM step in other words:
 
 # %%
+from diffrl_lab.diffusion import Rectified, chain, ddim, ddpm, dpm_pp_2m, heun, sample
+
 law = two_modes(p=0.2)
 generator = torch.Generator().manual_seed(SEED)
 N = {"smoke": 1000, "class": 2000, "full": 4000}[PROFILE]
@@ -100,15 +101,15 @@ def trail(made: list) -> dict:
     return {"t": t, "x_t": torch.stack(upto), "x0_hat": None}
 
 
-few = torch.linspace(-1.6, 1.6, 14)[:, None]
+few = torch.linspace(-1.6, 1.6, 14)[torch.randperm(14, generator=generator), None]
 goes_left = sample(exact(Linear()), few, steps=64)[:, 0] < 0
-movie({name: trail(frames(name, few, 16 if name == "Heun" else 32)) for name in SOLVERS}, limits=(0, 1, -2.2, 2.2),
+movie({name: trail(frames(name, few, 16 if name == "Heun" else 32)) for name in SOLVERS}, limits=(0, 1, -2.6, 2.6), step=-1,
     groups=[int(not left) for left in goes_left], labels=["DDIM ends left", "DDIM ends right"], alt="Paths of x_t over t "
     "from the same 14 starts, noise on the right. DDPM's are jagged and cross. DDIM's and Heun's are smooth, end in the "
     "same modes and never cross. Rectified flow's are nearly straight.")
 
 # %% [markdown]
-# Noise is on the right; scrub, and the paths grow to the left. All panels start from the same 14 points. A colour says
+# Noise is on the right, data on the left. Scrub back to $t = 1$ and watch the paths grow. All panels start from the same 14 points. A colour says
 # where DDIM takes that point. Three panels agree. DDPM?
 
 # %%
@@ -138,7 +139,7 @@ more
 # %%
 from diffrl_lab.diffusion import Batches, cosine_decay, denoising_loss, descend, fit
 
-STEPS, RUNS = {"smoke": (300, 2), "class": (600, 4), "full": (4000, 8)}[PROFILE]
+STEPS, RUNS = {"smoke": (300, 2), "class": (1500, 4), "full": (4000, 8)}[PROFILE]
 
 
 class Net(nn.Module):
@@ -196,8 +197,8 @@ for schedule in (Linear(), Cosine(), Rectified()):
 torch.testing.assert_close(seen[0], seen[1], rtol=1e-3, atol=1e-4)  # exact, up to rounding
 torch.testing.assert_close(seen[0], seen[2], rtol=1e-3, atol=1e-4)
 views.show(views.intervals(swapped.items(), reference={"noise floor": FLOOR[1]}, xlabel="W1, one dot per network",
-    alt="W1 of the same networks under four pairs of schedule and sampler, 32 steps: all far below the distance of a "
-    "wrong law, DDIM's no worse than DDPM's, all at or somewhat above the noise floor."))
+    alt="W1 of the same networks under four pairs of schedule and sampler, 32 steps: the dots of all four "
+    "lie in one range, somewhat above the dashed noise floor of two exact sets."))
 more.reveal(0)
 
 # %% [markdown]
@@ -275,7 +276,7 @@ def look(steps: int) -> views.Picture:
         ax.hist(x[:, 0].clamp(-2, 2), bins=50, range=(-2, 2), density=True, color=views.COLOUR["model"], alpha=0.6)
         ax.plot(grid, density, **views.look("exact"))
         cost = 2 * steps - 1 if name == "Heun" else steps
-        ax.set(title=name, xlabel=f"left {left[name]:.0%}\n{cost} evaluations", ylim=(0, 2.6), xticks=(-1, 1))
+        ax.set(title=name, xlabel=f"left {left[name]:.0%}\n{cost} evaluations", ylim=(0, 3), xticks=(-1, 1))
     axes[0].set_ylabel("density")
     return views.Picture(fig, f"Histograms after {steps} steps against the dashed exact law. Share of left turns: "
         + ", ".join(f"{name} {value:.0%}" for name, value in left.items()) + ".")
@@ -311,7 +312,7 @@ fig.legend(loc="outside right upper")
 assert far["Heun"][1] > 1.1 * far["DDIM"][1], "large effect: at 4 evaluations order 2 loses to order 1"
 assert far["rectified flow"][2] < far["DDIM"][2], "large effect: at 8 evaluations the grid matters"
 assert minor["Heun"][0] < 0.01 and minor["DDIM"][0] < 0.05, "large effect: at 2 evaluations the left turns are gone"
-views.show(fig, "Above, W1 against evaluations of D, both logarithmic: all fall from about 0.5 at 2 evaluations towards the "
+views.show(fig, "Above, W1 against evaluations of D, both logarithmic: all fall, from 0.3 to 0.7 at 2 evaluations towards the "
     "grey noise-floor band at 64; Heun is worst at first, rectified flow lowest. Below, the share of left turns rises from "
     "near 0 to the dashed 0.2.")
 cross.reveal(far["Heun"][1] / far["DDIM"][1])
@@ -324,7 +325,7 @@ cross.reveal(far["Heun"][1] / far["DDIM"][1])
 # 3. **The error is in the minor mode.** With 2 evaluations there are next to no left turns, although $D$ is exact. Nothing
 #    looks broken: every sample is a fine right turn. This is mode collapse, made by the solver.
 #
-# Below the grey band nobody can tell a sampler from the truth with so many samples. Stop paying there.
+# Inside the grey band nobody can tell a sampler from the truth with so many samples. Stop paying there.
 #
 # ## 4 · Where does the chain begin?
 #
@@ -499,14 +500,16 @@ for n in range(distil):
     below = x_s + (lower - s) * (slope(x_s, s) + torch.where(lower > 0, slope(trial, lower), slope(x_s, s))) / 2
     loss = (f(x_s, s) - f(below, lower).detach()).square().mean()
     optimizer.param_groups[0]["lr"] = 2e-2 * (1 - n / distil)
-    optimizer.zero_grad(); loss.backward(); optimizer.step()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
 
 # %%
 s = torch.logspace(-2, math.log10(5), 60)[:, None]
 ratio = (f((d**2 + s**2).sqrt(), s) / d).detach()[:, 0]
 assert abs(float(ratio[-1]) - 1) < 0.35 and d / (d**2 + 25) ** 0.5 < 0.11, "large effect: a jump keeps the spread, D does not"
 views.lines(s[:, 0], {"exact": torch.ones(60), "learned": ratio, "D, the mean": (d / (d**2 + s**2).sqrt())[:, 0]}, logx=True,
-    xlabel="sigma", ylabel="standard deviation after one jump / exact", alt="Spread of the samples after one jump from noise "
+    xlabel="sigma", ylabel="spread after a jump / exact", alt="Spread of the samples after one jump from noise "
     "level sigma over the exact one: the learned consistency model stays near 1 up to sigma 5, the denoiser falls to 0.1.")
 
 # %% [markdown]

@@ -74,6 +74,5 @@ WRONG = [
         "not beyond x0_hat"),
     (lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: x0_hat, "jumps to x0_hat"),
     (lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: alpha_s * x0_hat, "noise is gone"),
-    (lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: _ddpm_mean(x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s),
-        "mean of DDPM's step"),
+    (lambda **case: _ddpm_mean(*case.values()), "mean of DDPM's step"),
 ]
