@@ -71,7 +71,10 @@ def server(root: Path, scratch: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}"
         finally:
             process.terminate()
-            process.wait(20)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _await_answer(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
