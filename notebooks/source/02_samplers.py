@@ -4,7 +4,7 @@
 # **The question.** One denoiser, many ways down from noise to data. Which is cheap, which is right, and how would
 # you know?
 #
-# All denoisers in the core are *exact*, but for one small network in section 2. So whatever goes wrong is the
+# All denoisers in the core are *exact*, but for a few small networks in section 2. So whatever goes wrong is the
 # solver's doing, or the schedule's.
 #
 # **Afterwards you can**
@@ -106,7 +106,7 @@ goes_left = sample(exact(Linear()), few, steps=64)[:, 0] < 0
 movie({name: trail(frames(name, few, 16 if name == "Heun" else 32)) for name in SOLVERS}, limits=(0, 1, -2.6, 2.6), step=-1,
     groups=[int(not left) for left in goes_left], labels=["DDIM ends left", "DDIM ends right"], alt="Paths of x_t over t "
     "from the same 14 starts, noise on the right. DDPM's are jagged and cross. DDIM's and Heun's are smooth, end in the "
-    "same modes and never cross. Rectified flow's are nearly straight.")
+    "same modes and never cross. Rectified flow's start out straight.")
 
 # %% [markdown]
 # Noise is on the right, data on the left. Scrub back to $t = 1$ and watch the paths grow. All panels start from the same 14 points. A colour says
