@@ -14,43 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from diffrl_lab.diffusion import Discrete, NeuralDenoiser, ddim, ddpm, denoising_loss, descend, dpm_pp_2m, sample
+from diffrl_lab.nets import MLP, TemporalUNet
 
 from . import table
 
 STEPS = 20
 LINEAR = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
-
-
-class MLP(nn.Module):
-    """A policy of three layers, 256 wide."""
-
-    def __init__(self, d: int = 8, width: int = 256):
-        super().__init__()
-        layers = [nn.Linear(d + 1, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, d)]
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor, label: Tensor, cond: None = None) -> Tensor:
-        return self.layers(torch.cat([x, label[:, None]], -1))
-
-
-class UNet(nn.Module):
-    """A small temporal U-Net: two levels of convolutions over the plan's steps, x [B, H, d]."""
-
-    def __init__(self, d: int = 6, width: int = 32):
-        super().__init__()
-
-        def block(i: int, o: int, stride: int = 1) -> nn.Module:
-            return nn.Sequential(nn.Conv1d(i, o, 5, stride, 2), nn.GroupNorm(8, o), nn.Mish())
-
-        self.time = nn.Sequential(nn.Linear(1, width), nn.Mish(), nn.Linear(width, 2 * width))
-        self.down, self.low = block(d, width), nn.Sequential(block(width, 2 * width, 2), block(2 * width, 2 * width))
-        self.up, self.out = nn.ConvTranspose1d(2 * width, width, 4, 2, 1), block(2 * width, width)
-        self.last = nn.Conv1d(width, d, 1)
-
-    def forward(self, x: Tensor, label: Tensor, cond: None = None) -> Tensor:
-        high = self.down(x.mT)
-        low = self.low(high) + self.time(label[:, None])[..., None]
-        return self.last(self.out(torch.cat([high, self.up(low)], 1))).mT
 
 
 def least(functions: list[Callable[[], object]], seconds: float) -> list[float]:
@@ -72,7 +41,7 @@ def theirs(scheduler: object, net: nn.Module, x_T: Tensor) -> Callable[[], Tenso
         x = x_T
         with torch.no_grad():
             for n in scheduler.timesteps:
-                x = scheduler.step(net(x, n.expand(len(x)) / 1000), n, x).prev_sample
+                x = scheduler.step(net(x, n.expand(len(x)) / 1000, None), n, x).prev_sample
         return x
 
     return loop
@@ -133,9 +102,9 @@ def run(seconds: float = 8.0) -> list[dict]:
     torch.set_num_threads(1)
     try:
         for name, net, shape, sampler, trainer in (
-            ("MLP, B=256", MLP(), (256, 8), "<= 1.25", "<= 1.05"),
-            ("MLP, B=1", MLP(), (1, 8), "", ""),
-            ("temporal U-Net, B=64, H=32", UNet(), (64, 32, 6), "<= 1.05", "<= 1.05"),
+            ("MLP, B=256", MLP(8), (256, 8), "<= 1.25", "<= 1.05"),
+            ("MLP, B=1", MLP(8), (1, 8), "", ""),
+            ("temporal U-Net, B=64, H=32", TemporalUNet(6), (64, 32, 6), "<= 1.05", "<= 1.05"),
         ):
             x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
             measured = sampling(net, x, seconds)

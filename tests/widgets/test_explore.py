@@ -85,7 +85,7 @@ def test_where_no_kernel_runs_the_first_picture_stays_with_its_words():
     bundle, about = shown._repr_mimebundle_()
     assert about["image/png"]["alt"] == "A straight line of slope 0 times 1, from 0."
     assert bundle["text/plain"] == repr(shown) == "explore w: A straight line of slope 0 times 1, from 0."
-    assert bundle["image/png"] == views.still(line(0).png(quick=True), "x")["image/png"]
+    assert bundle["image/png"] == views.still(line(0).png(), "x")["image/png"]
 
 
 def test_moving_the_goal_shows_the_plan_to_it():
