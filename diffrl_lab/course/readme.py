@@ -81,10 +81,11 @@ def bench() -> str:
 def filled(text: str) -> str:
     """The README with its three tables as the results have them now."""
     for name, table in (("lessons", lessons()), ("planner", planner()), ("bench", bench())):
-        parts = re.split(rf"(?<=<!-- {name} -->\n)|(?=<!-- /{name} -->)", text)
-        if len(parts) != 3:
+        before, begin, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        if not (begin and end):
             raise ValueError(f"README.md needs one pair of marks <!-- {name} --> and <!-- /{name} -->")
-        text = f"{parts[0]}{table}\n{parts[2]}"
+        text = f"{before}{begin}{table}\n{end}{after}"
     return text
 
 
