@@ -68,7 +68,7 @@ def server(root: Path, scratch: Path) -> Iterator[str]:
         process = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=subprocess.STDOUT)
         try:
             _await_answer(f"http://127.0.0.1:{port}/api?token={token}", process, scratch / "server.log")
-            yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}"
+            yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}&reset"
         finally:
             process.terminate()
             try:
