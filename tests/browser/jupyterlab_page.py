@@ -160,12 +160,15 @@ class Seen:
         return last
 
     def changes(self, control: ElementHandle, act: Callable[[], None], seconds: float = 20) -> bool:
-        """Whether the picture a control stands beside is another one within some seconds after `act`."""
-        before = self.settled(control)
+        """Whether the picture a control stands beside is another one within some seconds after `act`.
+
+        A film that stood at its end comes back to that picture: what counts for it is what is seen on the way.
+        """
+        plays, before = "Play" in self.name(control), self.settled(control)
         act()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            if differ(before, self.picture(control)) and differ(before, self.settled(control)):
+            if differ(before, self.picture(control)) and (plays or differ(before, self.settled(control))):
                 return True
             self.page.wait_for_timeout(100)
         return False
