@@ -456,7 +456,7 @@ def crowd(name):
     return {what: spread(x, groups) for what, x in things.items()}
 
 
-question = "Two-ways: how much of the driven paths' variance half-way lies *between* the routes?"
+question = "Two-ways: how much of the driven paths' variance half-way lies between the routes?"
 share = guess("04.share", question, 0, 100, "%")
 share
 
