@@ -38,8 +38,8 @@ PIP = [PYTHON, "-m", "pip", "install", "--progress-bar", "off", "--no-compile", 
 TORCH_INDEX = "https://download.pytorch.org/whl/"
 NEEDED_GB = {"lab": 3.0, "test": 4.0}  # 1.7 and 2.4 stay; the rest is needed while installing
 PROBES = {"lab": ["diffrl_lab", "torch", "jupyterlab", "anywidget", "minari", "mujoco"],
-          "test": ["pytest", "nbval"]}
-EXTRAS = {"lab": "", "test": "[test]"}
+          "test": ["pytest", "nbval", "stable_baselines3", "distributed"]}
+EXTRAS = {"lab": "", "test": "[test,record,cluster]"}
 
 
 class Trouble(Exception):
