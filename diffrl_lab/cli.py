@@ -16,6 +16,8 @@ app = typer.Typer(
 )
 lessons = typer.Typer(help="Build the lessons from their source, and check them.", no_args_is_help=True)
 app.add_typer(lessons, name="lessons")
+course_app = typer.Typer(help="For the instructor: hand out, grade and report.", no_args_is_help=True)
+app.add_typer(course_app, name="course")
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
@@ -170,6 +172,29 @@ def check(
 def _complain(error: Exception) -> int:
     typer.echo(str(error), err=True)
     return 1
+
+
+# -------------------------------------------------------------------------------------------------------------- course
+@course_app.command()
+def grade(
+    submissions: Annotated[Path, typer.Argument(help="A folder of notebooks, or of one folder per student.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results; an interrupted grading goes on from there.")],
+    lesson: Annotated[str | None, typer.Option(help="Grade every file as this lesson, such as 01.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Sandboxes side by side; by default one a core.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Grade anew what was graded before.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust-submissions", help="Run them WITHOUT a sandbox: they can do whatever you can.")
+    ] = False,
+) -> None:
+    """Grade notebooks in a sandbox; one JSON for each submission, and grades.json with all of them."""
+    from diffrl_lab.course import grading
+
+    try:
+        graded = grading.grade(submissions, out, lesson=lesson, workers=workers, again=again, trust=trust,
+                               tell=typer.echo)
+    except (ValueError, OSError) as error:
+        raise typer.Exit(_complain(error)) from None
+    typer.echo(f"{len(graded)} submissions in {out / 'grades.json'}")
 
 
 # --------------------------------------------------------------------------------------------------------- installation
