@@ -40,7 +40,7 @@ function mount(el, meta, floats, hooks = {}) {
   root.append(make("style", { textContent: CSS }));
   el.replaceChildren(root);
   const panels = make("div", { className: "dm-panels" });
-  const range = make("input", { type: "range", min: 0, step: 1, "aria-label": "Time of the reverse process, from noise to sample" });
+  const range = make("input", { type: "range", min: 0, step: 1, "aria-label": meta.clock === "t" ? "Time of the reverse process, from noise to sample" : "Value of " + meta.clock });
   const play = make("button", { type: "button" });
   const clock = make("output", { "aria-live": "off" });
   const shows = ["x_t", "x0_hat", "both"].map((name) => make("button", { type: "button", textContent: name, title: NAMES[name], "aria-label": "Show " + NAMES[name] }));
@@ -165,7 +165,7 @@ function mount(el, meta, floats, hooks = {}) {
     const alpha = Math.max(0.3, Math.min(1, 6 / S));
     const fills = new Map();
     for (let s = 0; s < S; s++) {
-      const group = p.groups ? p.groups[s] : 0, line = new Path2D();
+      const group = p.groups ? p.groups[p.groups.length > p.S ? k * p.S + s : s] : 0, line = new Path2D();
       const tone = faint ? theme.noise : p.groups ? theme.groups[group % 4] : theme.model;
       let o = base + ((k * p.S + s) * H) * 2, pen = false;
       for (let h = 0; h < H; h++, o += 2) {
@@ -242,8 +242,8 @@ function mount(el, meta, floats, hooks = {}) {
     }
     if (p.kind === "paths" && !p.walls) ticks(g, view, m, p, true);
     if (p.kind === "paths") scene(g, m, { walls: [] }, meta.pick ? meta.pick.start : p.start, meta.pick ? meta.pick.goal : p.goal);
-    const what = both ? "grey x_t, colour x0_hat" : state.show === "x0_hat" ? "x0_hat" : "x_t";
-    view.caption.textContent = (p.title ? p.title + " · " : "") + what + (p.t.length === master.t.length ? "" : ` · t = ${p.t[k].toFixed(3)}, frame ${k} of ${p.t.length - 1}`);
+    const what = meta.clock !== "t" ? "" : (p.title ? " · " : "") + (both ? "grey x_t, colour x0_hat" : state.show === "x0_hat" ? "x0_hat" : "x_t");
+    view.caption.textContent = p.title + what + (p.t.length === master.t.length ? "" : ` · ${meta.clock} = ${p.t[k].toFixed(3)}, frame ${k} of ${p.t.length - 1}`);
   }
 
   function paint() {
@@ -251,12 +251,12 @@ function mount(el, meta, floats, hooks = {}) {
     for (const view of views) view.paint();
     const t = master.t[state.step], noise = master.noise ? master.noise[state.step] : null;
     range.value = state.step;
-    const said = `t = ${t.toFixed(3)}` + (noise === null ? "" : ` · noise ${Math.round(noise * 100)} %`);
+    const said = `${meta.clock} = ${t.toFixed(3)}` + (noise === null ? "" : ` · noise ${Math.round(noise * 100)} %`);
     clock.textContent = said + ` · step ${state.step} of ${master.t.length - 1}`;
     range.setAttribute("aria-valuetext", `${said}, step ${state.step} of ${master.t.length - 1}`);
     shows.forEach((b) => b.setAttribute("aria-pressed", String(b.textContent === state.show)));
     play.textContent = state.timer ? "❚❚ pause" : "▶ play";
-    play.setAttribute("aria-label", state.timer ? "Pause" : "Play from noise to sample");
+    play.setAttribute("aria-label", state.timer ? "Pause" : meta.clock === "t" ? "Play from noise to sample" : "Play");
     root.dataset.ms = (performance.now() - begun).toFixed(2);
     root.dataset.step = state.step;
   }

@@ -130,6 +130,7 @@ def pack(
     step: int = 0,
     transform: Callable | None = None,
     dims: Sequence[int] | None = None,
+    clock: str = "t",
 ) -> tuple[dict[str, Any], bytes]:
     """What the browser gets: a description, and the frames of all panels as little-endian float32 bytes
     they hold.
@@ -152,13 +153,21 @@ def pack(
         used += floats[-1].size
         return used - floats[-1].size
 
-    number, names = _groups(groups, labels)
-    box = [float(v) for v in limits] if limits is not None else _limits(arrays, maze, size)
+    whole = dict(maze=maze, start=start, goal=goal, groups=groups, limits=limits)
+    names = None
     panels = []
     for name, a in arrays.items():
+        maze, start, goal, groups, limits = (_of(v, name) for v in whole.values())
+        number, named = _groups(groups, labels)
+        names = names or named
+        each = isinstance(whole["maze"], Mapping) or isinstance(whole["limits"], Mapping)
+        box = [float(v) for v in limits] if limits is not None else _limits({name: a} if each else arrays, maze, size)
         frames_, n, h, d = a["x_t"].shape
         if groups is not None and len(number) < n:
             raise ValueError(f"groups names one group per sample: {n} samples, {len(number)} groups")
+        every = n * frames_ if np.ndim(groups) == 2 else n  # a group per sample and frame, or per sample
+        if np.ndim(groups) == 2 and len(number) != every:
+            raise ValueError(f"groups in two dimensions are [K, S] = {(frames_, n)}; got {np.shape(groups)}")
         if frames_ != len(a["t"]):
             raise ValueError(f"one t per frame: {frames_} frames, {len(a['t'])} times")
         panel: dict[str, Any] = {
@@ -170,7 +179,7 @@ def pack(
             "noise": _noise(schedule, a["t"]),
             "x_t": put(a["x_t"]),
             "x0_hat": None if a["x0_hat"] is None else put(a["x0_hat"]),
-            "groups": number[:n] if groups is not None else None,
+            "groups": number[:every] if groups is not None else None,
             "gradient": colour == "step",
             "limits": box,
             "dots": n * h <= 4096 if dots is None else bool(dots),
@@ -196,6 +205,7 @@ def pack(
         "show": show,
         "count": shown,
         "step": step,
+        "clock": clock,
         "labels": names,
         "panels": panels,
         "pick": None,
@@ -217,6 +227,11 @@ def unpack(meta: Mapping[str, Any], data: bytes) -> dict[str, dict[str, Any]]:
     return panels
 
 
+def _of(value: Any, panel: str) -> Any:
+    """What a panel has of its own where a mapping title -> value was given (nothing if it is not named there)."""
+    return value.get(panel) if isinstance(value, Mapping) else value
+
+
 def _point(p: Any) -> list[float] | None:
     return None if p is None else [round(float(v), 5) for v in _numpy(p).ravel()[:2]]
 
@@ -224,7 +239,7 @@ def _point(p: Any) -> list[float] | None:
 def _groups(groups: Any, labels: Sequence[str] | None) -> tuple[list[int], list[str] | None]:
     if groups is None:
         return [], list(labels) if labels else None
-    values = [g if isinstance(g, str) else int(g) for g in (groups.tolist() if hasattr(groups, "tolist") else groups)]
+    values = [g if isinstance(g, str) else int(g) for g in np.asarray(groups).ravel().tolist()]
     known = sorted({v for v in values if isinstance(v, str)})
     if known:
         return [known.index(str(v)) for v in values], list(labels) if labels else known
@@ -293,15 +308,19 @@ class Movie(anywidget.AnyWidget):
         """The film strip that stands in where nothing runs, drawn from the very bytes that the browser has."""
         first, arrays = self.meta["panels"][0], unpack(self.meta, self.data)
         which = self.meta["show"] if all(a["x0_hat"] is not None for a in arrays.values()) else "x_t"
+        alike = all(p["walls"] == first["walls"] and p["limits"] == first["limits"] for p in self.meta["panels"])
+        clock = self.meta["clock"]
+        way = "from noise (left) to sample (right)" if clock == "t" else f"{clock} grows from left to right"
         return views.film_strip(
-            arrays,
+            arrays if alike else {first["title"]: arrays[first["title"]]},
             rectangles=first["walls"],
             start=first["start"],
             goal=first["goal"],
             which=which,
             limits=first["limits"],
             groups=first["groups"],
-            alt=f"Film strip of a movie, from noise (left) to sample (right). {self.alt}",
+            symbol=clock,
+            alt=f"Film strip of a movie, {way}. {self.alt}",
         )
 
     def go(self, step: int) -> None:
@@ -337,7 +356,8 @@ def movie(
     maze, size, start, goal: the scene, as in `views.walls`, in the units of x.
     show: "x_t", "x0_hat" or "both" at first; the learner may switch.
     samples, shown: how many go to the browser (64) and how many are drawn at first (16).
-    groups, labels: a group per sample (a number or a name) and their names in the legend.
+    groups, labels: a group per sample (a number or a name), or one per frame and sample [K, S], and their names in the
+        legend.
     colour: "group", or "step": blue at the plan's first point to orange at its last.
     schedule: shows the share of noise sigma / sqrt(alpha^2 + sigma^2) beside t.
     curve: (grid [M], density [M] or [K, M]), for samples in one dimension: the exact law, dashed.
@@ -345,6 +365,9 @@ def movie(
     step: the first frame shown (negative from the end).
     transform: applied to every x first (say, a scaler's inverse).
     dots: points on the paths (default: while they are few).
+    clock: the letter of what is scrubbed, "t" for a reverse process; with another one (say "w", a guidance scale) the
+        frames' "t" are its values, and the slider says so.
+    maze, start, goal, groups, limits may each be a mapping title -> value, for panels with scenes of their own.
     """
     meta, data = pack(frames, alt=alt, maze=maze, size=size, start=start, goal=goal, **options)
     return Movie(meta=meta, data=data)

@@ -569,6 +569,7 @@ def film_strip(
     rectangles: Any = None,
     limits: Sequence[float] | None = None,
     groups: Any = None,
+    symbol: str = "t",
     alt: str,
 ) -> Picture:
     """A few moments of a reverse process in a row, noise first; title -> {t [K], x_t [K, S, H, 2], x0_hat the same}.
@@ -583,7 +584,9 @@ def film_strip(
         ratio = min(1.2, max(0.4, (limits[3] - limits[2]) / (limits[1] - limits[0])))
     fig, axes = figure(len(panels) * (WIDTH / frames * ratio + 0.32), len(panels), frames, squeeze=False)
     for row, (title, panel) in zip(axes, panels.items(), strict=True):
-        t = _array(panel["t"])
+        t, number = _array(panel["t"]), None if groups is None else np.asarray(groups).ravel()
+        S = len(panel["x_t"][0])
+        ahead = S if number is not None and len(number) > S else 0  # a group per frame and sample, or per sample
         for ax, k in zip(row, np.unique(np.linspace(0, len(t) - 1, frames).round().astype(int)), strict=False):
             for name in ("x_t", "x0_hat") if which == "both" else (which,):
                 x = _array(panel[name][k])
@@ -600,8 +603,8 @@ def film_strip(
                 for i, path in enumerate(x[: 8 if len(panels) == 1 else 5]):
                     tone = (
                         colour
-                        if groups is None or colour == COLOUR["noise"]
-                        else COLOUR[("left", "right", "data", "warning")[int(groups[i]) % 4]]
+                        if number is None or colour == COLOUR["noise"]
+                        else COLOUR[("left", "right", "data", "warning")[int(number[k * ahead + i]) % 4]]
                     )
                     ax.plot(
                         path[:, 0],
@@ -622,7 +625,7 @@ def film_strip(
             for side in ax.spines.values():
                 side.set_visible(True)
                 side.set_color("#999999")
-            ax.set_title(f"t = {t[k]:.2f}", weight="normal", fontsize=9)
+            ax.set_title(f"{symbol} = {t[k]:.2f}", weight="normal", fontsize=9)
         for ax in row[len(t) :]:
             ax.set_axis_off()
         if title:

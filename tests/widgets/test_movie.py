@@ -117,3 +117,33 @@ def test_what_cannot_be_shown_is_refused_in_words(frames, wrong, said):
 def test_too_much_for_a_page_is_refused():
     with pytest.raises(ValueError, match="ship fewer samples"):
         pack({"t": np.linspace(1, 0, 400), "x_t": np.zeros((400, 64, 128, 2), np.float32)}, alt=ALT)
+
+
+def scales(**also):
+    """Plans [K=3, S=2] over a scale w in a maze, and beside them a dot on a line with limits of its own."""
+    x = np.arange(3 * 2 * 4 * 2, dtype=np.float32).reshape(3, 2, 4, 2)
+    shown = {"plans": {"t": [0.0, 1.0, 2.0], "x_t": x}, "front": {"t": [0.0, 1.0, 2.0], "x_t": x[:, :1, :1]}}
+    options = {"maze": {"plans": MAZE}, "limits": {"front": (0, 1, 0, 2)}}
+    options["groups"] = {"plans": [[0, 1], [1, 1], [1, 0]]}
+    return shown, {"alt": ALT, "clock": "w", "labels": ["left", "right"], **options, **also}
+
+
+def test_each_panel_has_its_own_scene_where_one_is_named_for_it():
+    shown, options = scales()
+    plans, front = pack(shown, **options)[0]["panels"]
+    assert plans["walls"] and plans["limits"] == [-1.0, 1.0, -1.0, 1.0] and front["walls"] is None
+    assert front["limits"] == [0, 1, 0, 2] and front["groups"] is None
+
+
+def test_a_sample_may_change_its_group_from_frame_to_frame_in_the_order_k_then_s():
+    shown, options = scales()
+    assert pack(shown, **options)[0]["panels"][0]["groups"] == [0, 1, 1, 1, 1, 0]
+    with pytest.raises(ValueError, match=r"are \[K, S\] = \(3, 2\); got \(2, 2\)"):
+        pack(shown, **{**options, "groups": {"plans": [[0, 1], [1, 1]]}})
+
+
+def test_the_film_strip_of_another_clock_tells_its_values_and_shows_the_first_scene_alone():
+    shown, options = scales()
+    strip = movie(shown, **options).strip
+    titles = [title for ax in strip.axes if (title := ax.get_title(loc="left") or ax.get_title())]
+    assert titles == ["w = 0.00", "w = 1.00", "w = 2.00"] and "w grows from left to right" in strip.alt

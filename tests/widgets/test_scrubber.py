@@ -116,3 +116,21 @@ def test_a_reader_of_the_screen_hears_what_it_is_and_where_time_stands(tab):
     assert tab.locator("input[type=range]").get_attribute("aria-valuetext") == "t = 0.900, step 1 of 10"
     names = tab.locator("button, input, canvas").evaluate_all("all => all.map(e => e.getAttribute('aria-label'))")
     assert all(names), names
+
+
+def test_another_clock_is_named_by_its_letter_and_a_dot_takes_its_groups_colour_frame_by_frame(tab, tmp_path):
+    dot = {"t": [0.0, 2.0, 4.0], "x_t": np.array([[[[-1.0, 0.5]]], [[[0.0, 0.5]]], [[[1.0, 0.5]]]])}
+    file = tmp_path / "scale.html"
+    file.write_text(movie_html(dot, maze=ROOM, alt=ALT, clock="w", groups=[[0], [1], [0]], labels=["left", "right"]))
+    page = tab.context.browser.new_page()
+    page.goto(file.as_uri())
+    press(page, "Home")
+    seen = []
+    for _ in range(3):
+        seen.append(page.locator("output").inner_text())
+        image = Image.open(io.BytesIO(page.locator("canvas").screenshot())).convert("RGB")
+        blue = np.asarray(image).astype(int)[4:-4, 4:-4]
+        seen.append(bool(((blue[..., 2] - blue[..., 0] > 60) & (blue[..., 2] > 120)).any()))
+        page.keyboard.press("ArrowRight")
+    page.close()
+    assert seen == ["w = 0.000 · step 0 of 2", True, "w = 2.000 · step 1 of 2", False, "w = 4.000 · step 2 of 2", True]
