@@ -6,7 +6,9 @@ An exercise "01.posterior_mean" is one file, `exercises/e01_posterior_mean.py`, 
     ask(answer, case)                  optional, how a case is put: by default answer(**case), arrays as tensors;
     HINTS                              a hint, then a broader one;
     RIGHT                              answers that must pass, written differently; the first is the solution shown;
-    WRONG                              pairs (answer, fragment of its verdict) that must fail.
+    WRONG                              pairs (answer, fragment of its verdict) that must fail;
+    PROPERTIES                         optional, {name: (cases, answers) -> bool}: what earns a part of the marks; by
+                                       default each input, or each group of inputs that share their words.
 Because cases and answers are plain, the two halves can run apart: `answers` beside the learner's code, `judge` where
 the learner's code never is.
 """
@@ -19,7 +21,7 @@ import inspect
 import linecache
 import textwrap
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -108,20 +110,71 @@ def put(answer: Any, case: Mapping[str, Any]) -> Any:
 
 def answers(module: ModuleType, answer: Any, cases: Sequence[Mapping[str, Any]]) -> list[Any]:
     """The plain answers to `cases`. Raises NotImplementedError for a stub, Mistake for what cannot be judged."""
-    found = []
-    for case in cases:
-        try:
-            found.append(plain(getattr(module, "ask", put)(answer, case)))
-        except (NotImplementedError, Mistake):
-            raise
-        except (Exception, SystemExit) as error:
-            raise Mistake(_complaint(error, answer, case)) from error
+    found = [one(getattr(module, "ask", put), answer, case) for case in cases]
     if all(f is None for f in found):
         raise NotImplementedError
     for case, value in zip(cases, found, strict=True):
         if value is None:
-            raise Mistake(f"your function returns None for {_sketch(case)}: is a return missing on one of its paths?")
+            raise Mistake(returned_nothing(case))
     return found
+
+
+def one(ask: Callable[[Any, Mapping[str, Any]], Any], answer: Any, case: Mapping[str, Any]) -> Any:
+    """The plain answer to one case, as `ask` puts it. Raises NotImplementedError for a stub, else Mistake."""
+    try:
+        return plain(ask(answer, case))
+    except (NotImplementedError, Mistake):
+        raise
+    except (Exception, SystemExit) as error:
+        raise Mistake(_complaint(error, answer, case)) from error
+
+
+def returned_nothing(case: Mapping[str, Any]) -> str:
+    """The sentence for a function that returns None on one input of several."""
+    return f"your function returns None for {_sketch(case)}: is a return missing on one of its paths?"
+
+
+def properties(
+    module: ModuleType, cases: Sequence[Mapping[str, Any]], answers: Sequence[Any], right: Sequence[Any]
+) -> dict[str, bool]:
+    """What answers got right, name -> whether it holds, each worth the same part of an exercise's marks.
+
+    These are the module's PROPERTIES. By default there is one for each group of inputs, which holds when `judge`
+    accepts the answers to that group with the right answers in place of all others. `answers` holds None where none
+    came. Answers that are the same to every input, where the right ones are not, get nothing: they ignore the input.
+    """
+    if hasattr(module, "PROPERTIES"):
+        return {name: _holds(holds, cases, answers) for name, holds in module.PROPERTIES.items()}
+    blind = len(cases) > 1 and _all_equal(answers) and not _all_equal(right)
+
+    def accepted(group: Sequence[int]) -> bool:
+        mixed = [answers[i] if i in group else right[i] for i in range(len(cases))]
+        return all(answers[i] is not None for i in group) and _holds(module.judge, cases, mixed)
+
+    return {name: not blind and accepted(group) for name, group in _groups(cases).items()}
+
+
+def _groups(cases: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Numbers of the cases that belong together: those that share their words, or else at most six runs of them."""
+    words = [", ".join(f"{k} = {v}" for k, v in case.items() if isinstance(v, str)) for case in cases]
+    if len(set(words)) > 1:
+        return {word: [i for i, w in enumerate(words) if w == word] for word in dict.fromkeys(words)}
+    runs = [[int(i) for i in run] for run in np.array_split(np.arange(len(cases)), min(len(cases), 6))]
+    return {f"input {r[0] + 1}" if len(r) == 1 else f"inputs {r[0] + 1} to {r[-1] + 1}": r for r in runs}
+
+
+def _holds(holds: Callable[..., Any], cases: Sequence[Mapping[str, Any]], answers: Sequence[Any]) -> bool:
+    try:
+        return bool(holds(cases, answers))
+    except Exception:  # answers of a shape or kind that the property did not expect
+        return False
+
+
+def _all_equal(values: Sequence[Any]) -> bool:
+    try:
+        return all(np.array_equal(np.asarray(values[0]), np.asarray(v)) for v in values[1:])
+    except ValueError:  # ragged lists are no arrays
+        return all(v == values[0] for v in values[1:])
 
 
 def verdict(exercise: str, answer: Any, seed: int = 0) -> Verdict:
