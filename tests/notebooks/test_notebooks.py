@@ -80,15 +80,6 @@ def test_every_figure_has_its_own_alt_text_that_says_what_is_seen(source: Path) 
 
 
 @LESSONS
-def test_code_cells_are_short_and_need_nothing_from_outside(source: Path) -> None:
-    for cell in code(stored(source, solutions=True)):
-        lines = [line for line in cell.source.split("\n") if line.strip() and "### " not in line]
-        assert len(lines) <= 20, f"{len(lines)} lines:\n{cell.source}"
-        outside = re.search(r"https?://|\bpip install|^[!%]|[\"'](/|~/|[A-Z]:\\)\w", cell.source, re.MULTILINE)
-        assert outside is None, f"{outside} in:\n{cell.source}"
-
-
-@LESSONS
 def test_another_seed_and_profile_run_both_editions_and_every_solution_passes(source: Path, tmp_path: Path) -> None:
     for solutions in (False, True):
         [(made, _)] = lessons.run([source.stem], {"SEED": 1, "PROFILE": "smoke"}, tmp_path, solutions=solutions)

@@ -1,0 +1,31 @@
+"""The outline of the course as the lessons' sources tell it: titles, and what each needs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from diffrl_lab.course.lessons import ROOT, sources
+
+
+def title(source: Path) -> str:
+    """The title of a lesson, "Schedules and samplers"; ValueError where its first heading is not "# NN · title"."""
+    found = re.match(rf"# %% \[markdown\]\n# # {source.stem[:2]} · (.+)\n", source.read_text(encoding="utf-8"))
+    if not found:
+        raise ValueError(f"{source.name} begins with the heading '# {source.stem[:2]} · title'")
+    return found[1]
+
+
+def needed(root: Path = ROOT) -> dict[str, list[str]]:
+    """Lesson -> the lessons it builds on: {"02": ["01"]}, out of "lesson 01" between **You need** and **Machine:**.
+
+    Raises ValueError for a source whose first cell has no such passage.
+    """
+    graph = {}
+    for source in sources(root=root):
+        head = source.read_text(encoding="utf-8").split("\n\n", 1)[0]
+        said = re.search(r"\*\*You need\*\*(.+?)\*\*Machine:\*\*", " ".join(head.replace("\n#", " ").split()))
+        if not said:
+            raise ValueError(f"{source.name}: its first cell says **You need** ... and then **Machine:** ...")
+        graph[source.stem[:2]] = re.findall(r"\blesson (\d\d)\b", said[1])
+    return graph
