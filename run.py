@@ -5,7 +5,7 @@ lab    open JupyterLab on lesson 00 (your copy of it, in my/)
 test   run every test and every notebook (--all: the slow ones, too; anything else goes to pytest)
 setup  only make the environment (setup test: with what testing needs)
 bench  measure against the libraries next door
-html   run every notebook and render it into build/html (--no-run: as it is stored)
+html   run every notebook into a page in build/html (options of `diffrl-lab run`, such as --profile smoke)
 
 The environment is the folder .venv beside this file; it is made, completed or rebuilt when it has to be, and never
 otherwise. DIFFRL_TORCH chooses PyTorch's build: cpu (the default), cu130 and the like, pypi (what pip takes by itself),
@@ -310,14 +310,8 @@ def bench(options):
 
 def html(options):
     set_up("lab")
-    folder = os.path.join(ROOT, "notebooks")
-    lessons = sorted(os.path.join(folder, name) for name in os.listdir(folder) if re.match(r"\d.*\.ipynb$", name))
-    argv = [PYTHON, "-m", "nbconvert", "--to", "html", "--output-dir", os.path.join(ROOT, "build", "html")]
-    if "--no-run" not in options:
-        argv += ["--execute", "--ExecutePreprocessor.timeout=600"]
-    env = clean_environment()
-    env["PLOTLY_RENDERER"] = "plotly_mimetype+notebook"     # nbconvert drops figures stored as plotly's own type alone
-    return hand_over(argv + [option for option in options if option != "--no-run"] + lessons, env)
+    argv = [PYTHON, "-m", "diffrl_lab.cli", "run", "all", "--html", "--out", os.path.join(ROOT, "build", "html")]
+    return hand_over(argv + list(options), clean_environment())
 
 
 COMMANDS = {"lab": lab, "test": test, "setup": setup, "bench": bench, "html": html}

@@ -120,9 +120,9 @@ def run(
     profile: Annotated[str, typer.Option(help="smoke: seconds, class: a minute, full: trains everything.")] = "class",
     out: Annotated[Path, typer.Option(help="Folder for the executed notebooks.")] = Path("runs"),
     solutions: Annotated[bool, typer.Option("--solutions", help="Run the edition that holds the answers.")] = False,
-    report: Annotated[Path | None, typer.Option(help="Write each lesson's seconds to this JSON file.")] = None,
+    html: Annotated[bool, typer.Option("--html", help="Also as pages that need no kernel and no network.")] = False,
 ) -> None:
-    """Run lessons with a profile and parameters; the executed notebooks go into a folder."""
+    """Run lessons with a profile and parameters; the executed notebooks and report.json go into a folder."""
     import json
 
     from diffrl_lab.course import lessons as course
@@ -130,14 +130,11 @@ def run(
     try:
         which, parameters = course.split_parameters(words)
         parameters = {"PROFILE": profile} | parameters
-        done = course.run(which, parameters, out, solutions=solutions, progress_bar=True)
-        for made, seconds in done:
-            typer.echo(f"{made}  {seconds:.0f} s")
-        if report is not None:
-            measured = {made.stem: {"seconds": round(seconds, 1)} for made, seconds in done}
-            about = {"command": f"diffrl-lab run {' '.join(words)} --profile {profile}", "lessons": measured}
-            report.parent.mkdir(parents=True, exist_ok=True)
-            report.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        done = course.run(which, parameters, out, solutions=solutions, html=html, progress_bar=True)
+        for made, seconds, peak in done:
+            typer.echo(f"{made.with_suffix('.html') if html else made}  {seconds:.0f} s  {peak} MB")
+        about = course.report(done, f"diffrl-lab run {' '.join(words)} --profile {profile}")
+        (out / "report.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     except Exception as error:  # a failed cell is told by its own traceback, which is the error's text
         raise typer.Exit(_complain(error)) from None
 
@@ -147,7 +144,7 @@ def build(
     which: Annotated[list[str] | None, typer.Argument(metavar="[LESSON...]", help="All by default.")] = None,
     run: Annotated[bool, typer.Option("--run/--no-run", help="Execute the learner's edition.")] = True,
 ) -> None:
-    """Build the lessons' notebooks from notebooks/source."""
+    """Build the lessons' notebooks from notebooks/source, and their pages in build/html."""
     from diffrl_lab.course import lessons as course
 
     try:
@@ -175,6 +172,23 @@ def _complain(error: Exception) -> int:
 
 
 # -------------------------------------------------------------------------------------------------------------- course
+@course_app.command()
+def release(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder; its key is written beside it.")],
+    variant: Annotated[str, typer.Option(help="The cohort's number or word. Keep it from the students.")],
+    which: Annotated[list[str] | None, typer.Argument(metavar="[LESSON...]", help="All by default.")] = None,
+    run: Annotated[bool, typer.Option("--run/--no-run", help="Try each notebook before it is written.")] = True,
+) -> None:
+    """Write student editions for one cohort: other constants, other seeds, an injected bug; no answers inside."""
+    from diffrl_lab.course import release as editions
+
+    try:
+        key = editions.release(folder, variant, which or (), run=run, tell=typer.echo)
+    except (ValueError, OSError) as error:
+        raise typer.Exit(_complain(error)) from None
+    typer.echo(f"{len(list(folder.glob('*.ipynb')))} notebooks in {folder}; {key} stays with you")
+
+
 @course_app.command()
 def grade(
     submissions: Annotated[Path, typer.Argument(help="A folder of notebooks, or of one folder per student.")],

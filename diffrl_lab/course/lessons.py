@@ -1,8 +1,9 @@
-"""One source per lesson, two editions built from it, a learner's own copy, and runs with other parameters.
+"""One source per lesson, three editions built from it, a learner's own copy, and runs with other parameters.
 
 notebooks/source/NN_name.py         jupytext percent; answers between ### BEGIN SOLUTION and ### END SOLUTION
 notebooks/NN_name.ipynb             what a learner opens: stubs for answers, outputs of the default profile
 notebooks/solutions/NN_name.ipynb   with the answers, without outputs
+build/html/NN_name.html             the learner's edition as it was executed, movies alive; ignored by git
 my/NN_name.ipynb                    the learner's copy, ignored by git
 """
 
@@ -10,18 +11,22 @@ from __future__ import annotations
 
 import difflib
 import os
+import platform
 import re
 import shutil
+import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from diffrl_lab.course.progress import free_name
 
 ROOT = Path(__file__).parents[2]
 PROFILES = ("smoke", "class", "full")
+BUDGET = 60  # seconds that a lesson's class profile may take on two cores; `run.py bench lessons` fails at 1.5 times it
 BEGIN, END, STUB = "### BEGIN SOLUTION", "### END SOLUTION", "### STUB"
 TODO = ("# write your answer here", "raise NotImplementedError")
 METADATA = {
@@ -32,6 +37,7 @@ QUIET = ["--log-level=ERROR"]  # a kernel on loopback need not warn that its mes
 DEFAULT_REPR = re.compile(r"\w+\(|$")
 CHECKED = "nbval-check-output"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+PEAK = "DIFFRL_PEAK"  # the file into which a kernel writes the most memory it has had
 
 
 def sources(which: Iterable[str] = (), root: Path = ROOT) -> list[Path]:
@@ -110,17 +116,20 @@ def target(source: Path, solutions: bool = False) -> Path:
 
 
 def build(which: Iterable[str] = (), *, run: bool = True, root: Path = ROOT) -> list[tuple[Path, float]]:
-    """Build both editions of the lessons named; the learner's is executed at its own defaults. -> [(path, seconds)].
+    """Build all editions of the lessons named; the learner's is executed at its own defaults. -> [(path, seconds)].
 
-    With run=False outputs are kept where the code up to their cell is as it was. Raises nbclient's CellExecutionError
-    where a cell fails; what was stored then stays as it was.
+    With run=False outputs are kept where the code up to their cell is as it was, and no page is made. Raises nbclient's
+    CellExecutionError where a cell fails, ValueError for a formula that has no MathML; what was stored then stays.
     """
+    from diffrl_lab.course import pages
+
     built = []
     for source in sources(which, root):
         began = time.monotonic()
         notebook = edition(source)
         if run:
             execute(notebook, target(source).parent)
+            pages.write(notebook, root / "build" / "html" / f"{source.stem}.html")  # before the widgets' state goes
         else:
             _carry_outputs(notebook, target(source))
         _write(clean(notebook), target(source))
@@ -262,20 +271,31 @@ def start(lesson: str, *, reset: bool = False, root: Path = ROOT) -> tuple[Path,
     return mine, aside
 
 
+class Ran(NamedTuple):
+    """One lesson that ran: its notebook, wall-clock seconds with the kernel's start, and the kernel's peak memory."""
+
+    path: Path
+    seconds: float
+    peak_mb: int
+
+
 def run(
     which: Sequence[str],
     parameters: Mapping[str, Any],
     out: Path,
     *,
     solutions: bool = False,
+    html: bool = False,
     progress_bar: bool = False,
     root: Path = ROOT,
-) -> list[tuple[Path, float]]:
-    """Run lessons with other parameters through papermill into the folder `out`. -> [(notebook, seconds)].
+) -> list[Ran]:
+    """Run lessons with other parameters through papermill into the folder `out`; with `html` each as a page, too.
 
     Raises ValueError for a parameter that a lesson does not have (its own are named) or a profile that does not exist.
     """
     import papermill
+
+    from diffrl_lab.course import pages
 
     chosen = sources(which, root)
     for source in chosen:
@@ -291,18 +311,54 @@ def run(
     done = []
     for source in chosen:
         began, made = time.monotonic(), out / f"{source.stem}.ipynb"
-        with quiet_progress():
-            papermill.execute_notebook(
+        with tempfile.TemporaryDirectory() as scratch, quiet_progress(**{PEAK: os.path.join(scratch, "peak")}):
+            notebook = papermill.execute_notebook(
                 str(target(source, solutions)),
                 str(made),
                 dict(parameters),
                 kernel_name="python3",
                 cwd=str(target(source).parent),
                 progress_bar=progress_bar,
-                extra_arguments=QUIET,
+                extra_arguments=[*QUIET, f"--IPKernelApp.exec_lines=__import__({__name__!r}, fromlist=[0]).keep_peak()"],
             )
-        done.append((made, time.monotonic() - began))
+            seconds, peak = time.monotonic() - began, int(Path(os.environ[PEAK]).read_text())
+        done.append(Ran(made, seconds, round(peak / 1e6)))
+        if html:
+            pages.write(notebook, made.with_suffix(".html"))
     return done
+
+
+def keep_peak() -> None:
+    """In a kernel: write the most memory it will have had, in bytes, into the file that PEAK names, when it ends."""
+    import atexit
+
+    atexit.register(lambda: Path(os.environ[PEAK]).write_text(str(peak_bytes())))
+
+
+def peak_bytes() -> int:
+    """The most physical memory this process has had so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux: getrusage would count what the parent had when it forked
+        return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0])
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: bytes
+
+
+def report(done: Sequence[Ran], command: str) -> dict[str, Any]:
+    """Seconds and peak memory of lessons that ran, with the command and the machine, to be written as JSON."""
+    from importlib.metadata import version
+
+    versions = f"Python {platform.python_version()}, PyTorch {version('torch')}"
+    return {
+        "command": command,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {versions}",
+        "lessons": {r.path.stem: {"seconds": round(r.seconds, 1), "peak_mb": r.peak_mb} for r in done},
+    }
 
 
 def split_parameters(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
