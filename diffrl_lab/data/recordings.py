@@ -1,5 +1,6 @@
 """Recordings: PointMaze with the scripted controller into Minari datasets, and any Minari dataset into Episodes.
 
+(`data.locomotion` records Hopper, HalfCheetah and Walker2d with the same writer.)
 A Minari dataset is a folder `<id>/data` with main_data.hdf5 and metadata.json below a root, MINARI_DATASETS_PATH or
 ~/.minari/datasets (Younis et al. 2024). Everything written here opens in Minari itself.
 """
@@ -48,12 +49,8 @@ def record(
         raise ValueError(f"a recording is one of {', '.join(RECORDINGS)}; got {name!r}")
     if steps < 1 or seed < 0 or not 0 <= p <= 1:
         raise ValueError(f"steps must be at least 1, seed at least 0 and p in [0, 1]; got {steps}, {seed} and {p}")
-    root = (Path(out) if out is not None else _root()).expanduser().resolve()  # Minari trips over relative paths
     dataset_id = f"{name}-p{round(100 * p)}-v0" if name == "pointmaze-two-ways" else f"{name}-v0"
-    folder = root / dataset_id
-    if folder.exists() and not overwrite:
-        raise ValueError(f"{folder} exists already; read it, overwrite it with --overwrite, or give another --out")
-    _minari()
+    folder = place(dataset_id, out, overwrite)
     episodes, spaces = _drive_all(RECORDINGS[name], steps, seed, p, progress)
     about = {
         "dataset_id": dataset_id,
@@ -66,13 +63,13 @@ def record(
         **_references(RECORDINGS[name]),
     }
     if name == "pointmaze-two-ways":
-        about |= {"left_probability": p, "left_share": float(np.mean([e["side"] == "left" for e in episodes]))}
-    _write(folder, episodes, spaces, about)
+        about |= {"left_probability": p, "left_share": float(np.mean([e["told"]["side"] == "left" for e in episodes]))}
+    write(folder, episodes, spaces, about)
     return folder
 
 
 def _drive_all(maze: str, steps: int, seed: int, p: float, progress: bool) -> tuple[list[dict], tuple]:
-    """Episodes as dicts (obs: dict of [L + 1, d], act, rew, seed, side), `steps` steps in all, and the spaces."""
+    """Episodes as dicts (see `write`), `steps` steps in all, and the spaces."""
     from tqdm.auto import tqdm
 
     from diffrl_lab.data import worlds
@@ -91,9 +88,9 @@ def _drive_all(maze: str, steps: int, seed: int, p: float, progress: bool) -> tu
             state = run["obs"][: n + 1].astype(np.float32)
             obs = {"observation": state, "achieved_goal": state[:, :2],
                    "desired_goal": np.broadcast_to(run["goal"].astype(np.float32), (n + 1, 2))}
-            side = {-1.0: "left", 0.0: "none", 1.0: "right"}[worlds.side(state[:, :2])] if maze == "two-ways" else None
+            side = {-1.0: "left", 0.0: "none", 1.0: "right"}[worlds.side(state[:, :2])]
             episodes.append({"obs": obs, "act": run["act"][:n].astype(np.float32), "rew": run["rew"][:n].astype(float),
-                             "seed": reset, "side": side})
+                             "seed": reset, "told": {"side": side} if maze == "two-ways" else {}})
             left -= n
             bar.update(n)
     spaces = env.unwrapped.observation_space, env.unwrapped.action_space, env.unwrapped.spec
@@ -112,16 +109,33 @@ def _references(maze: str) -> dict[str, Any]:
             "ref_episode_steps": EPISODE_STEPS[maze]}
 
 
-def _write(folder: Path, episodes: list[dict], spaces: tuple, about: dict) -> None:
-    """Minari writes beside the destination, the file is packed, then moved into place: never a half-made dataset."""
+def place(dataset_id: str, out: str | os.PathLike | None, overwrite: bool) -> Path:
+    """The folder of a dataset to be written below out (default: Minari's own); ValueError when it is there already."""
+    _minari()
+    folder = (Path(out) if out is not None else _root()).expanduser().resolve() / dataset_id  # Minari needs it absolute
+    if folder.exists() and not overwrite:
+        raise ValueError(f"{folder} exists already; read it, overwrite it with --overwrite, or give another --out")
+    return folder
+
+
+def write(folder: Path, episodes: list[dict], spaces: tuple, about: dict) -> None:
+    """Episodes and what is said of them -> a Minari dataset, written beside the folder, packed, moved into place.
+
+    An episode is a dict: obs ([L + 1, d] or a dict of such), act [L, a], rew [L], seed, told (its metadata, the same
+    keys in all), and where it applies infos (a dict of [L + 1, k]) and terminal (True: its last step terminated it;
+    else that step is a time limit). spaces: observation space, action space and spec of the environment.
+    """
     import gymnasium
     import minari
     from minari.data_collector import EpisodeBuffer
     from minari.dataset.minari_storage import MinariStorage
 
     observations, actions, spec = spaces
-    observations = gymnasium.spaces.Dict(
-        {k: gymnasium.spaces.Box(-np.inf, np.inf, s.shape, np.float32) for k, s in observations.items()})
+    def single(space: Any) -> Any:
+        return gymnasium.spaces.Box(-np.inf, np.inf, space.shape, np.float32)
+
+    observations = (gymnasium.spaces.Dict({k: single(s) for k, s in observations.items()})
+                    if isinstance(observations, gymnasium.spaces.Dict) else single(observations))
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -130,10 +144,11 @@ def _write(folder: Path, episodes: list[dict], spaces: tuple, about: dict) -> No
         storage.update_episodes(
             EpisodeBuffer(
                 id=number, seed=e["seed"], observations=e["obs"], actions=e["act"], rewards=e["rew"],
-                terminations=np.zeros(len(e["rew"]), bool), truncations=np.arange(len(e["rew"])) == len(e["rew"]) - 1)
+                terminations=_last(len(e["rew"]), e.get("terminal", False)),
+                truncations=_last(len(e["rew"]), not e.get("terminal", False)), infos=e.get("infos"))
             for number, e in enumerate(episodes))
-        if episodes[0]["side"]:
-            storage.update_episode_metadata([{"side": e["side"]} for e in episodes])
+        if episodes[0]["told"]:
+            storage.update_episode_metadata([e["told"] for e in episodes])
         _pack(work / "data" / "main_data.hdf5")
         storage.update_metadata({"dataset_size": storage.get_size()})
         work.chmod(0o755)
@@ -142,6 +157,11 @@ def _write(folder: Path, episodes: list[dict], spaces: tuple, about: dict) -> No
         work.rename(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _last(steps: int, value: bool) -> np.ndarray:
+    """[steps] of bool: `value` in the last, False before."""
+    return (np.arange(steps) == steps - 1) & value
 
 
 def _pack(path: Path) -> None:
@@ -177,11 +197,7 @@ def read(dataset: str | os.PathLike, obs_keys: Sequence[str] | None = None, spli
     folder = _find(dataset)
     storage = _storage(folder)
     _check_spaces(storage, obs_keys, folder)
-    if split not in (None, "train", "test"):
-        raise ValueError(f'split must be None, "train" or "test", got {split!r}')
-    chosen = [i for i in range(storage.total_episodes) if split is None or (i % 10 == 9) == (split == "test")]
-    if not chosen:
-        raise ValueError(f"{folder} holds {storage.total_episodes} episodes: too few for the split {split!r}")
+    chosen = _chosen(storage, split, folder)
     parts = []
     try:
         for number, episode in zip(chosen, storage.get_episodes(chosen), strict=True):
@@ -195,6 +211,45 @@ def read(dataset: str | os.PathLike, obs_keys: Sequence[str] | None = None, spli
     except (OSError, KeyError, AssertionError, RuntimeError) as error:
         raise ValueError(_damaged(folder, error)) from error
     return Episodes.join(parts)
+
+
+def infos(dataset: str | os.PathLike, keys: Sequence[str], split: str | None = None) -> dict[str, np.ndarray]:
+    """What a Minari dataset keeps beside observations -> {key: [N, ...]}, row for row those of `read(..., split)`.
+
+    keys: e.g. ("qpos", "qvel"), the simulator's state in a locomotion recording. The stored dtype is kept.
+    Raises ValueError for a dataset without such infos, naming those there are, and as `read` does.
+    """
+    _minari()
+    folder = _find(dataset)
+    storage = _storage(folder)
+    if isinstance(keys, str):
+        raise ValueError(f"keys must be a sequence of names such as ({keys!r},), got the string {keys!r}")
+    found: dict[str, list[np.ndarray]] = {key: [] for key in keys}
+    try:
+        chosen = _chosen(storage, split, folder)
+        for number, episode in zip(chosen, storage.get_episodes(chosen), strict=True):
+            held = episode["infos"] or {}
+            for key, parts in found.items():
+                values = held.get(key)
+                if not isinstance(values, np.ndarray) or len(values) != len(episode["rewards"]) + 1:
+                    fit = [k for k, v in held.items() if isinstance(v, np.ndarray)
+                           and len(v) == len(episode["rewards"]) + 1]
+                    raise ValueError(f"episode {number} of {folder} has no info {key!r} with a row for each "
+                                     f"observation; it has {fit or 'none'}")
+                parts.append(values)
+    except (OSError, KeyError, AssertionError, RuntimeError) as error:
+        raise ValueError(_damaged(folder, error)) from error
+    return {key: np.concatenate(parts) for key, parts in found.items()}
+
+
+def _chosen(storage, split: str | None, folder: Path) -> list[int]:
+    """The numbers of a split's episodes."""
+    if split not in (None, "train", "test"):
+        raise ValueError(f'split must be None, "train" or "test", got {split!r}')
+    chosen = [i for i in range(storage.total_episodes) if split is None or (i % 10 == 9) == (split == "test")]
+    if not chosen:
+        raise ValueError(f"{folder} holds {storage.total_episodes} episodes: too few for the split {split!r}")
+    return chosen
 
 
 def about(dataset: str | os.PathLike) -> dict[str, Any]:
@@ -235,14 +290,25 @@ def _find(dataset: str | os.PathLike) -> Path:
         raise ValueError(f"{path} is not a Minari dataset: a folder with data/metadata.json was wanted, got "
                          + (f"{sorted(p.name for p in path.iterdir())[:5]}" if path.is_dir() else "a file"))
     try:
-        namespace, plain, version = parse_dataset_id(name)
+        namespace, plain, _ = parse_dataset_id(name)
     except (ValueError, TypeError):
         raise ValueError(f"{name!r} is neither a folder nor the id of a Minari dataset such as pointmaze-umaze-v0 "
                          "or D4RL/pointmaze/large-v2") from None
-    how = next((f"diffrl-lab record {known}" for known in RECORDINGS if plain.startswith(known)), None)
     if namespace is None:
-        raise ValueError(f"there is no {name} in {_root()}; record it: {how or 'diffrl-lab record pointmaze-large'}")
+        raise ValueError(f"there is no {name} in {_root()}; record it: {_own(plain)[0]}")
     return _download(name)
+
+
+def _own(name: str) -> tuple[str, str]:
+    """The command that records what comes nearest to a dataset's id, and the id under which it will be found."""
+    from diffrl_lab.data.locomotion import ENVIRONMENTS, KINDS
+
+    for robot in ENVIRONMENTS:
+        if robot in name:
+            kind = next((k for k in sorted(KINDS, key=len, reverse=True) if k in name), "medium")
+            return f"diffrl-lab record {robot} --kind {kind}", f"{robot}-{kind}-v0"
+    maze = next((m for m in RECORDINGS.values() if m in name), "large")
+    return f"diffrl-lab record pointmaze-{maze}", f"pointmaze-{maze}-v0"
 
 
 def _download(name: str) -> Path:
@@ -253,11 +319,10 @@ def _download(name: str) -> Path:
     except ImportError as error:
         raise ValueError(f'downloading {name} needs Minari\'s client: pip install "minari[hf]" ({error})') from error
     except Exception as error:  # its clients raise whatever their own libraries raise
-        maze = next((m for m in ("umaze", "medium", "large") if m in name), "large")
+        command, own = _own(name)
         raise ValueError(
             f"{name} could not be downloaded ({type(error).__name__}: {error}). Without a network, record your own: "
-            f"`diffrl-lab record pointmaze-{maze}`, then read pointmaze-{maze}-v0; or copy the dataset's folder to "
-            f"{_root() / name}") from error
+            f"`{command}`, then read {own}; or copy the dataset's folder to {_root() / name}") from error
     folder = _root() / name / "data"
     if not (folder / "metadata.json").is_file():
         raise ValueError(f"{name} was downloaded, but {folder} holds no dataset; delete it and try again")
