@@ -23,22 +23,56 @@ app.add_typer(course_app, name="course")
 # ---------------------------------------------------------------------------------------------------------------- data
 @app.command()
 def record(
-    name: Annotated[str, typer.Argument(help="pointmaze-umaze, -medium, -large or -two-ways, written in full.")],
+    name: Annotated[str, typer.Argument(help="pointmaze-umaze, -medium, -large, -two-ways, written in full; "
+                                             "hopper, halfcheetah or walker2d.")],
+    kind: Annotated[str | None, typer.Option(help="Robots: random, medium, medium-replay, medium-expert, "
+                                                  "expert.")] = None,
     p: Annotated[float, typer.Option(help="two-ways only: the probability of the left corridor.")] = 0.5,
     steps: Annotated[int, typer.Option(help="Environment steps in all.")] = 200_000,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal recordings, bit for bit.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write below this folder instead of Minari's own.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a recording of the same name.")] = False,
+    weights: Annotated[Path | None, typer.Option(help="Robots: policies of your own from `behaviour`.")] = None,
 ) -> None:
-    """Record the scripted controller in a maze into a Minari dataset (200,000 steps: about half a minute)."""
-    from diffrl_lab.data import recordings
+    """Record the scripted controller in a maze, or a robot's policy, into a Minari dataset (200,000 steps: minutes)."""
+    from diffrl_lab.data import locomotion, recordings
 
     try:
-        folder = recordings.record(name, steps, seed, out, p=p, overwrite=overwrite)
+        if name in locomotion.ENVIRONMENTS:
+            if kind is None:
+                raise ValueError(f"say what drives {name}: --kind {', '.join(locomotion.KINDS)}")
+            folder = locomotion.record(name, kind, steps, seed, out, weights=weights, overwrite=overwrite)
+        elif kind is not None or weights is not None:
+            raise ValueError(f"--kind and --weights are for {', '.join(locomotion.ENVIRONMENTS)}; got {name}")
+        else:
+            folder = recordings.record(name, steps, seed, out, p=p, overwrite=overwrite)
     except (ValueError, ImportError, OSError) as error:
         typer.echo(f"diffrl-lab record: {error}", err=True)
         raise typer.Exit(2) from None
     typer.echo(f"{steps} steps in {folder}")
+
+
+@app.command()
+def behaviour(
+    name: Annotated[str, typer.Argument(help="hopper, halfcheetah or walker2d.")],
+    steps: Annotated[int, typer.Option(help="Environment steps in all; the learning rate falls to 0 there.")] =
+        3_000_000,
+    seed: Annotated[int, typer.Option(help="For a new training.")] = 0,
+    state: Annotated[Path, typer.Option(help="Folder of checkpoints; a stopped training goes on from them.")] =
+        Path("runs/behaviours"),
+    ship: Annotated[bool, typer.Option("--ship", help="Into data/weights and its manifest.")] = False,
+) -> None:
+    """Train the policies that drive a robot's recordings (an hour a million steps or less), and measure them."""
+    from diffrl_lab.course import behaviours
+
+    try:
+        behaviours.train(name, steps, seed, state)
+        path = behaviours.assemble(name, state)
+        typer.echo(behaviours.report(path))
+        typer.echo(behaviours.ship(path) if ship else path)
+    except (ValueError, ImportError, OSError) as error:
+        typer.echo(f"diffrl-lab behaviour: {error}", err=True)
+        raise typer.Exit(2) from None
 
 
 # ------------------------------------------------------------------------------------------------------------- planner
@@ -169,6 +203,24 @@ def check(
 def _complain(error: Exception) -> int:
     typer.echo(str(error), err=True)
     return 1
+
+
+@app.command()
+def progress(
+    export: Annotated[Path | None, typer.Option(help="Write a copy of the record to this JSON file.")] = None,
+) -> None:
+    """Show what you have solved, begun and looked up; the record leaves your machine only if you export it."""
+    from diffrl_lab.course import progress as kept
+
+    if export is None:
+        typer.echo(repr(kept.overview()))
+        return
+    try:
+        kept.export(export)
+    except OSError as error:
+        typer.echo(f"diffrl-lab progress: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"your record is in {export}")
 
 
 # -------------------------------------------------------------------------------------------------------------- course

@@ -9,8 +9,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_HOME = {"check": "checks", "hint": "checks", "guess": "guesses", "claims": "claims"}
-__all__ = ["check", "claims", "guess", "hint"]
+_HOME = {"check": "checks", "hint": "checks", "guess": "guesses", "aim": "guesses", "claims": "claims",
+         "overview": "progress"}
+__all__ = ["aim", "check", "claims", "guess", "hint", "overview"]
 
 
 def __getattr__(name: str) -> Any:

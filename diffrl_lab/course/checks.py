@@ -200,8 +200,7 @@ def check(exercise: str, answer: Any) -> Verdict:
     Returns a Verdict that displays itself. Raises ValueError only for a name that no exercise has.
     """
     judged = verdict(exercise, answer)
-    if judged.ok is not None:
-        progress.record_attempt(exercise, judged.ok)
+    progress.record_attempt(exercise, judged.ok)
     return judged
 
 

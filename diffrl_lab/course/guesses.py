@@ -1,10 +1,13 @@
-"""Predict, then run, with the first guess and what came out kept in the learner's progress."""
+"""Predict, then run: guesses kept with what came out, and how well they were aimed over the whole course."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from typing import Any
 
 from diffrl_lab.course import progress
+from diffrl_lab.widgets import views
 from diffrl_lab.widgets.guess import Guess
 from diffrl_lab.widgets.guess import guess as ask
 
@@ -16,4 +19,56 @@ def guess(name: str, question: str, low: float, high: float, unit: str = "", *, 
     """
     if not re.fullmatch(r"\d\d\.\w+", name):
         raise ValueError(f'a guess is named by lesson and word, such as "01.snap"; got {name!r}')
-    return ask(question, low, high, unit, truth=truth, storage=progress.record_guess, name=name)
+
+    def keep(name: str, guess: float, found: float | None) -> None:
+        # a first guess that arrives together with its truth was committed after the answer was shown
+        progress.record_guess(name, guess, found, low, high, unit, late=found is not None and truth is None)
+
+    return ask(question, low, high, unit, truth=truth, storage=keep, name=name)
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """What stands in the place of a figure that has nothing to show yet."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.text}</p>"
+
+
+def aim() -> views.Picture | Nothing:
+    """Guesses against truths over the course, each as its place in the question's range (0: low end, 1: high end).
+
+    The mean distance from the diagonal, in ranges, says how well the learner predicts. Guesses committed after the
+    answer was shown, or kept without their range, are left out; with none left it says so.
+    """
+    kept = {name: g for name, g in progress.read()["guesses"].items() if _counts(g)}
+    if not kept:
+        return Nothing("No guess has met its truth yet. Commit some on the way, run this again, and they stand here.")
+    at = {name: (_place(g, "truth"), _place(g, "guess")) for name, g in kept.items()}
+    off = sum(abs(mine - true) for true, mine in at.values()) / len(at)
+    fig, ax = views.figure(3.6, width=4.6)
+    ax.plot([0, 1], [0, 1], label="guess = truth", **views.look("exact"))
+    keys = ("model", "right", "data", "warning", "goal", "left", "noise")
+    for i, lesson in enumerate(sorted({name[:2] for name in at})):
+        mine, key = [p for name, p in at.items() if name[:2] == lesson], keys[i % len(keys)]
+        ax.plot(*zip(*mine, strict=True), linestyle="", marker=views.MARKER[key], markersize=8,
+                color=views.COLOUR[key], label=f"lesson {lesson}")  # fmt: skip
+    ax.set(xlabel="truth, on the question's scale", ylabel="your guess",
+           title=f"Off by {off:.0%} of the scale on average",
+           xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), aspect="equal")  # fmt: skip
+    fig.legend(loc="outside right upper")
+    alt = f"{len(at)} guesses against what came out, each on the scale of its own question, beside the diagonal of a "
+    return views.Picture(fig, f"{alt}perfect aim; they are off by {off:.0%} of the scale on average.")
+
+
+def _place(g: dict[str, Any], what: str) -> float:
+    return min(1.0, max(0.0, (g[what] - g["low"]) / (g["high"] - g["low"])))
+
+
+def _counts(g: dict[str, Any]) -> bool:
+    return g["truth"] is not None and g["low"] is not None and not g["late"]

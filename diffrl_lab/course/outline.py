@@ -29,3 +29,9 @@ def needed(root: Path = ROOT) -> dict[str, list[str]]:
             raise ValueError(f"{source.name}: its first cell says **You need** ... and then **Machine:** ...")
         graph[source.stem[:2]] = re.findall(r"\blesson (\d\d)\b", said[1])
     return graph
+
+
+def outline(root: Path = ROOT) -> list[tuple[str, str, list[str]]]:
+    """(number, title, the lessons it builds on) of every lesson, in order."""
+    graph = needed(root)
+    return [(source.stem[:2], title(source), graph[source.stem[:2]]) for source in sources(root=root)]

@@ -1,19 +1,32 @@
-"""What a learner has tried: attempts, opened hints, guesses; one small JSON file that never leaves the machine.
+"""What a learner has tried: attempts, opened hints, time, guesses; one small JSON file that never leaves the machine.
 
 The file is `my/progress.json` in the checkout, or the path in the environment variable DIFFRL_PROGRESS; `off` keeps it
-in memory only.
+in memory only. `diffrl-lab progress` shows it; `diffrl-lab progress --export FILE` is the only way out.
+
+    {"version": 2, "last": seconds since 1970 of the last event,
+     "exercises": {name: {attempts, solved: None or the attempt that first succeeded, opened: rungs, seconds}},
+     "guesses": {name: {guess, truth, low, high, unit, late}}}
+
+An exercise's `seconds` are those from the event before (a check, a hint, a guess) to each of its own; more than BREAK
+between two events is a break and counts nothing.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import tempfile
+import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-VERSION = 1
+VERSION = 2
+BREAK = 15 * 60
 _memory: dict[str, Any] = {}
 
 
@@ -29,18 +42,18 @@ def path() -> Path | None:
 
 
 def read() -> dict[str, Any]:
-    """Everything kept: {"version", "exercises": {name: {attempts, solved, opened}}, "guesses": {name: {...}}}.
+    """Everything kept, in the form above. A file of version 1 is read as one without times.
 
-    A file that is not ours, or broken, is set aside under a number and a fresh one begun.
+    A file that is not ours, newer, or broken is set aside under a number and a fresh one begun.
     """
     file = path()
     if file is None or not file.exists():
         return _memory if file is None and _memory else _fresh()
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
+        kept = _renewed(json.loads(file.read_text(encoding="utf-8")))
         if _is_ours(kept):
             return kept
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, KeyError):
         pass
     try:
         aside = free_name(file)
@@ -53,30 +66,74 @@ def read() -> dict[str, Any]:
     return _fresh()
 
 
-def record_attempt(exercise: str, ok: bool) -> None:
-    """Count one attempt; `solved` holds the number of the attempt that first succeeded."""
-    kept = read()
-    entry = kept["exercises"].setdefault(exercise, {"attempts": 0, "solved": None, "opened": 0})
-    entry["attempts"] += 1
-    if ok and entry["solved"] is None:
-        entry["solved"] = entry["attempts"]
-    _write(kept)
+def record_attempt(exercise: str, ok: bool | None) -> None:
+    """Count one attempt; `solved` holds the number of the first that succeeded. A stub (None) moves only the clock."""
+    with _changed(None if ok is None else exercise) as entry:
+        if ok is not None:
+            entry["attempts"] += 1
+        if ok and entry["solved"] is None:
+            entry["solved"] = entry["attempts"]
 
 
 def record_opening(exercise: str, rung: int) -> None:
     """Remember the highest rung of the ladder (hint, hint, solution) that was opened."""
-    kept = read()
-    entry = kept["exercises"].setdefault(exercise, {"attempts": 0, "solved": None, "opened": 0})
-    entry["opened"] = max(entry["opened"], rung)
-    _write(kept)
+    with _changed(exercise) as entry:
+        entry["opened"] = max(entry["opened"], rung)
 
 
-def record_guess(name: str, guess: Any, truth: Any = None) -> None:
-    """Keep what was guessed before a surprise was run, and what came out; the first guess stays."""
-    kept = read()
-    entry = kept["guesses"].setdefault(name, {"guess": guess, "truth": None})
-    entry["truth"] = truth if truth is not None else entry["truth"]
-    _write(kept)
+def record_guess(
+    name: str, guess: float, truth: float | None, low: float, high: float, unit: str = "", late: bool = False
+) -> None:
+    """Keep what was guessed between low and high before a surprise was run, and what came out; a first guess stays."""
+    with _changed(None, name) as entry:
+        if not entry:
+            entry |= {"guess": guess, "truth": None, "low": low, "high": high, "unit": unit, "late": late}
+        entry["truth"] = truth if truth is not None else entry["truth"]
+
+
+@contextmanager
+def _changed(exercise: str | None, guess: str | None = None) -> Iterator[dict[str, Any]]:
+    """The entry of an exercise or of a guess, to be changed and then written, while no other notebook writes."""
+    with _alone():
+        kept = read()
+        entry: dict[str, Any] = {}
+        if exercise is not None:
+            entry = kept["exercises"].setdefault(exercise, {"attempts": 0, "solved": None, "opened": 0, "seconds": 0.0})
+        elif guess is not None:
+            entry = kept["guesses"].setdefault(guess, {})
+        now = time.time()
+        gap = now - (kept["last"] or now)
+        if exercise is not None and 0 <= gap <= BREAK:
+            entry["seconds"] = round(entry["seconds"] + gap, 1)
+        kept["last"] = round(now, 1)
+        yield entry
+        _write(kept)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Only one notebook at a time between reading and writing; where there can be no lock, the lesson goes on."""
+    from filelock import FileLock  # torch brings it
+
+    file = path()
+    lock = None
+    if file is not None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(file.with_name(f".{file.name}.lock"), timeout=5)
+            lock.acquire()
+        except OSError:
+            lock = None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def export(file: Path) -> None:
+    """Write a copy of everything kept to a file of the learner's choice. Raises OSError where that is not possible."""
+    file.write_text(json.dumps(read(), indent=1) + "\n", encoding="utf-8")
 
 
 def opened(exercise: str) -> int:
@@ -90,20 +147,41 @@ def free_name(file: Path) -> Path:
 
 
 def _fresh() -> dict[str, Any]:
-    return {"version": VERSION, "exercises": {}, "guesses": {}}
+    return {"version": VERSION, "last": None, "exercises": {}, "guesses": {}}
+
+
+def _renewed(kept: Any) -> Any:
+    """A file of version 1 in the form of today: no times were kept, and no scales of guesses."""
+    if not isinstance(kept, dict) or kept.get("version") != 1:
+        return kept
+    lost = {"low": None, "high": None, "unit": "", "late": False}
+    return {
+        "version": VERSION,
+        "last": None,
+        "exercises": {name: {"seconds": 0.0} | entry for name, entry in dict(kept["exercises"]).items()},
+        "guesses": {name: lost | entry for name, entry in dict(kept["guesses"]).items()},
+    }
 
 
 def _is_ours(kept: Any) -> bool:
-    if not isinstance(kept, dict) or kept.get("version") != VERSION:
+    if not isinstance(kept, dict) or kept.get("version") != VERSION or set(kept) != set(_fresh()):
         return False
-    exercises, guesses = kept.get("exercises"), kept.get("guesses")
-    if not isinstance(exercises, dict) or not isinstance(guesses, dict):
+    exercises, guesses = kept["exercises"], kept["guesses"]
+    if not isinstance(exercises, dict) or not isinstance(guesses, dict) or not _is(kept["last"], float, int, None):
         return False
-    numbers = all(
-        isinstance(e, dict) and type(e.get("attempts")) is type(e.get("opened")) is int and "solved" in e
+    return all(
+        isinstance(e, dict) and _is(e.get("attempts"), int) and _is(e.get("opened"), int) and "solved" in e
+        and _is(e["solved"], int, None) and _is(e.get("seconds"), int, float)
         for e in exercises.values()
-    )
-    return numbers and all(isinstance(g, dict) and "guess" in g and "truth" in g for g in guesses.values())
+    ) and all(
+        isinstance(g, dict) and _is(g.get("guess"), int, float) and {"truth", "low", "high", "unit", "late"} <= set(g)
+        and all(_is(g[name], int, float, None) for name in ("truth", "low", "high"))
+        for g in guesses.values()
+    )  # fmt: skip
+
+
+def _is(value: Any, *kinds: type | None) -> bool:
+    return value is None if value is None and None in kinds else type(value) in kinds
 
 
 def _write(kept: dict[str, Any]) -> None:
@@ -120,3 +198,61 @@ def _write(kept: dict[str, Any]) -> None:
         os.replace(beside, file)
     except OSError:
         pass
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A learner's way through the course, a row per lesson: (number, title, needs, its exercises' entries or None)."""
+
+    rows: tuple[tuple[str, str, str, tuple[dict[str, Any] | None, ...]], ...]
+
+    def _cells(self) -> Iterator[tuple[str, ...]]:
+        for number, title, needs, entries in self.rows:
+            found = [e for e in entries if e]
+            signs = "".join("○" if not e else "●" if e["solved"] else "◐" for e in entries)
+            hints = sum(e["opened"] for e in found)
+            minutes = sum(e["seconds"] for e in found) / 60
+            yield number, title, needs, signs, str(hints or ""), f"{minutes:.0f}" if minutes >= 0.5 else ""
+
+    @property
+    def text(self) -> str:
+        """One sentence on the whole."""
+        entries = [e for *_, row in self.rows for e in row]
+        solved = sum(bool(e and e["solved"]) for e in entries)
+        begun = sum(bool(e and not e["solved"]) for e in entries)
+        if not solved and not begun:
+            return f"{len(entries)} exercises wait; a circle fills when you check an answer."
+        going = f", {begun} in the making" if begun else ""
+        return f"{solved} of {len(entries)} exercises solved{going}. This record stays on your machine."
+
+    def __repr__(self) -> str:
+        width = max(len(title) for _, title, *_ in self.rows)
+        head = ("", "lesson", "after", "exercises", "hints", "minutes")
+        form = f"{{:2}}  {{:{width}}}  {{:10}}  {{:9}}  {{:>5}}  {{:>7}}"
+        lines = [form.format(*row).rstrip() for row in (head, *self._cells())]
+        return "\n".join([*lines, "● solved  ◐ begun  ○ waiting", self.text])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th style='text-align: left'>{h}</th>"
+                       for h in ("", "lesson", "builds on", "exercises", "hints opened", "minutes"))  # fmt: skip
+        body = "".join(
+            "<tr>" + "".join(f"<td style='text-align: left'>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self._cells()
+        )
+        return (
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            f"<p>● solved &nbsp; ◐ begun &nbsp; ○ waiting. {html.escape(self.text)}</p>"
+        )
+
+
+def overview() -> Overview:
+    """Every lesson with what it builds on, and what the learner has done in it. It shows itself."""
+    from diffrl_lab.course import checks, outline
+
+    kept = read()["exercises"]
+    return Overview(
+        tuple(
+            (number, title, ", ".join(needs), tuple(kept.get(name) for name in checks.exercises(number)))
+            for number, title, needs in outline.outline()
+        )
+    )
