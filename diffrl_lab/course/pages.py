@@ -45,7 +45,7 @@ white-space:pre-wrap}
 img{max-width:100%;height:auto;background:#fff}
 table{border-collapse:collapse;display:block;overflow-x:auto;max-width:100%}
 th,td{border:1px solid var(--line);padding:.25em .6em;vertical-align:top}
-math{font-size:1.06em}
+math{font-family:"STIX Two Math","Latin Modern Math","Cambria Math","DejaVu Math TeX Gyre",math,serif;font-size:1.06em}
 .formula{overflow-x:auto;overflow-y:hidden;padding:.3em 0}
 mtd[columnalign=left]{text-align:left}
 mtd[columnalign=right]{text-align:right}
@@ -72,6 +72,10 @@ def mathml(tex: str, block: bool = False) -> str:
         words, kind = node.text or "", node.attrib.get("mathvariant", "normal")
         if "\\" in words or "linebreak" in node.attrib or node.tag == "merror":
             raise ValueError(f"this formula has no MathML ({words or 'a line break'} is not known): {tex}")
+        if node.tag == "mo" and words in ("|", "/"):  # in TeX these are letters, without room about them
+            node.attrib |= {"lspace": "0", "rspace": "0"}
+        if words == "~":  # \sim is a relation
+            node.tag, node.text = "mo", "\u223c"
         if kind != "normal":
             node.text = "".join(_letter(c, kind, tex) for c in words)
             del node.attrib["mathvariant"]
@@ -132,7 +136,8 @@ def _widget(state: dict[str, Any], model: str, data: dict[str, Any], alt: str) -
     said = _sentences(state, model)
     if not said:
         return _text(data.get("text/plain", ""))
-    return f"<div>{said}</div>" + ("" if "HTML" in about["model_name"] else _note("To commit a guess, open the notebook."))
+    answered = about["model_name"] == "HTMLModel"
+    return f"<div>{said}</div>" + ("" if answered else _note("To commit a guess, open the notebook."))
 
 
 def _sentences(state: dict[str, Any], model: str) -> str:
@@ -192,20 +197,25 @@ def page(notebook: Any) -> str:
             body.append(f'<div class="out">{outputs}</div>' if outputs else "")
     first = next((c.source for c in notebook.cells if c.cell_type == "markdown"), "")
     title = next(iter(re.findall(r"^# (.+)$", first, re.MULTILINE)), "diffrl_lab")
-    dark = HtmlFormatter(style="github-dark").get_style_defs(".code")
-    dark = re.sub(r"^\.code \{.*?\}.*$|^(pre|td|span)\b.*$", "", dark, flags=re.MULTILINE)
-    light = re.sub(r"^\.code \{.*?\}.*$|^(pre|td|span)\b.*$", "", HtmlFormatter().get_style_defs(".code"), flags=re.MULTILINE)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <title>{html.escape(title)}</title>
-<style>{CSS}{light}
-@media(prefers-color-scheme:dark){{{dark}}}</style></head>
+<style>{CSS}{_colours("default")}
+@media(prefers-color-scheme:dark){{{_colours("github-dark")}}}</style></head>
 <body><main>
 {_note("Movies can be scrubbed on this page; what has to be computed anew needs the notebook.")}
 {chr(10).join(body)}
 </main></body></html>
 """
+
+
+def _colours(style: str) -> str:
+    """Of a style of pygments what colours words; paper and frame are the page's own."""
+    from pygments.formatters import HtmlFormatter
+
+    lines = HtmlFormatter(style=style).get_style_defs(".code").split("\n")
+    return "\n".join(line for line in lines if line.startswith(".code ."))
 
 
 def write(notebook: Any, path: Path) -> Path:

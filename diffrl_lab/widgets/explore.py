@@ -5,7 +5,6 @@ maze.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from time import perf_counter
@@ -184,9 +183,6 @@ class Explorer(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         picture = views.still(self.picture.png, self.picture.alt)
-        if os.environ.get("DIFFRL_STATIC"):
-            note = "<p><small>The controls of this picture need a running notebook.</small></p>"
-            return {"text/html": picture["text/html"] + note, "text/plain": repr(self)}, {}
         live = super()._repr_mimebundle_(**kwargs) or {}
         bundle = {**live, "image/png": picture["image/png"], "text/plain": repr(self)}
         return bundle, {"image/png": {"alt": self.picture.alt}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -133,8 +132,6 @@ class Guess(ipywidgets.VBox):
         return f"guess: {self.question} ({self.low:g} to {f'{self.high:g} {self.unit}'.strip()}) {self.text}"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        if os.environ.get("DIFFRL_STATIC"):
-            return {"text/html": f"<p><b>Your guess:</b> {html.escape(self.question)}</p>", "text/plain": repr(self)}
         return {**(super()._repr_mimebundle_(**kwargs) or {}), "text/plain": repr(self)}
 
 
@@ -154,8 +151,6 @@ class Revealed(ipywidgets.HTML):
         return self._guess.text
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        if os.environ.get("DIFFRL_STATIC"):
-            return {"text/html": self.value, "text/plain": repr(self)}
         # a page that strips styles would leave crumbs of the scale: there the sentence stands alone
         return {**(super()._repr_mimebundle_(**kwargs) or {}), "text/plain": repr(self)}
 

@@ -10,7 +10,6 @@ import base64
 import html
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -288,9 +287,7 @@ def page(meta: Mapping[str, Any], data: bytes) -> str:
 
 
 class Movie(anywidget.AnyWidget):
-    """The widget that `movie` makes. `go(step)` moves the clock from Python; `html()` is the same scene as a page
-    fragment.
-    """
+    """The widget that `movie` makes. `go(step)` moves the clock from Python."""
 
     _esm = JS
     meta = traitlets.Dict().tag(sync=True)
@@ -328,16 +325,10 @@ class Movie(anywidget.AnyWidget):
         frames = max(len(p["t"]) for p in self.meta["panels"])
         self.step = step % frames
 
-    def html(self) -> str:
-        """The same scene with the same script and numbers as one HTML fragment: no kernel, no network."""
-        return page(self.meta, self.data)
-
     def __repr__(self) -> str:
         return f"movie: {self.alt}"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:  # type: ignore[override]
-        if os.environ.get("DIFFRL_STATIC"):  # an export: the scene itself instead of a widget that has no kernel
-            return {"text/html": self.html(), "text/plain": repr(self)}, {}
         bundle, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         picture, about = self.strip._repr_mimebundle_()
         return ({**bundle, "image/png": picture["image/png"], "text/plain": repr(self)}, {**metadata, **about})

@@ -92,12 +92,6 @@ def strip_image(picture):
     return Image.open(io.BytesIO(picture.png())).convert("RGB")
 
 
-def test_an_export_shows_the_scene_itself(frames, monkeypatch):
-    monkeypatch.setenv("DIFFRL_STATIC", "1")
-    bundle, _ = movie(frames, alt=ALT)._repr_mimebundle_()
-    assert set(bundle) == {"text/html", "text/plain"} and "mount(host" in bundle["text/html"]
-
-
 @pytest.mark.parametrize(
     "wrong, said",
     [

@@ -1,0 +1,75 @@
+"""The HTML edition in a real browser, from a file and without a network: films move, formulae stand, nothing is fetched."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyterlab_page import Seen, chromium, differ, page
+from PIL import Image
+from playwright.sync_api import ElementHandle
+
+from diffrl_lab.course import lessons, pages
+
+pytestmark = pytest.mark.browser
+SOURCES = lessons.sources()
+QUICK = [pytest.param(s, id=s.stem, marks=[] if s.stem.startswith("01") else [pytest.mark.slow]) for s in SOURCES]
+PROSE = """() => { const main = document.querySelector("main").cloneNode(true);
+    main.querySelectorAll("pre, code, script, style, .dm").forEach((e) => e.remove()); return main.textContent; }"""
+LOUDNESS = """() => ["color", "backgroundColor"].map((k) => getComputedStyle(document.body)[k].match(/[\\d.]+/g).slice(0, 3)
+    .reduce((a, b) => a + Number(b), 0) / 765)"""
+
+
+@pytest.fixture
+def seen() -> Iterator[Seen]:
+    executable = chromium()
+    if executable is None:
+        message = "NO CHROMIUM: the pages were not seen in a browser (install chromium or set CHROMIUM)"
+        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+    with page(executable) as tab:
+        tab.context.set_offline(True)
+        yield Seen(tab)
+
+
+def shot(canvas: ElementHandle) -> Image.Image:
+    canvas.scroll_into_view_if_needed()
+    return Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")
+
+
+@pytest.mark.parametrize("source", QUICK)
+def test_a_page_needs_no_kernel_and_no_network(source: Path, seen: Seen, tmp_path: Path) -> None:
+    lessons.run([source.stem], {"PROFILE": "smoke"}, tmp_path, html=True)
+    tab, asked = seen.page, list[str]()
+    tab.on("request", lambda request: asked.append(request.url))
+    file = (tmp_path / f"{source.stem}.html").as_uri()
+    tab.goto(file)
+    films = tab.query_selector_all(".dm figure:not(.dm-pick):not(figure:not(.dm-pick) ~ figure) canvas")
+    assert films, "the page has no film"
+    for canvas in films:
+        before = shot(canvas)
+        seen.drag(canvas)
+        assert differ(before, shot(canvas)), canvas.get_attribute("aria-label")
+    dollars = tab.evaluate(PROSE).count("$")
+    formulae = tab.eval_on_selector_all("math", "all => all.map(m => m.getBoundingClientRect().height)")
+    words = tab.eval_on_selector_all("img, canvas", "all => all.map(e => e.alt || e.getAttribute('aria-label') || '')")
+    assert formulae and min(formulae) > 5 and dollars == 0
+    assert all(len(text) >= 40 for text in words), words
+    assert ([u for u in asked if not u.startswith(("data:", "blob:"))], seen.errors, seen.outside) == ([file], [], [])
+
+
+def test_a_page_is_read_on_a_phone_and_in_the_dark(seen: Seen, tmp_path: Path) -> None:
+    text = "# Long\n\n$$" + " + ".join(f"x_{n}" for n in range(60)) + "$$\n\n| a | b |\n|---|---|\n| c | d |"
+    make = nbformat.v4
+    cells = [make.new_markdown_cell(text), make.new_code_cell("x = " + " + ".join("abcdefgh" * 9))]
+    file = pages.write(make.new_notebook(cells=cells), tmp_path / "page.html")
+    seen.page.set_viewport_size({"width": 390, "height": 800})
+    seen.page.goto(file.as_uri())
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
+    for scheme, dark in (("light", False), ("dark", True)):
+        seen.page.emulate_media(color_scheme=scheme)
+        ink, paper = seen.page.evaluate(LOUDNESS)
+        assert abs(ink - paper) > 0.7 and (ink > paper) == dark
