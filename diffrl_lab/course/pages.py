@@ -37,7 +37,8 @@ a{color:var(--link)}
 h1,h2,h3{line-height:1.25}
 code,pre{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.86em}
 pre{margin:0;overflow-x:auto;line-height:1.45}
-.code,.text>pre{background:var(--box);border:1px solid var(--line);border-radius:4px;padding:.6em .8em;margin:.8em 0 .4em}
+.code,.text>pre{background:var(--box);border:1px solid var(--line);border-radius:4px;padding:.6em .8em;
+margin:.8em 0 .4em}
 .out{margin:.4em 0 1em;overflow-x:auto}
 .out .text>pre{border:0;border-left:3px solid var(--line);border-radius:0;background:none;margin:0;padding:.1em .8em;
 white-space:pre-wrap}
@@ -58,7 +59,7 @@ POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; sc
 
 # ------------------------------------------------------------------------------------------------------------- formulae
 def mathml(tex: str, block: bool = False) -> str:
-    """A formula in LaTeX as MathML Core, which browsers draw themselves. ValueError, with the formula, if it cannot be."""
+    """A formula in LaTeX as MathML Core, which browsers draw themselves. ValueError names one that cannot be."""
     from xml.etree import ElementTree
 
     from latex2mathml.converter import convert

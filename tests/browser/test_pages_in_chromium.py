@@ -1,4 +1,4 @@
-"""The HTML edition in a real browser, from a file and without a network: films move, formulae stand, nothing is fetched."""
+"""The HTML edition in a real browser, from a file, without a network: films move, formulae stand, nothing is asked."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SOURCES = lessons.sources()
 QUICK = [pytest.param(s, id=s.stem, marks=[] if s.stem.startswith("01") else [pytest.mark.slow]) for s in SOURCES]
 PROSE = """() => { const main = document.querySelector("main").cloneNode(true);
     main.querySelectorAll("pre, code, script, style, .dm").forEach((e) => e.remove()); return main.textContent; }"""
-LOUDNESS = """() => ["color", "backgroundColor"].map((k) => getComputedStyle(document.body)[k].match(/[\\d.]+/g).slice(0, 3)
-    .reduce((a, b) => a + Number(b), 0) / 765)"""
+LIGHT = """() => ["color", "backgroundColor"].map((k) => getComputedStyle(document.body)[k].match(/[\\d.]+/g))
+    .map((rgb) => rgb.slice(0, 3).reduce((a, b) => a + Number(b), 0) / 765)"""
 
 
 @pytest.fixture
@@ -71,5 +71,5 @@ def test_a_page_is_read_on_a_phone_and_in_the_dark(seen: Seen, tmp_path: Path) -
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
     for scheme, dark in (("light", False), ("dark", True)):
         seen.page.emulate_media(color_scheme=scheme)
-        ink, paper = seen.page.evaluate(LOUDNESS)
+        ink, paper = seen.page.evaluate(LIGHT)
         assert abs(ink - paper) > 0.7 and (ink > paper) == dark
