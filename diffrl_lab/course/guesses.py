@@ -51,7 +51,7 @@ def aim() -> views.Picture | Nothing:
         return Nothing("No guess has met its truth yet. Commit some on the way, run this again, and they stand here.")
     at = {name: (_place(g, "truth"), _place(g, "guess")) for name, g in kept.items()}
     off = sum(abs(mine - true) for true, mine in at.values()) / len(at)
-    fig, ax = views.figure(3.6, width=4.6)
+    fig, ax = views.figure(3.6, width=5.4)
     ax.plot([0, 1], [0, 1], label="guess = truth", **views.look("exact"))
     keys = ("model", "right", "data", "warning", "goal", "left", "noise")
     for i, lesson in enumerate(sorted({name[:2] for name in at})):
@@ -59,8 +59,8 @@ def aim() -> views.Picture | Nothing:
         ax.plot(*zip(*mine, strict=True), linestyle="", marker=views.MARKER[key], markersize=8,
                 color=views.COLOUR[key], label=f"lesson {lesson}")  # fmt: skip
     ax.set(xlabel="truth, on the question's scale", ylabel="your guess",
-           title=f"Off by {off:.0%} of the scale on average",
-           xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), aspect="equal")  # fmt: skip
+           title=f"Off by {off:.0%} on average",
+           xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), box_aspect=1)  # fmt: skip
     fig.legend(loc="outside right upper")
     alt = f"{len(at)} guesses against what came out, each on the scale of its own question, beside the diagonal of a "
     return views.Picture(fig, f"{alt}perfect aim; they are off by {off:.0%} of the scale on average.")
