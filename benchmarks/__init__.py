@@ -1,6 +1,7 @@
 """What the library costs and what it reaches, measured on this machine: `python -m benchmarks [name ...]`.
 
-A benchmark is a module with `run() -> list[dict]`, one dict a row, all with the same keys.
+A benchmark is a module with `run() -> list[dict]`, one dict a row, all with the same keys. Where a limit must hold it
+has `failures(rows) -> list[str]`, too: one sentence for each row over the limit, and the command ends with status 1.
 """
 
 from __future__ import annotations

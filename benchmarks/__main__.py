@@ -1,4 +1,4 @@
-"""Run all benchmarks, or those named, print their tables and write them to benchmarks/RESULTS.md."""
+"""Run all benchmarks, or those named, print their tables and write them to benchmarks/RESULTS.md and the README."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import torch
+
+from diffrl_lab.course import readme
 
 from . import table
 
@@ -23,13 +25,19 @@ def main(names: list[str]) -> None:
     old = RESULTS.read_text() if RESULTS.exists() else ""
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", old, re.M | re.S))  # what is not run stays as it was
     sections = {name: body for name, body in sections.items() if name in present}
+    failures: list[str] = []
     for name in names or present:
         module = importlib.import_module(f"benchmarks.{name}")
         about = f"{platform.machine()}, Python {platform.python_version()}, PyTorch {torch.__version__}"
-        sections[name] = f"{(module.__doc__ or '').strip()}\n\n{table(module.run())}\n\n({about})\n\n"
+        rows = module.run()
+        sections[name] = f"{(module.__doc__ or '').strip()}\n\n{table(rows)}\n\n({about})\n\n"
         print(f"## {name}\n{sections[name]}", flush=True)
         body = "".join(f"## {name}\n{sections[name]}" for name in sorted(sections))
         RESULTS.write_text("# Measured by `python3 run.py bench`\n\n" + body.rstrip() + "\n")
+        readme.fill()
+        failures += getattr(module, "failures", lambda rows: [])(rows)
+    if failures:
+        raise SystemExit("\n".join(failures))
 
 
 if __name__ == "__main__":

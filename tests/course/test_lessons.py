@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from diffrl_lab.course import lessons
+import benchmarks.__main__
+import benchmarks.lessons
+from diffrl_lab.course import lessons, readme
 
 SOURCE = '''# %% [markdown]
 # # 77 · Toy
@@ -104,7 +107,7 @@ def test_a_learners_copy_is_never_overwritten(root: Path) -> None:
 def test_parameters_reach_the_notebook_and_unknown_ones_are_errors(root: Path) -> None:
     lessons.build(run=False, root=root)
     which, parameters = lessons.split_parameters("77 -p SEED 3 --parameter PROFILE smoke".split())
-    [(made, _)] = lessons.run(which, parameters, root / "runs", solutions=True, root=root)
+    [(made, *_)] = lessons.run(which, parameters, root / "runs", solutions=True, root=root)
     outputs = nbformat.read(made, as_version=4).cells[-1].outputs
     assert outputs[0].text == "smoke\n" and outputs[1].data["text/plain"] == "3"
     with pytest.raises(ValueError, match="no parameter 'SED'; it has: PROFILE, SEED"):
@@ -125,3 +128,39 @@ def test_a_picture_is_stored_once_where_html_repeats_it() -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=outputs)])
     kept = lessons.clean(notebook).cells[0].outputs
     assert [set(o.data) for o in kept] == [{"image/png", "text/plain"}, {"text/html", "text/plain"}]
+
+
+def test_a_run_leaves_a_page_and_the_kernels_own_peak_memory(root: Path) -> None:
+    source = root / "notebooks" / "source" / "77_toy.py"
+    source.write_text(
+        SOURCE + "\n# %%\nfilled = bytearray(PEAK * 10**6)\nfilled[::4096] = bytes(len(filled[::4096]))\ndel filled\n"
+    )
+    source.write_text(source.read_text().replace("SEED = 0", "SEED = 0\nPEAK = 0"))
+    lessons.build(run=False, root=root)
+    [low] = lessons.run(["77"], {}, root / "runs", html=True, root=root)
+    [high] = lessons.run(["77"], {"PEAK": 300}, root / "runs", root=root)
+    assert 290 < high.peak_mb - low.peak_mb < 330 and 30 < low.peak_mb < 300
+    assert "<h1>77 · Toy</h1>" in (root / "runs" / "77_toy.html").read_text()
+    assert lessons.report([low], "me")["lessons"] == {
+        "77_toy": {"seconds": round(low.seconds, 1), "peak_mb": low.peak_mb}
+    }
+
+
+def test_a_build_makes_the_page_from_what_it_executed(root: Path) -> None:
+    lessons.build(root=root)
+    assert "<pre>class\n</pre>" in (root / "build" / "html" / "77_toy.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sentence"), [(89.9, None), (90.1, "lesson 01_ddpm took 90 s; its budget is 60 s")]
+)
+def test_the_benchmark_fails_over_one_and_a_half_budgets_after_its_table(
+    seconds: float, sentence: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    done = [lessons.Ran(Path("00_start.ipynb"), 1.0, 200), lessons.Ran(Path("01_ddpm.ipynb"), seconds, 500)]
+    monkeypatch.setattr(benchmarks.lessons, "run", lambda: benchmarks.lessons.rows(done))
+    monkeypatch.setattr(benchmarks.__main__, "RESULTS", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(readme, "fill", lambda: None)
+    with nullcontext() if sentence is None else pytest.raises(SystemExit, match=sentence):
+        benchmarks.__main__.main(["lessons"])
+    assert "| 01_ddpm | " in capsys.readouterr().out and "| 01_ddpm | " in (tmp_path / "RESULTS.md").read_text()

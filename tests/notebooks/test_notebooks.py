@@ -82,7 +82,7 @@ def test_every_figure_has_its_own_alt_text_that_says_what_is_seen(source: Path) 
 @LESSONS
 def test_another_seed_and_profile_run_both_editions_and_every_solution_passes(source: Path, tmp_path: Path) -> None:
     for solutions in (False, True):
-        [(made, _)] = lessons.run([source.stem], {"SEED": 1, "PROFILE": "smoke"}, tmp_path, solutions=solutions)
+        [(made, *_)] = lessons.run([source.stem], {"SEED": 1, "PROFILE": "smoke"}, tmp_path, solutions=solutions)
     said = "\n".join(texts(nbformat.read(made, as_version=4)))
     assert [name for name in checks.exercises(source.stem[:2]) if f"✓ {name}: " not in said] == []
     assert "✗" not in said and "○" not in said
