@@ -1,0 +1,330 @@
+"""Sweeps: a pure function over a grid of parameters and seeds, in this process, in a pool, or on a Dask cluster.
+
+Each point is kept in a folder as soon as it is known, under a hash of what determines it. So a run that was cut off
+goes on where it stopped, and a second call computes nothing. docs/clusters.md: clusters, SLURM and Kubernetes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import itertools
+import json
+import os
+import platform
+import sys
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from diffrl_lab.analysis.returns import provenance
+
+FORMAT = 1
+"""The layout of kept points and of tables; another one is never read as this one."""
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Point(NamedTuple):
+    """One computation: the function's arguments, and the hash they are kept under."""
+
+    key: str
+    params: dict[str, Any]
+    seed: int
+
+
+class Failure(NamedTuple):
+    """A point that could not be computed, and why."""
+
+    params: dict[str, Any]
+    seed: int
+    why: str
+
+
+class SweepError(RuntimeError):
+    """Points of a grid failed; `failures` names them. All others were computed and kept before this was raised."""
+
+    def __init__(self, name: str, failures: list[Failure], points: int):
+        self.failures = failures
+        shown = "\n\n".join(f"{f.params} seed {f.seed}:\n{f.why.rstrip()}" for f in failures[:5])
+        more = f"\n\n... and {len(failures) - 5} more" if len(failures) > 5 else ""
+        super().__init__(f"{len(failures)} of {points} points of {name} failed; the others are kept.\n\n{shown}{more}")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The results of a grid: one row for each point and seed, and how they were made.
+
+    rows: parameters, `seed` and results under their names, `key` (the hash), `cpu_seconds`, and `made`, an index into
+    about["made"], the distinct commits, versions and machines that computed the points. about["hours"]: CPU hours of
+    all points, whenever they were computed.
+    """
+
+    rows: list[dict[str, Any]]
+    about: dict[str, Any]
+
+    def column(self, name: str, **where: Any) -> np.ndarray:
+        """A parameter or result of all rows in which `where` holds, in their order. Raises ValueError without any."""
+        found = [row[name] for row in self.rows if name in row and all(row.get(k) == v for k, v in where.items())]
+        if not found:
+            raise ValueError(f"no row has {name!r} with {where}; rows have {sorted(self.rows[0]) if self.rows else []}")
+        return np.array(found)
+
+    def save(self, path: str | Path) -> None:
+        """Write versioned JSON beside `path`, moved into place; arrays stay in the cache, in the row's `key`.npz."""
+        rows = [{k: v for k, v in row.items() if not isinstance(v, np.ndarray)} for row in self.rows]
+        _write(Path(path), (json.dumps({"format": FORMAT, **self.about, "rows": rows}, indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Table:
+        """What `save` wrote. Raises ValueError for another format."""
+        about = json.loads(Path(path).read_text())
+        if not isinstance(about, dict) or about.pop("format", None) != FORMAT:
+            raise ValueError(f"{Path(path).name} is no table of format {FORMAT}")
+        return cls(about.pop("rows"), about)
+
+
+def run_grid(
+    fn: Callable[..., Mapping[str, Any]],
+    grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]],
+    *,
+    seeds: Sequence[int],
+    cache: str | Path,
+    executor: int | str | None = None,
+    version: str = "",
+    deaths: int = 2,
+    progress: bool = True,
+) -> Table:
+    """fn(**params, seed=seed) at every point of a grid and every seed -> Table, rows in the grid's order, seeds inmost.
+
+    fn: pure, all its randomness from `seed`; it returns a dict of JSON-able values and numpy arrays (or tensors).
+    grid: {name: values} for all combinations, or a list of {name: value}. Parameters reach fn as JSON gives them back:
+    tuples as lists, numpy's numbers as Python's. cache: a folder; a point is kept there (JSON, and .npz for arrays,
+    written beside and moved into place) under the SHA-256 of fn's qualified name and source, `version`, parameters and
+    seed. What fn calls or reads is not in the hash: name it in `version` (the hash of a weights file, say).
+    executor: None computes here; a number n in n processes (spawned; fn importable from a module); "tcp://host:8786" on
+    the Dask scheduler there (extra [cluster]). One thread for each point everywhere, so results are alike.
+    A worker that dies loses nothing: what it computed is computed again, at most `deaths` times alone (in a pool) or as
+    often as the scheduler allows (Dask: 3). A bar shows progress of runs over two seconds.
+    Raises ValueError for grids and functions that cannot be run or hashed; SweepError, after all else is kept, where
+    points failed.
+    """
+    name, points = _points(fn, grid, seeds, version)
+    folder = Path(cache) / name
+    known = {p.key: r for p in points if (r := _read(folder, p.key)) is not None}
+    missing = [p for p in points if p.key not in known]
+    failures = []
+    with tqdm(total=len(missing), delay=2, disable=not progress, unit="point", desc=name.rpartition(".")[2]) as bar:
+        for point, record in _outcomes(fn, missing, executor, deaths) if missing else ():
+            bar.update()
+            if isinstance(record, str):
+                failures.append(Failure(point.params, point.seed, record))
+                continue
+            about = {"function": name, "version": version, "params": point.params, "seed": point.seed}
+            known[point.key] = _keep(folder, point.key, record | about)
+    if failures:
+        raise SweepError(name, failures, len(points))
+    made = list({json.dumps(known[p.key]["made"], sort_keys=True): known[p.key]["made"] for p in points}.values())
+    rows = [p.params | {"seed": p.seed} | known[p.key]["result"] | known[p.key]["arrays"]
+            | {"key": p.key, "cpu_seconds": known[p.key]["cpu_seconds"], "made": made.index(known[p.key]["made"])}
+            for p in points]
+    hours = sum(row["cpu_seconds"] for row in rows) / 3600
+    return Table(rows, {"function": name, "version": version, "seeds": [int(s) for s in seeds], "points": len(rows),
+                        "hours": hours, "made": made})
+
+
+def _points(fn: Any, grid: Any, seeds: Sequence[int], version: str) -> tuple[str, list[Point]]:
+    try:
+        name, source = f"{fn.__module__}.{fn.__qualname__}", inspect.getsource(fn)
+    except (AttributeError, OSError, TypeError) as error:
+        raise ValueError(f"a sweep needs a function whose source can be read, got {fn!r} ({error})") from None
+    if isinstance(grid, Mapping):
+        wrong = {k: v for k, v in grid.items() if isinstance(v, str | bytes) or not hasattr(v, "__iter__")}
+        if wrong:
+            raise ValueError(f"a grid maps each name to a list of values, got {wrong}")
+        grid = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    params = [_plain(dict(p)) for p in grid]
+    seeds = [int(s) for s in seeds]
+    if not params or not seeds:
+        raise ValueError(f"a sweep needs at least one point and one seed, got {len(params)} and {len(seeds)}")
+    points = []
+    for p, seed in itertools.product(params, seeds):
+        if "seed" in p:
+            raise ValueError(f"seeds are given by seeds=, not in the grid; got {p}")
+        what = {"format": FORMAT, "function": name, "source": source, "version": version, "params": p, "seed": seed}
+        key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+        points.append(Point(key, p, seed))
+    twice = [k for k, n in Counter(p.key for p in points).items() if n > 1]
+    if twice:
+        again = next(p for p in points if p.key == twice[0])
+        raise ValueError(f"a point stands twice in the grid: {again.params} seed {again.seed}")
+    return name, points
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back, numpy's numbers and arrays as Python's."""
+    try:
+        return json.loads(json.dumps(value, default=lambda x: x.tolist()))
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(f"what is hashed and kept must be JSON-able, got {value!r}") from None
+
+
+def _outcomes(
+    fn: Callable, points: list[Point], executor: int | str | None, deaths: int
+) -> Iterator[tuple[Point, dict | str]]:
+    """Each point with its record, or with the reason why there is none, as they come in."""
+    if executor is None:
+        return ((p, _compute(fn, p.params, p.seed)) for p in points)
+    if isinstance(executor, str):
+        return _on_dask(fn, points, executor)
+    if isinstance(executor, bool) or not isinstance(executor, int) or executor < 1:
+        raise ValueError(f"executor is None, a number of processes or a scheduler's address, got {executor!r}")
+    interactive = fn.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__")
+    if "<locals>" in fn.__qualname__ or "<lambda>" in fn.__qualname__ or interactive:
+        raise ValueError(f"other processes import the function, so it must stand in a module; got {fn.__qualname__} "
+                         f"of {fn.__module__}: move it into a file, or give executor=None")
+    return _in_pool(fn, points, executor, deaths)
+
+
+def _in_pool(fn: Callable, points: list[Point], workers: int, deaths: int) -> Iterator[tuple[Point, dict | str]]:
+    # A death breaks the whole pool and does not say whose it was. So those in flight are suspects: each goes on alone.
+    died: Counter[str] = Counter()
+    fresh, suspects = deque(points), deque[Point]()
+    while fresh or suspects:
+        queue, n = (fresh, workers) if fresh else (suspects, 1)
+        broken = False
+        flying: dict[Future, Point] = {}
+        with _one_thread(), ProcessPoolExecutor(min(n, len(queue)), mp_context=get_context("spawn")) as pool:
+            while flying or (queue and not broken):
+                while queue and not broken and len(flying) < n:
+                    try:
+                        flying[pool.submit(_compute, fn, queue[0].params, queue[0].seed)] = queue[0]
+                        queue.popleft()
+                    except BrokenProcessPool:
+                        broken = True
+                if not flying:
+                    break
+                for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                    point = flying.pop(future)
+                    try:
+                        yield point, future.result()
+                    except BrokenProcessPool:
+                        broken = True
+                        died[point.key] += 1
+                        if died[point.key] > deaths:
+                            yield point, (f"its process died {died[point.key]} times (a script must call run_grid "
+                                          "under `if __name__ == '__main__':`, since processes import it)")
+                        else:
+                            suspects.append(point)
+                    except Exception as error:  # a result that cannot be sent
+                        yield point, f"{type(error).__name__}: {error}"
+
+
+def _on_dask(fn: Callable, points: list[Point], address: str) -> Iterator[tuple[Point, dict | str]]:
+    try:
+        from dask.distributed import Client, as_completed
+    except ImportError:
+        raise ValueError(f"the scheduler {address} needs Dask: pip install 'diffrl-lab[cluster]'") from None
+    with Client(address, set_as_default=False) as client:
+        futures = [client.submit(_compute, fn, p.params, p.seed, key=f"sweep-{p.key}", pure=False) for p in points]
+        which = {future.key: point for future, point in zip(futures, points, strict=True)}
+        for future in as_completed(futures, loop=client.loop):
+            error = future.exception()
+            yield which[future.key], future.result() if error is None else f"{type(error).__name__}: {error}"
+            future.release()  # the cluster need not hold what is kept here
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes started within use one thread each: together they would otherwise wait for each other."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _compute(fn: Callable, params: dict[str, Any], seed: int) -> dict[str, Any] | str:
+    """The record of one point: result, arrays, cpu_seconds, made; or the traceback. Runs in the worker."""
+    threads, begun = torch.get_num_threads(), time.process_time()
+    torch.set_num_threads(1)
+    try:
+        found = fn(**params, seed=seed)
+        if not isinstance(found, Mapping) or not all(isinstance(k, str) for k in found):
+            raise ValueError(f"a sweep's function returns a dict of named results, got {found!r}")
+        taken = {"seed", "key", "cpu_seconds", "made", *params} & set(found)
+        if taken:
+            raise ValueError(f"a result may not be named like a parameter or a column of the table: {sorted(taken)}")
+        found = {k: v.detach().cpu().numpy() if torch.is_tensor(v) else v for k, v in found.items()}
+        arrays = {k: v for k, v in found.items() if isinstance(v, np.ndarray) and v.ndim}
+        if any(v.dtype.hasobject for v in arrays.values()):
+            raise ValueError(f"arrays must hold numbers, got {[k for k, v in arrays.items() if v.dtype.hasobject]}")
+        result = _plain({k: v for k, v in found.items() if k not in arrays})
+    except Exception:
+        return traceback.format_exc()
+    finally:
+        torch.set_num_threads(threads)
+    return {"result": result, "arrays": arrays, "cpu_seconds": time.process_time() - begun, "made": _machine()}
+
+
+@lru_cache(maxsize=1)
+def _machine() -> dict[str, Any]:
+    return provenance() | {"threads": 1, "cpu": _cpu()}
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+                platform.processor() or platform.machine())
+
+
+def _keep(folder: Path, key: str, record: dict[str, Any]) -> dict[str, Any]:
+    """Write a record; its JSON comes last, so a point whose JSON is there is whole. -> the record as it will be read"""
+    if record["arrays"]:
+        buffer = BytesIO()
+        np.savez_compressed(buffer, **record["arrays"])
+        _write(folder / f"{key}.npz", buffer.getvalue())
+    plain = record | {"format": FORMAT, "arrays": sorted(record["arrays"])}
+    _write(folder / f"{key}.json", (json.dumps(plain, indent=1) + "\n").encode())
+    return record
+
+
+def _read(folder: Path, key: str) -> dict[str, Any] | None:
+    path = folder / f"{key}.json"
+    if not path.exists():
+        return None
+    record = json.loads(path.read_text())
+    names, record["arrays"] = record["arrays"], {}
+    if names:
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as held:
+            record["arrays"] = {name: held[name] for name in names}
+    return record
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # a name of its own for each process, so that two runs over one cache cannot spoil each other's half-written file
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
