@@ -300,11 +300,18 @@ class Sandbox:
             raise Broken(f"the sandbox does not answer ({came['status']}: {came['message']})")
 
     def stop(self) -> None:
-        if self.process is not None:
+        if self.process is None:
+            return
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            self.process.stdin.close()
+            self.process.wait(5)
+        except (OSError, subprocess.TimeoutExpired):
             self.process.kill()
-            self.process.communicate()
-            self.process = None
-            self.stderr.close()
+        self.process.wait()
+        self.process.stdout.close()
+        self.stderr.close()
+        self.process = None
 
     def ask(self, exercise: str, notebook: bytes, cases: list[dict[str, Any]], seed: int) -> dict[str, Any]:
         """What a notebook answers to the cases of an exercise: {"status", "message", "answers", "seconds"}.

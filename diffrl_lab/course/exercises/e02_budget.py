@@ -45,6 +45,15 @@ def by_trying(solver, budget):
     return max(K for K in range(1, budget + 1) if cost(K) <= budget)
 
 
+def _right_for(solvers: tuple[str, ...]) -> Any:
+    def holds(cases: list[dict[str, Any]], answers: list[Any]) -> bool:
+        asked = [(c, a) for c, a in zip(cases, answers, strict=True) if c["solver"] in solvers]
+        return all(bool(a == right(**c)) for c, a in asked)
+
+    return holds
+
+
+PROPERTIES = {"one evaluation a step": _right_for(ONE), "Heun": _right_for(("heun",))}
 RIGHT = [right, by_trying]
 WRONG = [
     (lambda solver, budget: budget, "count steps, not evaluations"),

@@ -25,9 +25,13 @@ def cases(seed: int) -> list[dict[str, Any]]:
     return [{}]
 
 
-def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
+def _letters(answers: list[Any]) -> tuple[str, ...]:
     came = answers[0]
-    came = tuple(str(a).strip().lower() for a in (came.split() if isinstance(came, str) else came))
+    return tuple(str(a).strip().lower() for a in (came.split() if isinstance(came, str) else came))
+
+
+def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
+    came = _letters(answers)
     if len(came) != 3 or not set(came) <= set("abc"):
         return Verdict(False, f'three letters are wanted, such as ("a", "b", "c"); you gave {answers[0]!r}')
     for i, (mine, wanted) in enumerate(zip(came, WANTED, strict=True)):
@@ -36,6 +40,9 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
     return Verdict(True, "noise on all entries at once, means of whole windows, physics from data alone")
 
 
+PROPERTIES = {
+    f"question {i + 1}": lambda cases, answers, i=i: _letters(answers)[i] == WANTED[i] for i in range(len(WANTED))
+}
 RIGHT = [("b", "c", "a"), "B C A"]
 WRONG = [
     (("a", "c", "a"), "noisy rollout"),
