@@ -132,14 +132,15 @@ def evaluate(
 # ------------------------------------------------------------------------------------------------------------- lessons
 @app.command()
 def start(
-    lesson: Annotated[str, typer.Argument(help="A number or name, such as 01.")],
+    lesson: Annotated[str, typer.Argument(help="A number or name, such as 01; or blank-01.")],
     reset: Annotated[bool, typer.Option("--reset", help="Begin again; your copy is set aside under a number.")] = False,
 ) -> None:
     """Put a copy of a lesson into my/, where you may change it. A copy that is there already is never overwritten."""
+    from diffrl_lab.course import blank as pages
     from diffrl_lab.course import lessons as course
 
     try:
-        mine, aside = course.start(lesson, reset=reset)
+        mine, aside = pages.start(reset=reset) if lesson == "blank-01" else course.start(lesson, reset=reset)
     except (ValueError, OSError) as error:
         raise typer.Exit(_complain(error)) from None
     if aside:
@@ -206,6 +207,25 @@ def _complain(error: Exception) -> int:
 
 
 @app.command()
+def blank(
+    number: Annotated[str, typer.Argument(help="01: a DDPM in at most 60 lines.")],
+    page: Annotated[Path, typer.Argument(help="Your file, such as my/blank_01.py.")],
+    seed: Annotated[int, typer.Option(help="For the data and the questions.")] = 0,
+) -> None:
+    """Judge a blank page by laws: nothing of ours is imported, no answer is compared."""
+    from diffrl_lab.course import blank as pages
+
+    try:
+        if number != "01":
+            raise ValueError(f"there is one blank page so far, 01; got {number!r}")
+        verdict = pages.judge(page, seed)
+    except (ValueError, OSError) as error:
+        raise typer.Exit(_complain(error)) from None
+    typer.echo(f"{verdict.message}")
+    raise typer.Exit(0 if verdict.ok else 1)
+
+
+@app.command()
 def progress(
     export: Annotated[Path | None, typer.Option(help="Write a copy of the record to this JSON file.")] = None,
 ) -> None:
@@ -261,6 +281,31 @@ def grade(
     except (ValueError, OSError) as error:
         raise typer.Exit(_complain(error)) from None
     typer.echo(f"{len(graded)} submissions in {out / 'grades.json'}")
+
+
+@course_app.command()
+def report(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that `course grade` wrote.")],
+    submissions: Annotated[Path | None, typer.Option(help="What was graded: for similarities.")] = None,
+    roster: Annotated[Path | None, typer.Option(help="CSV: student, name, id, email, section.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The key of the release: for the mistakes that were named.")] = None,
+    override: Annotated[Path | None, typer.Option(help="CSV: student, exercise, marks, reason.")] = None,
+    deadline: Annotated[list[str] | None, typer.Option(help="[LESSON=]TIME, such as 01=2026-11-20T18:00Z.")] = None,
+    penalty: Annotated[float, typer.Option(help="Share of the marks that each started day of lateness costs.")] = 0.1,
+    attempts: Annotated[str, typer.Option(help="last (in time) or best: which of several counts.")] = "last",
+    names: Annotated[bool, typer.Option("--names", help="Names instead of pseudonyms.")] = False,
+    lms: Annotated[list[str] | None, typer.Option(help="moodle or canvas: a file for the upload, with names.")] = None,
+) -> None:
+    """Report on a grading: an index page, CSV, JSON, feedback for each student, similar answers."""
+    from diffrl_lab.course import report as reports
+
+    try:
+        rules = reports.Rules(attempts, reports.deadlines(deadline or ()), penalty)
+        page = reports.report(out, submissions=submissions, roster=roster, key=key, overrides=override, rules=rules,
+                              names=names, lms=lms or ())
+    except (ValueError, OSError) as error:
+        raise typer.Exit(_complain(error)) from None
+    typer.echo(f"{page}; {out / 'pseudonyms.json'} says who is who, and stays with you")
 
 
 # --------------------------------------------------------------------------------------------------------- installation

@@ -34,6 +34,11 @@ def floor(x_0, x0_hat, alpha, sigma):
 
 
 check("01.floor", floor)
+'''
+
+
+ODD = '''# %% tags=["parameters"]
+SEED = 0
 
 # %%
 assert SEED % 2, "only odd seeds hold"
@@ -45,6 +50,13 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "notebooks" / "source").mkdir(parents=True)
     (tmp_path / "notebooks" / "source" / "01_toy.py").write_text(SOURCE)
     return tmp_path
+
+
+@pytest.fixture
+def odd(root: Path, no_constants: None) -> Path:
+    """A lesson without an exercise that holds for odd seeds only."""
+    (root / "notebooks" / "source" / "01_toy.py").write_text(ODD)
+    return root
 
 
 @pytest.fixture
@@ -159,24 +171,24 @@ def test_a_source_that_lost_a_text_that_varies_is_an_error(root: Path, monkeypat
         release.release(root / "out", "autumn", root=root, run=False)
 
 
-def test_a_draw_under_which_an_assert_fails_is_drawn_again(root: Path, no_constants: None) -> None:
-    source = lessons.sources(root=root)[0]
+def test_a_draw_under_which_an_assert_fails_is_drawn_again(odd: Path) -> None:
+    source = lessons.sources(root=odd)[0]
     seeds = {v: [release.student_edition(source, v, d)[1]["constants"]["SEED"] for d in range(release.DRAWS)]
              for v in map(str, range(40))}
     variant = next(v for v, s in seeds.items() if s[0] % 2 == 0 and s[1] % 2)
     said: list[str] = []
-    key = release.release(root / "out", variant, root=root, tell=said.append)
+    key = release.release(odd / "out", variant, root=odd, tell=said.append)
     assert json.loads(key.read_text())["lessons"]["01"]["constants"]["SEED"] == seeds[variant][1]
     assert said == ["01_toy, draw 1: AssertionError: only odd seeds hold", "01_toy: ran from top to bottom"]
 
 
-def test_a_lesson_that_holds_under_no_draw_is_not_released(root: Path, no_constants: None, monkeypatch: Any) -> None:
+def test_a_lesson_that_holds_under_no_draw_is_not_released(odd: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(release, "DRAWS", 1)
-    source = lessons.sources(root=root)[0]
+    source = lessons.sources(root=odd)[0]
     even = next(v for v in map(str, range(40)) if release.student_edition(source, v)[1]["constants"]["SEED"] % 2 == 0)
     with pytest.raises(ValueError, match="does not hold under 1 draws .* only odd seeds hold"):
-        release.release(root / "out", even, root=root)
-    assert not (root / "out").exists() and not (root / "out.key.json").exists()
+        release.release(odd / "out", even, root=odd)
+    assert not (odd / "out").exists() and not (odd / "out.key.json").exists()
 
 
 def test_a_folder_that_holds_something_and_an_empty_variant_are_refused(root: Path, no_constants: None) -> None:
