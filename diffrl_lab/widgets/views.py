@@ -305,6 +305,64 @@ def trajectories(
     return Picture(fig, alt)
 
 
+def cells(
+    values: Any,
+    *,
+    moves: Any = None,
+    marks: Mapping[str, tuple[float, float]] | None = None,
+    limits: tuple[float, float] | None = None,
+    numbers: bool | str = True,
+    label: str = "",
+    title: str = "",
+    ncols: int = 1,
+    alt: str,
+) -> Picture:
+    """A grid world as a heat map, values [rows, columns], NaN in walls; title -> values draws panels on one scale.
+
+    moves [rows, columns] (or title -> moves): an arrow per cell, 0 up, 1 right, 2 down, 3 left, any other number: none.
+    marks: letter -> (row, column). numbers: whether, or in which format (".2f"), the value is written into each cell.
+    """
+    panels = {name: _array(v) for name, v in (values.items() if isinstance(values, Mapping) else [(title, values)])}
+    if any(v.ndim != 2 for v in panels.values()):
+        raise ValueError(f"values are [rows, columns]; got {[v.shape for v in panels.values()]}")
+    n, m = next(iter(panels.values())).shape
+    ncols = min(ncols, len(panels))
+    down = -(-len(panels) // ncols)
+    side = (WIDTH - (1.0 if label else 0.2)) / ncols / m
+    fig, axes = figure(down * (min(side, 0.75) * n + 0.38), down, ncols, squeeze=False)
+    low, high = limits or (
+        min(0.0, *(np.nanmin(v) for v in panels.values())),
+        max(np.nanmax(v) for v in panels.values()),
+    )
+    colours = HEAT.copy()
+    colours.set_bad(COLOUR["wall"])
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    for ax, (name, v) in zip(axes.flat, panels.items(), strict=False):
+        mesh = ax.imshow(np.ma.masked_invalid(v), cmap=colours, vmin=low, vmax=high)
+        arrows = moves.get(name) if isinstance(moves, Mapping) else moves
+        for (i, j), value in np.ndenumerate(v):
+            ink = "white" if np.isfinite(value) and (value - low) > 0.6 * (high - low) else "black"
+            letter = [k for k, at in (marks or {}).items() if tuple(at) == (i, j)]
+            if letter:
+                ax.text(j, i, letter[0], ha="center", va="center", weight="bold", color=ink)
+            elif numbers and np.isfinite(value):
+                text = format(value, numbers if isinstance(numbers, str) else ".2f")
+                lift = 0.2 if arrows is not None else 0.0
+                ax.text(j, i - lift, text, ha="center", va="center", fontsize=7.5, color=ink)
+            if arrows is not None and not letter and np.isfinite(value) and int(_array(arrows)[i, j]) in range(4):
+                di, dj = ((-1, 0), (0, 1), (1, 0), (0, -1))[int(_array(arrows)[i, j])]
+                y = i + (0.18 if numbers else 0.0)
+                r = 0.2 if numbers else 0.32
+                tail, head = (j - r * dj, y - r * di), (j + r * dj, y + r * di)
+                ax.annotate("", head, tail, arrowprops={"arrowstyle": "-|>", "color": ink, "lw": 1.2, "shrinkA": 0,
+                                                        "shrinkB": 0, "mutation_scale": 9})  # fmt: skip
+        ax.set(xticks=[], yticks=[], title=name)
+    if label:
+        fig.colorbar(mesh, ax=axes, label=label, fraction=0.05)
+    return Picture(fig, alt)
+
+
 # laws and samples in one dimension
 
 
@@ -551,6 +609,47 @@ def intervals(
     ax.set_axisbelow(True)
     if names:
         fig.legend(loc="outside lower center", ncols=3)
+    return Picture(fig, alt)
+
+
+def values_over_data(
+    a: Any,
+    curves: Mapping[str, Any],
+    data: Any,
+    *,
+    best: Mapping[str, float],
+    proposals: Any = None,
+    xlabel: str = "action a",
+    ylabel: str = "Q",
+    title: str = "",
+    ylim: tuple[float, float] | None = None,
+    alt: str,
+) -> Picture:
+    """Values of an action over a [M] (name -> Q [M]) above a histogram of the recorded actions `data` on the same axis.
+
+    best: the name of a curve -> the action that an arrow points at. proposals: actions that a model proposes, ticks
+    under the upper axes.
+    """
+    fig, (ax, below) = figure(3.7, 2, 1, sharex=True, gridspec_kw={"height_ratios": (2.6, 1)})
+    a = _array(a)
+    for i, (name, q) in enumerate(curves.items()):
+        q, style = _array(q), _cycle(i, name)
+        ax.plot(a, q, label=name, **style)
+        if name in best:
+            ax.annotate(
+                f"best by {name}",
+                (best[name], float(np.interp(best[name], a, q))), (0, 26), textcoords="offset points", ha="right"
+                if best[name] > 0.8 * a.max() else "center", fontsize=8.5, color=style["color"],
+                arrowprops={"arrowstyle": "-|>", "color": style["color"], "lw": 1.8},
+            )  # fmt: skip
+    if proposals is not None:
+        x = _array(proposals).ravel()
+        ax.plot(x, np.full(len(x), 0.02), "|", transform=ax.get_xaxis_transform(), color=COLOUR["warning"],
+                markersize=9, label=f"{len(x)} proposals")  # fmt: skip
+    below.hist(_array(data).ravel(), bins=50, range=(a.min(), a.max()), color=COLOUR["data"])
+    below.set(xlabel=xlabel, ylabel="recorded", xlim=(a.min(), a.max()))
+    ax.set(ylabel=ylabel, title=title, ylim=ylim)
+    ax.legend(loc="lower left")
     return Picture(fig, alt)
 
 
