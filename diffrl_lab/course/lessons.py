@@ -35,6 +35,7 @@ METADATA = {
 }
 QUIET = ["--log-level=ERROR"]  # a kernel on loopback need not warn that its messages travel in plain text
 DEFAULT_REPR = re.compile(r"\w+\(|$")
+VARIES = re.compile(r"\bat 0x[0-9a-fA-F]{4,}|/(?:home|root|Users|tmp|work)/\w|\b[A-Z]:\\\\")
 CHECKED = "nbval-check-output"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PEAK = "DIFFRL_PEAK"  # the file into which a kernel writes the most memory it has had
@@ -214,8 +215,7 @@ def differences(source: Path) -> list[str]:
             lineterm="",
             n=1,
         )
-        if _has_state(stored, solutions):
-            found.append(f"{path.name} carries widget state, or outputs it should not have: build it again")
+        found += [f"{path.name}, {what}: build it again" for what in volatile(stored, solutions)]
     return found
 
 
@@ -227,10 +227,21 @@ def _lines(notebook: Any) -> list[str]:
     return lines
 
 
-def _has_state(notebook: Any, solutions: bool) -> bool:
-    outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
-    views = any(WIDGET in o.get("data", {}) for o in outputs)
-    return "widgets" in notebook.metadata or views or (solutions and bool(outputs))
+def volatile(notebook: Any, solutions: bool = False) -> list[str]:
+    """What a stored notebook holds that varies from run to run or needs a kernel, and where: empty when it is clean."""
+    own = [name for name, value in notebook.metadata.items() if value != METADATA.get(name)]
+    found = [f"metadata of its own: {name}" for name in own]
+    for cell in notebook.cells:
+        kinds = [f"metadata {name}" for name in cell.metadata if name != "tags"]
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            text = output.get("text", "") + data.get("text/plain", "") + data.get("text/html", "")
+            kinds += ["an output in the edition with answers"] if solutions else []
+            kinds += ["a widget's view"] if WIDGET in data else []
+            kinds += ["stderr"] if output.get("name") == "stderr" else []
+            kinds += ["an address or a path"] if VARIES.search(text) else []
+        found += [f"cell {cell.get('id')}: {kind}" for kind in kinds]
+    return found
 
 
 def _carry_outputs(notebook: Any, stored: Path) -> None:

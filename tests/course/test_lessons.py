@@ -93,6 +93,33 @@ def test_widget_state_views_and_addresses_never_reach_the_file() -> None:
     assert kept.data == {"image/png": "abcd", "text/plain": "<Movie>"} and "widgets" not in notebook.metadata
 
 
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda n: n.metadata.update(widgets={}), "metadata of its own: widgets"),
+        (lambda n: n.metadata.update(papermill={"duration": 1.5}), "metadata of its own: papermill"),
+        (lambda n: n.cells[3].metadata.update(execution={"iopub.status": "2026"}), "cell 77-003: metadata execution"),
+        (lambda n: n.cells[3].metadata.update(papermill={}), "cell 77-003: metadata papermill"),
+        (lambda n: n.cells[3].outputs[1].data.update({lessons.WIDGET: {}}), "cell 77-003: a widget's view"),
+        (lambda n: n.cells[3].outputs[1].data.update({"text/plain": "<A at 0x7f1234>"}), "cell 77-003: an address"),
+        (lambda n: n.cells[3].outputs[0].update(text="in /home/me/x.py"), "cell 77-003: an address or a path"),
+        (lambda n: n.cells[3].outputs[0].update(name="stderr"), "cell 77-003: stderr"),
+    ],
+)
+def test_what_varies_in_a_stored_notebook_is_a_difference_that_is_named(spoil, said: str, root: Path) -> None:
+    lessons.build(run=False, root=root)
+    [source] = lessons.sources(root=root)
+    notebook = nbformat.read(lessons.target(source), as_version=4)
+    result = nbformat.v4.new_output("execute_result", data={"text/plain": "0"})
+    notebook.cells[3].outputs = [nbformat.v4.new_output("stream", text="class\n"), result]
+    nbformat.write(notebook, lessons.target(source))
+    assert lessons.differences(source) == []
+    spoil(notebook)
+    nbformat.write(notebook, lessons.target(source))
+    [found] = lessons.differences(source)
+    assert said in found
+
+
 def test_a_learners_copy_is_never_overwritten(root: Path) -> None:
     lessons.build(run=False, root=root)
     mine, _ = lessons.start("77", root=root)

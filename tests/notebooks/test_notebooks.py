@@ -88,14 +88,6 @@ def test_another_seed_and_profile_run_both_editions_and_every_solution_passes(so
     assert "✗" not in said and "○" not in said
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@LESSONS
-def test_conclusions_hold_for_three_seeds(source: Path, seed: int, tmp_path: Path) -> None:
-    for profile in ("smoke", "class"):
-        lessons.run([source.stem], {"SEED": seed, "PROFILE": profile}, tmp_path)
-
-
 def test_lessons_are_numbered_once_and_every_notebook_has_a_source() -> None:
     numbers = [s.stem[:2] for s in SOURCES]
     assert len(numbers) == len(set(numbers))
