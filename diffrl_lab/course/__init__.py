@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {"check": "checks", "hint": "checks", "guess": "guesses", "aim": "guesses", "claims": "claims",
-         "overview": "progress"}
-__all__ = ["aim", "check", "claims", "guess", "hint", "overview"]
+         "overview": "progress", "symbols": "outline"}
+__all__ = ["aim", "check", "claims", "guess", "hint", "overview", "symbols"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,11 @@
-"""The outline of the course as the lessons' sources tell it: titles, and what each needs."""
+"""The outline of the course as the lessons' sources tell it: titles, what each needs, and all letters."""
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
+from typing import Any
 
 from diffrl_lab.course.lessons import ROOT, sources
 
@@ -35,3 +37,17 @@ def outline(root: Path = ROOT) -> list[tuple[str, str, list[str]]]:
     """(number, title, the lessons it builds on) of every lesson, in order."""
     graph = needed(root)
     return [(source.stem[:2], title(source), graph[source.stem[:2]]) for source in sources(root=root)]
+
+
+def symbols(root: Path = ROOT) -> Any:
+    """notebooks/source/symbols.csv as a table: each letter of the course, code, meaning, and its names in papers."""
+    from IPython.display import Markdown
+
+    with open(root / "notebooks" / "source" / "symbols.csv", newline="", encoding="utf-8") as text:
+        head, *rows = csv.reader(text)
+    shown = [i for i, name in enumerate(head) if name != "clock"]
+    lines = [[head[i] for i in shown], ["---"] * len(shown)]
+    for row in rows:
+        cells = [f"${row[0]}$", row[1] and f"`{row[1]}`", *row[2:]]
+        lines.append([cells[i] for i in shown])
+    return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))

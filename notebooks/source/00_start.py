@@ -35,7 +35,7 @@ SEED = 0
 import numpy as np
 import torch
 
-from diffrl_lab.course import check, guess
+from diffrl_lab.course import aim, check, guess, overview, symbols
 from diffrl_lab.course.claims import claims
 from diffrl_lab.data.episodes import segments
 from diffrl_lab.data.recordings import read
@@ -290,7 +290,8 @@ check("00.reached", goal_reached)
 #
 # The survey sorts its papers by the *role* that diffusion plays, by *regime* (learning from a fixed recording, or while acting), and by the number of
 # *agents*. Each cell is a lesson here, and names the class or function behind it. Hatched cells are not built yet. The last row is ours: some
-# methods play two roles at once (a planner that also makes its own training data) and fit no single row.
+# methods play two roles at once (a planner that also makes its own training data) and fit no single row. Lessons 01 to 03 stand in no cell:
+# they are the ground under all of them (diffusion, its samplers, decisions and recorded data).
 
 # %%
 views.survey_map({
@@ -317,7 +318,23 @@ views.survey_map({
 claims()
 
 # %% [markdown]
-# ## 8 · What the survey says, what you saw
+# ## 8 · Where you are
+#
+# The lessons there are, and which ones each builds on. Come back to this page as you go: run the next two cells, and they show what you have
+# solved and how well you guess. The record is one file in `my/`; nobody else sees it, unless you hand it out with `diffrl-lab progress --export FILE`.
+
+# %%
+overview()
+
+# %% [markdown]
+# A guess on the diagonal was right. Above it you expected more than came out, below it less. Wherever your points lie on one side,
+# that is a habit worth knowing.
+
+# %%
+aim()
+
+# %% [markdown]
+# ## 9 · What the survey says, what you saw
 #
 # | the survey | here | verdict |
 # |---|---|---|
@@ -330,7 +347,18 @@ claims()
 # **Symbols.** $x_0$ a clean plan · $x_t$ the same with noise · $\hat{x}_0 = D(x_t, t)$ the denoiser's mean · $t$ diffusion time, 1 is noise · $D$ the denoiser ·
 # `known`, `value` what is given · $H$ points of a plan.
 #
-# **References.** *Diffusion Models for Reinforcement Learning: Foundations, Taxonomy, and Development*, arXiv 2510.12253 (2025). Janner et al.,
-# *Planning with Diffusion for Flexible Behavior Synthesis* (2022). Ho et al., *Denoising Diffusion Probabilistic Models* (2020).
+# **References.** The survey: "Diffusion Models for Reinforcement Learning: Foundations, Taxonomy, and Development" (arXiv 2510.12253, 2025). Janner et al.,
+# "Planning with Diffusion for Flexible Behavior Synthesis" (2022). Ho et al., "Denoising Diffusion Probabilistic Models" (2020). Song et al.,
+# "Score-Based Generative Modeling through Stochastic Differential Equations" (2021). Karras et al., "Elucidating the Design Space of Diffusion-Based
+# Generative Models" (2022).
 #
-# **Next:** 01 builds the denoiser from scratch, and first an exact one.
+# **Next:** 01 builds the denoiser from scratch, and first an exact one. 02 asks how to draw from it, 03 what it should draw for: decisions, and the
+# data they leave. 04 brings both to trajectories.
+#
+# ## Further · All letters of the course
+#
+# Papers on diffusion agree on the idea and on no letter. Here are ours, with their names in four papers: Ho et al. 2020 (DDPM), Song et al. 2021 (stochastic
+# differential equations), Karras et al. 2022 (EDM), Janner et al. 2022 (Diffuser). Beware of $t$: in the last one it counts steps of the plan.
+
+# %%
+symbols()

@@ -109,6 +109,7 @@ check("01.betas", betas)
 a = schedule(torch.linspace(0, 1, 1001, dtype=torch.float64))[0]
 beta = 1 - (a[1:] / a[:-1]) ** 2
 print(f"step 500 of 1000: beta {beta[499]:.4f}, DDPM's alpha {1 - beta[499]:.4f}, our alpha {a[500]:.4f}")
+assert Discrete.linear(1000).betas[[0, -1]].tolist() == [0.0001, 0.02], "exact: DDPM's own list"
 assert (beta - Discrete.linear(1000).betas).abs().max() < 3e-4, "exact: DDPM's betas are this schedule in 1000 steps"
 
 # %% [markdown]
@@ -483,3 +484,12 @@ def x0_from_eps(x_t: Tensor, eps_hat: Tensor, alpha: float, sigma: float) -> Ten
 
 
 check("01.x0_from_eps", x0_from_eps)
+
+# %% [markdown]
+# ## Further · An empty page
+#
+# Now without any of our code: a DDPM in at most 60 lines, with nothing but `torch` and `math`. In a terminal,
+# `diffrl-lab start blank-01` puts the task into `my/blank_01.py`: five functions, from the betas to the samples. And
+# `diffrl-lab blank 01 my/blank_01.py` judges yours by laws alone: the forward jump, Bayes' rule, the distance of your
+# samples to fresh data against the noise floor, the share of each mode, equal seeds, no copies. It names the first law
+# that you break. (An hour, an estimate.)

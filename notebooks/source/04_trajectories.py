@@ -264,7 +264,8 @@ torn.reveal(int(plans[1][1].sum()))
 def look(r, seed):
     x, cut = stitched(r, 12, seed)
     title = f"r = {r}: {1 - block.inside(x).mean():.0%} of points legal,\n{int(cut.sum())} of 12 plans cut a wall"
-    return views.trajectories(x, maze=block, title=title, alt=f"Twelve plans stitched from recordings. {title}.")
+    return views.trajectories(x, maze=block, title=title,
+        alt=f"Twelve plans in the two-ways maze, stitched from pieces of recordings. {title}.")
 
 
 explore(look, r=(0, 31, 1, 1), seed=(0, 20))
@@ -298,7 +299,7 @@ views.losses(history, alt="Training loss of the temporal U-Net on recorded windo
 #
 # The survey's first experiment: train a trajectory DDPM on logged data and *evaluate unconditioned generation quality*. By what?
 # - **Walls:** the share of points, and of segments between them, in walls. Needs the map, which no model here ever saw.
-# - **Inconsistency:** what a step moves, against what its own velocities say, $|x_{k+1} - x_k - \Delta t \, (v_k + v_{k+1}) / 2|$. Needs nothing.
+# - **Inconsistency:** what a step moves, against what its own velocities say, $|x_{k+1} - x_k - \delta \, (v_k + v_{k+1}) / 2|$, a step lasting $\delta$ seconds. Needs nothing.
 # - **Energy distance** to the data, $2\,\mathbb{E}|X - Y| - \mathbb{E}|X - X'| - \mathbb{E}|Y - Y'|$: 0 for equal laws, but never quite 0 with finite samples. So hold it against its *noise
 #   floor*, two samples of the data against each other.
 #
@@ -351,7 +352,7 @@ def climb(rung, seed):
 def rung_picture(rung, seed):
     x, (_, segments, _, energy) = climb(rung, seed)
     title = f"{rung}: segments in walls {segments:.0%}, energy {energy:.2f}"
-    alt = f"Unconditioned samples in the U-maze. {title}."
+    alt = f"Thirty-two unconditioned samples, drawn as paths in the U-maze. {title}."
     return views.trajectories(x[:32, :, :2], maze=umaze, title=title, alt=alt)
 
 
@@ -496,11 +497,11 @@ for what, k in {"plan": H // 2, "driven": H // 2, "return": 0}.items():
 # | Experiment 1: unconditioned quality | measurable against a noise floor; equality with the data is unproven | open |
 #
 # **Symbols.** $x_0, x_t, \hat{x}_0$ `x_0, x_t, x0_hat` plan, noisy plan, its estimate; $t$ diffusion time; $u$ place along the plan; $H$ `H` its points; $D$ `D` denoiser; $\Sigma$ `cov`;
-# $r$ `r` reach; $\ell_n$ misfit to recording $n$; $\Delta t$ `dt` seconds between two points; $v$ velocity; $p, p_g$ shares.
+# $r$ `r` reach; $\ell_n$ misfit to recording $n$; $\delta$ `dt` seconds between two points; $v$ velocity; $p, p_g$ shares.
 #
-# **References.** Janner et al. 2022, *Planning with Diffusion for Flexible Behavior Synthesis*. Ho et al. 2020, *Denoising Diffusion Probabilistic Models*. Kamb and Ganguli 2024,
-# *An analytic theory of creativity in convolutional diffusion models*. Székely and Rizzo 2013, *Energy statistics*. Karatzas and Shreve 1991, *Brownian Motion and Stochastic Calculus*.
-# The survey: *Diffusion Models for Reinforcement Learning*, arXiv 2510.12253.
+# **References.** Janner et al., "Planning with Diffusion for Flexible Behavior Synthesis" (2022). Ho et al., "Denoising Diffusion Probabilistic Models" (2020). Kamb and
+# Ganguli, "An analytic theory of creativity in convolutional diffusion models" (2024). Székely and Rizzo, "Energy statistics" (2013). Karatzas and Shreve, "Brownian Motion
+# and Stochastic Calculus" (1991). The survey: "Diffusion Models for Reinforcement Learning" (arXiv 2510.12253, 2025).
 #
 # ## Further · is the coin fair?
 #
