@@ -1,0 +1,65 @@
+"""The judge of the blank page: two right pages pass, each slip is told by its own sentence, and none can stop it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from diffrl_lab.course import blank
+from diffrl_lab.course.blank_01.wrong import BOOTSTRAP, WRONG
+
+RIGHT = sorted(blank.FOLDER.glob("right_*.py"))
+CLASSIC = (blank.FOLDER / "right_classic.py").read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", RIGHT, ids=[p.stem for p in RIGHT])
+def test_right_pages_pass_however_they_are_written(page: Path) -> None:
+    verdict = blank.judge(page)
+    assert verdict.ok, verdict
+
+
+@pytest.mark.parametrize(("old", "new", "told"), WRONG, ids=[told for *_, told in WRONG])
+def test_each_slip_is_told(old: str, new: str, told: str, tmp_path: Path) -> None:
+    text = CLASSIC.replace(old, new)
+    assert CLASSIC.count(old) >= 1
+    if "copies" in told:
+        text = text.replace(*BOOTSTRAP)
+    (tmp_path / "page.py").write_text(text, encoding="utf-8")
+    verdict = blank.judge(tmp_path / "page.py")
+    assert verdict.ok is False and told in verdict.message, verdict
+    assert [t for *_, t in WRONG if t in verdict.message] == [told]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("import torch\nimport numpy as np\n", "imports numpy"),
+        ("from diffrl_lab.diffusion import ddpm\n", "imports diffrl_lab.diffusion"),
+        ("x = 1\n" * 61, "61 lines where 60 are the most"),
+        ("def f(:\n", "is no Python"),
+        ("import torch\ndef betas(T): return T\n", "missing: noised(), posterior(), train(), sample()"),
+        ("import math\nx = open('a')\n", "it uses open"),
+        (CLASSIC.replace("T = 100\n", "T = 100 / 0\n"), "ZeroDivisionError: division by zero in line 5, `T = 100 / 0`"),
+        (CLASSIC.replace("T = 100\n", "T = 100\nraise SystemExit(0)\n"), "SystemExit"),
+        (CLASSIC.replace("T = 100\n", "T = torch.zeros(1 << 40)\n"), "RuntimeError"),
+    ],
+)
+def test_a_page_that_cannot_be_judged_gets_a_sentence(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "page.py").write_text(text, encoding="utf-8")
+    verdict = blank.judge(tmp_path / "page.py")
+    assert verdict.ok is False and told in verdict.message, verdict
+
+
+def test_an_endless_page_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blank, "SECONDS", 1)
+    (tmp_path / "page.py").write_text(CLASSIC + "\nwhile True: pass\n", encoding="utf-8")
+    assert "took more than 1 s" in blank.judge(tmp_path / "page.py").message
+
+
+def test_the_task_is_an_empty_page_that_is_never_overwritten(tmp_path: Path) -> None:
+    page, aside = blank.start(root=tmp_path)
+    assert aside is None and blank.judge(page).ok is None
+    page.write_text("mine")
+    assert blank.start(root=tmp_path)[0].read_text() == "mine"
+    assert blank.start(root=tmp_path, reset=True)[1].read_text() == "mine" and "DDPM" in page.read_text("utf-8")
