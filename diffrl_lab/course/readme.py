@@ -1,7 +1,7 @@
 """The README's tables and its picture, made from what they show: `python -m diffrl_lab.course.readme`.
 
-lessons: data/results/lessons.json (`diffrl-lab run all --report`); planner: data/results/planner.json
-(`python -m diffrl_lab.course.planner_study`); bench: benchmarks/RESULTS.md.
+lessons: data/results/lessons.json (`python3 run.py bench lessons`); planner: data/results/planner.json
+(`python -m diffrl_lab.course.planner_study`); bench: benchmarks/RESULTS.md (`python3 run.py bench`).
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def lessons() -> str:
-    """No., title, machine seconds, learner minutes (an estimate) of every lesson."""
-    measured = json.loads((RESULTS / "lessons.json").read_text("utf-8"))["lessons"]
+    """No., title, machine seconds, peak memory, learner minutes (an estimate) of every lesson; – if not measured."""
+    measured = json.loads((RESULTS / "lessons.json").read_text("utf-8"))
     rows = []
     for source in sorted((ROOT / "notebooks" / "source").glob("[0-9][0-9]_*.py")):
-        text = source.read_text("utf-8")
+        text, name = source.read_text("utf-8"), source.stem
         title = re.search(r"^# # \d\d · (.+)$", text, re.M)
         minutes = re.search(r"(\d+) minutes \(an estimate\)", text)
         if title is None or minutes is None:
             raise ValueError(f"{source.name} needs a title `# NN · Name` and `NN minutes (an estimate)`")
-        name = source.stem
-        link = f"[{name[:2]} {title[1]}](notebooks/{name}.ipynb)"
-        rows.append([link, f"{measured[name]['seconds']:.0f} s", minutes[1]])
-    return _table(["lesson", "machine", "learner minutes"], rows)
+        found = measured["lessons"].get(name)
+        cost = ["–", "–"] if found is None else [f"{found['seconds']:.0f} s", f"{found['peak_mb']} MB"]
+        rows.append([f"[{name[:2]} {title[1]}](notebooks/{name}.ipynb)", *cost, minutes[1]])
+    table = _table(["lesson", "machine", "peak memory", "learner minutes"], rows)
+    return f"{table}\n\nMeasured by `{measured['command']}` on {measured['machine']}; learner minutes are estimates."
 
 
 def _with(row: dict[str, Any], key: str, form: str) -> str:
@@ -72,9 +73,9 @@ def planner() -> str:
 
 
 def bench() -> str:
-    """The tables of benchmarks/RESULTS.md, without its notes."""
+    """The tables of benchmarks/RESULTS.md, without its notes; the lessons have a table of their own."""
     text = (ROOT / "benchmarks" / "RESULTS.md").read_text("utf-8")
-    sections = re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    sections = re.findall(r"^## (?!lessons)(\w+)\n(.*?)(?=^## |\Z)", text, re.M | re.S)
     return "\n\n".join(f"**{name}**\n\n" + "\n".join(re.findall(r"^\|.*\|$", body, re.M)) for name, body in sections)
 
 
@@ -87,6 +88,11 @@ def filled(text: str) -> str:
             raise ValueError(f"README.md needs one pair of marks <!-- {name} --> and <!-- /{name} -->")
         text = f"{before}{begin}{table}\n{end}{after}"
     return text
+
+
+def fill() -> None:
+    """Write the README anew with its three tables as the results have them now."""
+    README.write_text(filled(README.read_text("utf-8")), "utf-8")
 
 
 def picture() -> bytes:
@@ -104,4 +110,4 @@ def picture() -> bytes:
 if __name__ == "__main__":
     PICTURE.parent.mkdir(exist_ok=True)
     PICTURE.write_bytes(picture())
-    README.write_text(filled(README.read_text("utf-8")), "utf-8")
+    fill()
