@@ -104,7 +104,8 @@ views.heat_map(np.arange(1, 31), times, left.T, relative=False, xlabel="point of
 
 # %%
 print(f"rank correlation {order.mean():+.2f}, mean over {len(order)} seeds (drawn from start to goal it would be +1)")
-assert abs(order.mean()) < 0.3, "large effect: the route is not drawn from start to goal"
+leap = np.linalg.norm(np.diff(points[-1], axis=1), axis=-1).max()  # metres between neighbours on a finished plan
+assert abs(order.mean()) < 0.3 and leap < 1.5, "large effect: a whole route, and not drawn from start to goal"
 
 # %% [markdown]
 # **Large effect.** The picture is made of level bands: at each diffusion time all points have gone the same share of their way. No front runs
@@ -117,7 +118,7 @@ assert abs(order.mean()) < 0.3, "large effect: the route is not drawn from start
 belief = np.stack([frame.x0_hat[..., :2] for frame in plan.frames])
 first = np.linalg.norm(belief[0] - belief[-1], axis=-1).mean()
 print(f"at t = 1 a point of x_t is {distance[0].mean():.1f} m from its end on average, a point of x0_hat {first:.1f} m")
-assert first < 0.5 * distance[0].mean(), "large effect: the belief is ahead of the plan"
+assert first < 0.2 * distance[0].mean(), "large effect: the belief is ahead of the plan"
 
 # %% [markdown]
 # Start and goal alone tell the network nearly everything here, since between two places of this maze there is mostly one good route. So its belief stands at

@@ -101,7 +101,7 @@ def test_a_lesson_that_exists_has_judged_the_claims_that_are_its_own(source: Pat
 
 def concluded(source: Path, first: str, seed: int, folder: Path) -> dict[tuple[str, int], tuple[bool, list]]:
     """(message, how many-eth time) -> (did it hold, what it compared), of a smoke run with a cell put first."""
-    record, notebook = folder / "conclusions.jsonl", nbformat.read(lessons.target(source), as_version=4)
+    record, notebook = folder / "conclusions.jsonl", lessons.edition(source)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(first.replace("{record!r}", repr(str(record)))))
     with lessons.quiet_progress():
         papermill.execute_notebook(
