@@ -62,7 +62,7 @@ def behaviour(
         Path("runs/behaviours"),
     ship: Annotated[bool, typer.Option("--ship", help="Into data/weights and its manifest.")] = False,
 ) -> None:
-    """Train the policies that drive a robot's recordings (an hour a million steps or less), and measure them."""
+    """Train the policies that drive a robot's recordings (10 minutes a million steps on a free core); measure them."""
     from diffrl_lab.course import behaviours
 
     try:
