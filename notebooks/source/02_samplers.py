@@ -412,7 +412,9 @@ Markdown("| the survey, confidence medium | measured here | verdict |\n|---|---|
 # %% [markdown]
 # - **Exact.** All deterministic solvers follow one ODE. DDIM has order 1, Heun 2. $\alpha_1$ of few betas is large.
 # - **Large effect.** At few evaluations Heun loses. A solver, or a wrong start, loses the minor mode of an exact $D$.
-# - **Open.** Whether this order of solvers holds for plans and learned $D$: lesson 06 measures it in control.
+# - **Open.** Whether this order of solvers holds for plans and learned $D$: that is lesson 06's question, in control.
+#
+# **Next:** 03 leaves diffusion for an hour, for decisions and the data they leave. 04 needs 01 alone.
 #
 # ## Symbols
 #
@@ -424,6 +426,7 @@ Markdown("| the survey, confidence medium | measured here | verdict |\n|---|---|
 # | $K, T$ | `steps`, `T` | steps of the chain; number of betas |
 # | $p$ | | order of a solver |
 # | $\sigma_{\max}$ | `Karras.sigma_max` | noise at $t = 1$ where $\alpha = 1$ |
+# | $W_1$ | `w1` | how far samples must be moved, on average |
 #
 # **References.** Ho et al., "Denoising Diffusion Probabilistic Models" (2020). Song, Meng and Ermon, "Denoising Diffusion
 # Implicit Models" (2021). Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models" (2022). Lu et
