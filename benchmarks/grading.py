@@ -12,6 +12,7 @@ import os
 import resource
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -213,12 +214,14 @@ def honest(folder: Path, students: int) -> None:
         _put(folder / f"honest {n:02d}", json.dumps(notebook()).encode())
 
 
-def hostile(folder: Path, outside: list[str]) -> None:
-    """Write the hostile ones, one folder for each kind; `outside` are folders that some try to write to."""
+def hostile(folder: Path, outside: list[str], kinds: Collection[str] = ()) -> None:
+    """Write the hostile ones, or those of some kinds, one folder each; `outside` are where some try to write to."""
     for kind, (code, _) in HOSTILE.items():
-        _put(folder / kind, json.dumps(notebook(betas=code, outside=outside)).encode())
+        if not kinds or kind in kinds:
+            _put(folder / kind, json.dumps(notebook(betas=code, outside=outside)).encode())
     for kind, (content, _) in odd().items():
-        _put(folder / kind, content)
+        if not kinds or kind in kinds:
+            _put(folder / kind, content)
 
 
 def _put(folder: Path, content: bytes) -> None:

@@ -170,27 +170,13 @@ def asking(module: ModuleType) -> str:
     if not hasattr(module, "ask"):
         return ""
     tree = ast.parse(Path(str(module.__file__)).read_text("utf-8"))
-    made = {name: s for s in tree.body for name in _names(s)}
-    secret = {"judge", "cases", "RIGHT", "WRONG", "HINTS", "PROPERTIES", *(getattr(r, "__name__", "") for r in
-              [*module.RIGHT, *(w for w, _ in module.WRONG)])}
-    wanted, seen = ["ask"], set[str]()
-    while wanted:
-        name = wanted.pop()
-        if name in made and name not in seen:
-            seen.add(name)
-            wanted += [n.id for n in ast.walk(made[name]) if isinstance(n, ast.Name)]
-    if taken := seen & secret:
+    secret = {"judge", "cases", "RIGHT", "WRONG", "HINTS", "PROPERTIES"}
+    secret |= {getattr(answer, "__name__", "") for answer in [*module.RIGHT, *(wrong for wrong, _ in module.WRONG)]}
+    seen = sandbox.reached([ast.parse("ask")], tree.body)
+    needed = [s for s in tree.body if seen & set(sandbox.names(s))]
+    if taken := {name for s in needed for name in sandbox.names(s)} & secret:
         raise ValueError(f"{module.__name__}: ask needs {', '.join(sorted(taken))}, which no submission may see")
-    return ast.unparse(ast.Module([s for s in tree.body if seen & set(_names(s))], []))
-
-
-def _names(statement: ast.stmt) -> list[str]:
-    if isinstance(statement, (ast.Import, ast.ImportFrom)):
-        return [(a.asname or a.name).split(".")[0] for a in statement.names]
-    if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
-        return [statement.name]
-    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-    return [n.id for t in targets if t is not None for n in ast.walk(t) if isinstance(n, ast.Name)]
+    return ast.unparse(ast.Module(needed, []))
 
 
 # ------------------------------------------------------------------------------------------------------------- marking
@@ -275,9 +261,8 @@ class Broken(RuntimeError):
 class Sandbox:
     """One process of `sandbox` inside bubblewrap (with trust=True: without), which answers one request at a time."""
 
-    def __init__(self, lessons: list[str], limits: Limits = LIMITS, trust: bool = False) -> None:
+    def __init__(self, limits: Limits = LIMITS, trust: bool = False) -> None:
         self.trust, self.limits = trust, limits
-        self.hello = {"limits": asdict(limits), "preambles": [preamble(n) for n in lessons]}
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Sandbox:
@@ -292,8 +277,8 @@ class Sandbox:
             return
         self.stderr = tempfile.TemporaryFile()
         self.process = subprocess.Popen(command(self.trust), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=self.stderr, env=_environment(self.trust))
-        self._exchange(self.hello, b"", 300)
+                                        stderr=self.stderr, env=_environment(self.trust), start_new_session=True)
+        self._exchange(None, b"", 300)
         code = [{"cell_type": "code", "source": "from diffrl_lab.course import check\ncheck('', 7)"}]
         came = self._ask("", "", "", "", json.dumps({"cells": code}).encode(), [{}], 0)
         if came["answers"] != [7]:
@@ -329,7 +314,7 @@ class Sandbox:
 
     def _ask(self, exercise: str, name: str, before: str, ask: str, notebook: bytes, cases: Any, seed: int) -> dict:
         request = {"exercise": exercise, "name": name, "preamble": before, "ask": ask, "seed": seed,
-                   "sandboxed": not self.trust, "notebook": len(notebook)}
+                   "sandboxed": not self.trust, "notebook": len(notebook), "limits": asdict(self.limits)}
         began = time.monotonic()
         header, body = self._exchange(request, notebook + sandbox.pack(cases), self.limits.wall + 30)
         seconds = time.monotonic() - began
@@ -345,12 +330,14 @@ class Sandbox:
             status, message, answers = "ended", "what came back is no answer: plain arrays are wanted", []
         return {"status": status, "message": _text(message), "answers": answers, "seconds": seconds}
 
-    def _exchange(self, header: dict[str, Any], body: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
+    def _exchange(self, header: dict[str, Any] | None, body: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
+        """Send a message, if there is one, and receive one; after that many seconds the sandbox is ended."""
         assert self.process is not None and self.process.stdin is not None and self.process.stdout is not None
         alarm = threading.Timer(seconds, self.process.kill)
         alarm.start()
         try:
-            sandbox.send(self.process.stdin, header, body)  # type: ignore[arg-type]
+            if header is not None:
+                sandbox.send(self.process.stdin, header, body)  # type: ignore[arg-type]
             return sandbox.receive(self.process.stdout)  # type: ignore[arg-type]
         except (OSError, EOFError):
             self.process.wait()
@@ -467,8 +454,7 @@ def grade(
     results = out / "submissions"
     results.mkdir(parents=True, exist_ok=True)
     lesson = lesson and lesson[:2]
-    present = sorted({n for s, p in files if (n := read(folder, s, p, lesson).lesson)})
-    told = threading.Lock()
+    told, stopped = threading.Lock(), threading.Event()
 
     def one(student: str, path: Path, sandboxes: queue.SimpleQueue[Sandbox]) -> None:
         submission = read(folder, student, path, lesson)
@@ -480,13 +466,15 @@ def grade(
                 result = graded(submission, secret, box)
             finally:
                 sandboxes.put(box)
+            if stopped.is_set():  # its sandbox was ended from here
+                return
             _write(kept, result)
         with told:
             tell(f"{ascii(result['student'])[1:-1]:20} {result['lesson'] or '--'}  "
                  f"{result['total']:.2f} of {result['of']:.0f}  {result['status']:8} {result['seconds']:5.1f} s  "
                  f"{ascii(result['file'])[1:-1]}")
 
-    boxes = [Sandbox(present, limits, trust) for _ in range(workers or os.cpu_count() or 1)]
+    boxes = [Sandbox(limits, trust) for _ in range(workers or os.cpu_count() or 1)]
     free: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
     for box in boxes:
         free.put(box)
@@ -497,6 +485,7 @@ def grade(
                 for future in waiting:
                     future.result()
             except BaseException:
+                stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 for box in boxes:
                     if box.process is not None:
@@ -530,11 +519,14 @@ def graded(submission: Submission, secret: bytes, box: Sandbox) -> dict[str, Any
                      "status": "missing"}
         else:
             seed, cases, right = drawn(exercise, str(submission.sha256), secret)
-            box.start()
-            try:
-                came = box.ask(exercise, submission.content, cases, seed)
-            except Broken:
-                came = {"status": "ended", "message": _LIMITS["ended"], "answers": [], "seconds": 0.0}
+            came: dict[str, Any] = {"status": "ended", "message": _LIMITS["ended"], "answers": [], "seconds": 0.0}
+            for _ in range(2):  # a sandbox may be ended from outside, say by a machine without memory
+                box.start()
+                try:
+                    came = box.ask(exercise, submission.content, cases, seed)
+                    break
+                except Broken:
+                    pass
             seconds += came["seconds"]
             if came["status"] in ("empty", "broken"):
                 status, came["status"] = came["status"], "missing"

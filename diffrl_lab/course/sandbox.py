@@ -5,9 +5,9 @@ exercise of every submission: the fork gets namespaces of its own (processes, mo
 children, daemons and files end with it, and the next submission cannot meet them. Nothing in here knows an expected
 answer: of the course only this file, `checks` and `progress` are inside, and a case's inputs arrive with the request.
 
-What is run: of our edition the imports, definitions and plain constants; of the submission the cells that ask the
-exercise (`check("NN.name", ...)`, or a definition of its name) as a whole, of its other cells imports, definitions and
-plain constants only, so that no training is repeated and one exercise cannot cost another its marks.
+What is run: the submission's cells that ask the exercise (`check("NN.name", ...)`, or a definition of its name), and
+what they name, which means those imports, definitions and plain constants of our edition and of the submission's other
+cells that the names lead to. So no training is repeated, and one exercise cannot cost another its marks.
 
 A message, both ways, is two lengths, a JSON header and bytes. Values travel as .npz (`pack`, `unpack`).
 """
@@ -199,6 +199,31 @@ def definitions(tree: ast.Module) -> list[ast.stmt]:
             or (isinstance(s, (ast.Assign, ast.AnnAssign)) and s.value is not None and _is_constant(s.value))]
 
 
+def names(statement: ast.stmt) -> list[str]:
+    """What a definition gives a name to; "*" for a star import."""
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        return [(a.asname or a.name).split(".")[0] for a in statement.names]
+    if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+        return [statement.name]
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return [n.id for t in targets if t is not None for n in ast.walk(t) if isinstance(n, ast.Name)]
+
+
+def reached(starts: Iterable[ast.AST], made: Iterable[ast.stmt]) -> set[str]:
+    """The names that some code leads to, through those of the definitions `made` that it names."""
+    by: dict[str, list[ast.stmt]] = {}
+    for statement in made:
+        for name in names(statement):
+            by.setdefault(name, []).append(statement)
+    seen, waiting = {"*"}, list(starts)
+    while waiting:
+        for node in ast.walk(waiting.pop()):
+            if isinstance(node, ast.Name) and node.id not in seen:
+                seen.add(node.id)
+                waiting += by.get(node.id, [])
+    return seen
+
+
 def _is_constant(node: ast.expr) -> bool:
     try:
         ast.literal_eval(node)
@@ -241,7 +266,7 @@ class Run:
         for word in ("hint", "guess", "claims"):
             setattr(course, word, lambda *_, **__: None)
         setattr(course, CHECK, record)
-        self._do(parsed(preamble).body, "")
+        trees = [("", parsed(preamble), False)]
         for number, source in enumerate(cells(notebook)):
             try:
                 tree = parsed(source)
@@ -252,9 +277,11 @@ class Run:
                 continue
             own = any(a == exercise for a, _ in asked(tree)) or _defines(tree, name)
             self.found |= own
-            file = f"<cell {number}>"
+            trees.append((file := f"<cell {number}>", tree, own))
             linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-            self._do(tree.body if own else definitions(tree), file, own)
+        needed = reached([t for _, t, own in trees if own], [s for _, t, _ in trees for s in definitions(t)])
+        for file, tree, own in trees:
+            self._do(tree.body if own else [s for s in definitions(tree) if needed & set(names(s))], file, own)
         self.answer = given.get(exercise, self.names.get(name) if self.found else None)
 
     def _do(self, statements: Iterable[ast.stmt], file: str, own: bool = False) -> None:
@@ -407,10 +434,11 @@ def _resident(status: str) -> int:
     return sum(int(words[1]) * 1024 for words in held)
 
 
-def serve(source: BinaryIO, target: BinaryIO, limits: Limits) -> None:
+def serve(source: BinaryIO, target: BinaryIO) -> None:
     """Answer one request: fork the submission's process, watch it, end it, and send what came."""
     request, body = receive(source)
     notebook, inputs = body[: request["notebook"]], body[request["notebook"] :]
+    limits = Limits(**request["limits"])
     sandboxed, began = request["sandboxed"], time.monotonic()
     known = {pid for pid in os.listdir("/proc") if pid.isdigit()} if sandboxed else set()
     base = _resident(open("/proc/self/status").read()) if sandboxed else 0
@@ -460,21 +488,12 @@ def main() -> None:
     """Import once, then fork for each request until the other side closes."""
     source, target = os.fdopen(0, "rb", buffering=0), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a stray print must not get between the messages
-    hello, _ = receive(source)
-    limits = Limits(**hello["limits"])
     import torch
 
-    import diffrl_lab.course.checks  # noqa: F401
+    import diffrl_lab.course.checks
+    import diffrl_lab.diffusion  # noqa: F401
 
     torch.set_num_threads(1)
-    scratch: dict[str, Any] = {"__name__": "warm"}
-    for preamble in hello["preambles"]:
-        for statement in parsed(preamble).body:
-            if isinstance(statement, (ast.Import, ast.ImportFrom)):
-                try:
-                    exec(compile(ast.Module([statement], []), "<imports>", "exec"), scratch)
-                except ImportError:  # what the course keeps to itself
-                    pass
     gc.collect()
     gc.freeze()
     send(target, {"ready": True})
@@ -484,7 +503,7 @@ def main() -> None:
         if not pid:
             code = 1
             try:
-                serve(source, target, limits)
+                serve(source, target)
                 code = 0
             except EOFError:
                 code = 2
