@@ -153,7 +153,7 @@ def report(
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
     for name in lms:
-        _csv(out / f"{name}.csv", _upload(name, [s for s in order if s in people], people, sheet, worth), plain=True)
+        _csv(out / f"{name}.csv", _upload(name, people, sheet, worth), plain=True)
     return folder / "index.html"
 
 
@@ -474,17 +474,17 @@ def _csv(path: Path, rows: Iterable[Sequence[Any]], plain: bool = False) -> None
     beside.replace(path)
 
 
-def _upload(name: str, students: Sequence[str], people: Mapping[str, Mapping[str, str]], sheet: Mapping[str, Any],
-            worth: Mapping[str, float]) -> list[list[Any]]:
+def _upload(name: str, people: Mapping[str, Mapping[str, str]], sheet: Mapping[str, Any], worth: Mapping[str, float]
+            ) -> list[list[Any]]:
     """The rows of a file for a gradebook: Moodle maps any columns; Canvas wants these first, and the points below."""
-    marks = {s: [_given(sheet[s].get(e)) for e in worth] + [_total(sheet[s])] for s in students}
+    marks = {s: [_given(sheet[s].get(e)) for e in worth] + [_total(sheet[s])] for s in people}
     if name == "moodle":
         return [["ID number", "Email address", *worth, "Total"],
-                *([people[s]["id"], people[s]["email"], *marks[s]] for s in students)]
+                *([people[s]["id"], people[s]["email"], *marks[s]] for s in people)]
     points = ["    Points Possible", "", "", "", *worth.values(), sum(worth.values())]
     return [["Student", "ID", "SIS Login ID", "Section", *worth, "Total"], points,
             *([people[s]["name"] or s, people[s]["id"], people[s]["email"], people[s]["section"], *marks[s]]
-              for s in students)]
+              for s in people)]
 
 
 def markdown(text: str) -> str:

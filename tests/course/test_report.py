@@ -192,6 +192,10 @@ def test_pseudonyms_stay_and_are_keyed(out: Any, tmp_path: Path) -> None:
     out(graded("ada", e01_floor=entry()), graded("bob", e01_floor=entry()))
     reports.report(folder)
     assert alias(folder)["ada"] == first["ada"] != alias(folder)["bob"]
+    out(graded("cy", e01_floor=entry()))
+    reports.report(folder)
+    assert set(alias(folder)) == {"ada", "bob", "cy"}, "who is gone keeps a pseudonym"
+    out(graded("ada", e01_floor=entry()))
     kept.unlink()
     reports.report(folder)
     assert alias(folder)["ada"] != first["ada"], "whoever has no key cannot compute them"
@@ -344,6 +348,12 @@ def test_a_copy_is_found_under_other_names_and_honest_answers_are_not(out: Any, 
     found = {frozenset((who[r["student"]], who[r["other"]])) for r in rows(folder)}
     assert frozenset(("ada", "bob")) in found and not any("cy" in pair for pair in found)
     assert all(float(r["similarity"]) > (1 + float(r["honest"])) / 2 for r in rows(folder))
+
+
+def test_names_types_docstrings_and_comments_make_no_difference() -> None:
+    one, other = (reports.pieces(ast.parse(text).body[0]) for text in (STEP, RENAMED))
+    assert one == other and len(one) > reports.SHORTEST
+    assert one != reports.pieces(ast.parse(STEP.replace("+ std", "- std")).body[0])
 
 
 def test_the_ladders_solution_and_an_untouched_stub_are_no_copies(out: Any, tmp_path: Path) -> None:
