@@ -26,7 +26,6 @@ FOLDER = Path(__file__).with_name("blank_01")
 FUNCTIONS = ("betas", "noised", "posterior", "train", "sample")
 LINES, MODULES, SECONDS = 60, {"torch", "math", "__future__"}, 240
 SHARE, STD = 0.3, 0.2  # the law: 0.3 N(-1, 0.2^2) + 0.7 N(1, 0.2^2), as in lesson 01
-NAME = "01.blank_page"
 
 
 def start(*, reset: bool = False, root: Path = ROOT) -> tuple[Path, Path | None]:
@@ -49,13 +48,13 @@ def judge(page: Path, seed: int = 0) -> Verdict:
     """
     text = page.read_text(encoding="utf-8")
     for complaint in written(text):
-        return Verdict(None if complaint == "an empty page" else False, complaint, NAME)
+        return Verdict(None if complaint == "an empty page" else False, complaint)
     asked, fresh = questions(seed)
     for part, laws in (("formulae", _formulae), ("samples", lambda asked, said: _samples(asked, said, fresh))):
         said = _said(page, asked | {"part": part})
         for complaint in said["error"] if "error" in said else laws(asked, said):
-            return Verdict(False, complaint, NAME)
-    return Verdict(True, "a DDPM, from an empty page", NAME)
+            return Verdict(False, complaint)
+    return Verdict(True, "a DDPM, from an empty page")
 
 
 def _said(page: Path, asked: dict[str, Any]) -> dict[str, Any]:

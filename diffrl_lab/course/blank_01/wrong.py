@@ -10,7 +10,7 @@ WRONG = [
      "return torch.linspace(1e-4, 0.02, T)", "signal's variance is left"),
     ("((1 - before) / (1 - now) * b).sqrt()", "b.sqrt()", "noise of a whole step forward"),
     ("((1 - before) / (1 - now) * b).sqrt()", "(1 - before) / (1 - now) * b", "that is the variance"),
-    ("b * x_0 + (1 - b).sqrt() * (1 - before) * x_n", "b * x_n + (1 - b).sqrt() * (1 - before) * x_0", "is right"),
+    ("b * x_0 + (1 - b).sqrt() * (1 - before) * x_n", "b * x_n + (1 - b).sqrt() * (1 - before) * x_0", "swapped x_n and x_0"),
     ("g, beta = torch.Generator().manual_seed(seed), betas(T)", "g, beta = None, betas(T)", "gives two results"),
     ("x = mean + std * torch.randn(n, 1, generator=g)", "x = mean", "as wide as the data's"),
     ("return net\n", "return data\n", "copies of training data"),
