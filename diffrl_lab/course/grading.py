@@ -142,6 +142,20 @@ def _lesson(name: str, content: bytes) -> str | None:
 
 
 # --------------------------------------------------------------------------------------------------------- our edition
+_parsing = threading.Lock()  # CPython 3.11 cannot make syntax trees in two threads at once
+
+
+def question(exercise: str) -> tuple[str, str, str]:
+    """(what our edition calls the answer, our `preamble`, how it is asked) of an exercise."""
+    with _parsing:
+        return _question(exercise)
+
+
+@cache
+def _question(exercise: str) -> tuple[str, str, str]:
+    return function(exercise), preamble(exercise[:2]), asking(checks.load(exercise))
+
+
 @cache
 def preamble(lesson: str) -> str:
     """Imports, definitions and constants of our edition of a lesson, without the cells of its exercises."""
@@ -149,7 +163,6 @@ def preamble(lesson: str) -> str:
     return ast.unparse(ast.Module(kept, []))
 
 
-@cache
 def function(exercise: str) -> str:
     """What our edition calls the answer to an exercise: "betas" in check("01.betas", betas); "" where it has none."""
     given = [answer for tree in _ours(exercise[:2]) for name, answer in sandbox.asked(tree) if name == exercise]
@@ -305,9 +318,7 @@ class Sandbox:
         """
         try:
             self.start()
-            module = checks.load(exercise)
-            before = preamble(exercise[:2])
-            return self._ask(exercise, function(exercise), before, asking(module), notebook, cases, seed)
+            return self._ask(exercise, *question(exercise), notebook, cases, seed)
         except Broken:
             self.stop()
             raise
