@@ -127,7 +127,9 @@ def unpack(raw: bytes) -> Any:
 
 
 # numpy's own reader evaluates this as Python, and CPython 3.11 cannot parse in two threads at once
-HEADER = re.compile(r"\{'descr': '([<>|][biufcSU]\d{1,9})', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \} *\n")
+HEADER = re.compile(
+    r"\{'descr': '([<>|][biufcSU]\d{1,9})', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \} *\n"
+)
 
 
 def _array(raw: bytes) -> np.ndarray:
