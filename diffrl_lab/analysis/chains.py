@@ -1,11 +1,16 @@
-"""Chains of states: whether a plan agrees with itself, and whether many plans agree with each other."""
+"""Chains: of states, whether a plan agrees with itself and many with each other; of denoising, when a plan commits to
+its mode."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from diffrl_lab.diffusion.denoisers import Denoiser, MixtureDenoiser
+from diffrl_lab.diffusion.samplers import Frame, Step, ddpm, sample
 
 
 def inconsistency(positions: Tensor, velocities: Tensor, dt: Tensor | float) -> Tensor:
@@ -50,3 +55,85 @@ def spread(chains: Tensor, groups: Tensor) -> Spread:
         within += share * mine.var(0, correction=0).sum(-1)
         between += share * (mine.mean(0) - mean).square().sum(-1)
     return Spread(chains.var(0, correction=0).sum(-1), between, within)
+
+
+class Settled(NamedTuple):
+    """When, for each of N chains, something came to hold for good."""
+
+    frame: Tensor  # [N]  the earliest frame from which on it holds
+    t: Tensor  # [N]  the time of that frame: 1 is noise, 0 data; small is late
+
+
+def settled(holds: Tensor, times: Tensor) -> Settled:
+    """The earliest frame from which `holds` [K + 1, N] is true up to the last one, at times [K + 1].
+
+    Raises ValueError where it does not hold at the last frame.
+    """
+    holds = torch.as_tensor(holds, dtype=torch.bool)
+    if holds.ndim != 2 or len(holds) != len(times) or not holds[-1].all():
+        raise ValueError(f"holds must be [K + 1, N], true at the last of {len(times)} frames; got {list(holds.shape)}")
+    frame = len(holds) - holds.flip(0).long().cumprod(0).sum(0)
+    return Settled(frame, torch.as_tensor(times)[frame])
+
+
+def belief_settles(frames: Sequence[Frame], mode: Callable[[Tensor], Tensor]) -> Settled:
+    """The earliest frame from which on the mode of x0_hat = E[x_0 | x_t] is the one that the chain ends in.
+
+    mode(x [N, ...]) -> labels [N], as `modes.Centres` gives them (-1 is a label like the others: the mean of two modes
+    belongs to none). It is about what the denoiser believes; `commitment` asks whether the end could still be another.
+    frames: `list(chain(...))`, with one time for all entries.
+    """
+    beliefs = [f.x0_hat for f in frames[:-1]] + [frames[-1].x_t]
+    labels = torch.stack([torch.as_tensor(mode(x)) for x in beliefs])
+    return settled(labels == labels[-1], _times(frames))
+
+
+def commitment(
+    D: Denoiser,
+    frames: Sequence[Frame],
+    mode: Callable[[Tensor], Tensor],
+    *,
+    again: int,
+    at: Sequence[int] | None = None,
+    step: Step | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """How often a chain that is continued from frame k under new noise ends in the mode it ended in -> [K + 1, N].
+
+    Each of the N chains is run again `again` times from its frames `at` (all of them by default, else -> [len(at), N]),
+    on the rest of the frames' own grid, with `step` (`ddpm()`; one without noise would always agree with itself). An
+    entry has a standard error of sqrt(p (1 - p) / again), and all together cost again N K (K + 1) / 2 evaluations.
+    Early it is the share of the mode; `settled(found >= 0.95, times)` is the time of commitment. Under exact denoising
+    and fine steps it is p(mode | x_t): `exact_commitment`. A solver's memory of earlier steps is not kept.
+    """
+    at = range(len(frames)) if at is None else list(at)
+    if again < 1 or len(frames) < 2 or not len(at) or not 0 <= min(at) <= max(at) < len(frames):
+        raise ValueError(f"give at least one run, two frames, and places among them; got {again}, {len(frames)}, "
+                         f"{list(at)[:9]}")
+    times, ended = _times(frames), torch.as_tensor(mode(frames[-1].x_t))
+    agreed = []
+    for k in at:
+        x = frames[k].x_t.repeat_interleave(again, 0)
+        if k < len(frames) - 1:  # from the last frame nothing is left to run
+            x = sample(D, x, steps=times[k:], step=step or ddpm(), generator=generator)
+        same = torch.as_tensor(mode(x)).reshape(-1, again) == ended[:, None]
+        agreed.append(same.double().mean(1))
+    return torch.stack(agreed)
+
+
+def exact_commitment(D: MixtureDenoiser, frames: Sequence[Frame]) -> Tensor:
+    """p(component that the chain ended in | x_t) under the exact mixture, by Bayes' rule -> [K + 1, N].
+
+    The end's component is the most probable one of x_0. Over chains that end in component c this rises to 1; over all
+    chains the mean of p(c | x_t) stays at c's share, at every t (a martingale of the reverse process).
+    """
+    at = [D.posterior(f.x_t, f.t)[0] for f in frames]
+    ended = at[-1].argmax(-1, keepdim=True)
+    return torch.stack([r.gather(-1, ended)[..., 0] for r in at]).double()
+
+
+def _times(frames: Sequence[Frame]) -> Tensor:
+    times = [torch.as_tensor(f.t) for f in frames]
+    if any(t.ndim for t in times):
+        raise ValueError(f"frames with one time for all entries are needed, got times of shape {list(times[0].shape)}")
+    return torch.stack(times)

@@ -5,8 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffrl_lab.analysis.feasibility import curve_segments_in_walls, detour, points_in_walls, segments_in_walls
-from diffrl_lab.data.worlds import Walls
+from diffrl_lab.analysis.feasibility import (
+    curve_segments_in_walls,
+    detour,
+    dynamics_drift,
+    dynamics_residual,
+    infeasible,
+    locomotive,
+    point_maze,
+    points_in_walls,
+    segments_in_walls,
+)
+from diffrl_lab.data import locomotion
+from diffrl_lab.data.worlds import Controller, Walls, drive, make_maze
 
 # one block of 1 m in the middle of a room of 3 m, and a ring of walls around it
 ROOM = Walls(np.array([[1, 1, 1, 1, 1], [1, 0, 0, 0, 1], [1, 0, 1, 0, 1], [1, 0, 0, 0, 1], [1, 1, 1, 1, 1]], bool))
@@ -36,3 +47,74 @@ def test_the_shortest_path_has_no_detour_and_a_walk_around_three_sides_has() -> 
     around = np.array([start, [-1, 1], [1, 1], goal])
     # the taut string: to a corner grown by 0.1, along the block, and back
     assert detour(around, goal, ROOM) == pytest.approx(4 / (1.2 + 2 * np.hypot(0.4, 0.6)))
+
+
+def pull(obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """x' = x + a, one step after the other."""
+    return obs[:, None] + np.cumsum(actions, 1)
+
+
+def test_one_wrong_state_is_felt_into_and_out_of_it_and_a_wrong_action_for_ever_in_the_open_loop() -> None:
+    g = np.random.default_rng(0)
+    a = g.normal(size=(3, 7, 2))
+    o = np.concatenate([np.zeros((3, 1, 2)), pull(np.zeros((3, 2)), a)], 1)  # [3, 8, 2]
+    assert np.abs(dynamics_residual(pull, o, a)).max() < 1e-12 and np.abs(dynamics_drift(pull, o, a)).max() < 1e-12
+    o[1, 3] += [0.3, 0.4]
+    wanted = np.zeros((3, 7))
+    wanted[1, 2:4] = 0.5
+    assert dynamics_residual(pull, o, a) == pytest.approx(wanted, abs=1e-12)
+    wanted[1, 3] = 0
+    assert dynamics_drift(pull, o, a) == pytest.approx(wanted, abs=1e-12)
+    a[2, 4] += [6, 8]
+    wanted[2, 4:] = 5
+    assert dynamics_drift(pull, o, a, scale=2) == pytest.approx(wanted * [[1], [0.5], [1]], abs=1e-12)
+    assert dynamics_residual(pull, o, np.concatenate([a, a[:, :1]], 1)).shape == (3, 7)
+
+
+@pytest.fixture(scope="module")
+def driven():
+    env = make_maze("umaze")
+    episode = drive(env, Controller(Walls.of(env), noise=0.1), seed=0)
+    yield point_maze(env), episode["obs"][None], episode["act"][None]
+    env.close()
+
+
+def test_a_real_drive_replays_to_itself_and_float32_sets_the_floor(driven) -> None:
+    simulate, o, a = driven
+    assert dynamics_residual(simulate, o, a).max() < 1e-9 and dynamics_drift(simulate, o, a).max() < 1e-6
+    floor = dynamics_residual(simulate, o.astype(np.float32), a.astype(np.float32))
+    assert 1e-9 < floor.max() < 1e-5
+    late = np.roll(a, 1, axis=1)
+    assert infeasible(dynamics_residual(simulate, o, late), floor) > 0.9
+
+
+def test_the_simulator_forgets_each_row_before_the_next(driven) -> None:
+    simulate, o, a = driven
+    both = np.concatenate([o[:, :20], o[:, 20:40]]), np.concatenate([a[:, :20], a[:, 20:40]])
+    there = dynamics_residual(simulate, *both)
+    back = dynamics_residual(simulate, both[0][::-1], both[1][::-1])[::-1]
+    np.testing.assert_array_equal(there, back)
+
+
+def test_a_walking_robots_windows_replay_from_their_observations() -> None:
+    env = locomotion.make("halfcheetah")
+    obs, acts = [env.reset(seed=0)[0]], np.random.default_rng(0).uniform(-1, 1, (20, 6))
+    for action in acts:
+        obs.append(env.step(action)[0])
+    found = dynamics_residual(locomotive(env), np.array(obs)[None], acts[None])
+    env.close()
+    assert found.max() < 1e-5 < dynamics_residual(locomotive(env), np.array(obs)[None], -acts[None]).min()
+
+
+def test_plans_as_good_as_real_windows_are_infeasible_in_one_percent() -> None:
+    g = np.random.default_rng(0)
+    plans, real = g.gamma(2.0, size=(100, 200)), g.gamma(2.0, size=(100, 200))
+    assert abs(infeasible(plans, real) - 0.01) < 4 * (2 * 0.01 * 0.99 / 20_000) ** 0.5
+    assert infeasible(plans + 100, real) == 1
+
+
+def test_plans_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"got \[2, 5, 3\] and \[2, 3, 1\]"):
+        dynamics_residual(pull, np.zeros((2, 5, 3)), np.zeros((2, 3, 1)))
+    with pytest.raises(ValueError, match="are needed"):
+        infeasible([], [1.0])
