@@ -237,7 +237,7 @@ def _on_dask(fn: Callable, points: list[Point], address: str) -> Iterator[tuple[
     try:
         from dask.distributed import Client, as_completed
     except ImportError:
-        raise ValueError(f"the scheduler {address} needs Dask: pip install 'diffrl-lab[cluster]'") from None
+        raise ValueError(f"the scheduler {address} needs Dask: pip install -e '.[cluster]'") from None
     with Client(address, set_as_default=False) as client:
         futures = [client.submit(_compute, fn, p.params, p.seed, key=f"sweep-{p.key}", pure=False) for p in points]
         which = {future.key: point for future, point in zip(futures, points, strict=True)}
