@@ -477,8 +477,7 @@ for what, k in {"plan": H // 2, "driven": H // 2, "return": 0}.items():
     numbers = float(two[what].between[k]), float(two[what].within[k]), float(one[what].total[k])
     print("variance of the {:7} two-ways: between {:7.3f}, within {:6.3f};   U-maze: {:6.3f}".format(what, *numbers))
     if what != "return":
-        assert sum(numbers[:2]) > 5 * numbers[2], "large effect: far more variance where there are two routes"
-        assert numbers[0] > 4 * numbers[1], "large effect: because there are two, not from doubt"
+        assert sum(numbers[:2]) > 5 * numbers[2] and numbers[0] > 4 * numbers[1], "large effect: more, for there are two routes"
 
 # %% [markdown]
 # **Large effect.** The same kind of planner varies a lot in one maze and little in the other, and in two-ways almost all of it lies *between* the corridors: two good plans, not one
