@@ -287,7 +287,8 @@ def _marks(graded: Mapping[str, Any], rules: Rules, bug: Mapping[str, Any] | Non
         }
     for entry in entries.values():
         if days:
-            entry["note"] = ", ".join(filter(None, (entry["note"], f"{days} days late: {kept:.0%} of the marks")))
+            late = f"{days} day{'s' * (days > 1)} late: {kept:.0%} of the marks"
+            entry["note"] = ", ".join(filter(None, (entry["note"], late)))
             entry["marks"] = entry["marks"] * kept
         entry["marks"] = round(entry["marks"], 4)
     return entries
@@ -552,7 +553,7 @@ def _page(order: Sequence[str], title: Mapping[str, str], alias: Mapping[str, st
         if entry is None:
             return '<td><span aria-label="nothing handed in">–</span></td>'
         by_hand = " (by hand)" if "overridden" in entry else ""
-        late = " (late)" if "days late" in entry["note"] else ""
+        late = " (late)" if " late: " in entry["note"] else ""
         return f"<td>{entry['marks']:.2g}{by_hand}{late}</td>"
 
     def heads(names: Iterable[str]) -> str:

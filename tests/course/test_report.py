@@ -114,7 +114,7 @@ def test_each_started_day_costs_its_share_and_never_more_than_all(received: str,
 def test_a_late_submission_is_marked_down_and_says_so(out: Any) -> None:
     folder = out(graded("ada", received="2026-11-21T12:00:00+00:00", e01_floor=entry(0.5)))
     page = reports.report(folder, rules=reports.Rules("last", reports.deadlines(["2026-11-20"]), 0.1)).read_text()
-    assert marks(folder, "ada") == "0.45" and "1 days late: 90% of the marks" in page and "(late)" in page
+    assert marks(folder, "ada") == "0.45" and "1 day late: 90% of the marks" in page and "(late)" in page
 
 
 def test_a_file_that_could_not_be_run_never_replaces_one_that_could(out: Any) -> None:
