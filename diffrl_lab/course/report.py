@@ -328,8 +328,13 @@ def _named(cells: Iterable[str]) -> str | None:
 
 def _untouched(cells: list[str], bug: Mapping[str, Any]) -> bool:
     mine = answers(cells).get(bug["exercise"])
-    shown = ast.parse(textwrap.dedent(bug["body"])).body
-    return isinstance(mine, ast.FunctionDef) and [*map(ast.dump, _bare(mine.body))] == [*map(ast.dump, shown)]
+    return isinstance(mine, ast.FunctionDef) and words(mine) == words(_shown(bug, mine))
+
+
+def _shown(bug: Mapping[str, Any], like: ast.FunctionDef) -> ast.AST:
+    """The code of a bug as it was handed out, as a function with the arguments of another."""
+    arguments = ", ".join(a.arg for a in like.args.args)
+    return ast.parse(f"def f({arguments}):\n{textwrap.indent(bug['body'], '    ')}").body[0]
 
 
 # -------------------------------------------------------------------------------------------------------- similarities
@@ -360,11 +365,20 @@ def _trees(cells: Iterable[str]) -> Iterator[ast.Module]:
 
 
 def pieces(answer: ast.AST) -> frozenset[tuple[str, ...]]:
-    """All runs of GRAM nodes of an answer's tree, in reading order; its own names, types and comments do not count."""
+    """All runs of GRAM words of an answer."""
+    said = words(answer)
+    return frozenset(zip(*(said[i:] for i in range(GRAM)), strict=False))
+
+
+def words(answer: ast.AST) -> list[str]:
+    """The nodes of an answer's tree in reading order; its own names, types and comments do not count.
+
+    Without recursion, for a submission may be nested as deep as it likes.
+    """
     own: dict[str, str] = {}
     bound = {n.arg for n in ast.walk(answer) if isinstance(n, ast.arg)}
     bound |= {n.id for n in ast.walk(answer) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    words = []
+    said = []
     stack: list[Any] = [answer]
     while stack:
         node = stack.pop()
@@ -380,13 +394,13 @@ def pieces(answer: ast.AST) -> frozenset[tuple[str, ...]]:
         elif isinstance(node, ast.arg):
             own.setdefault(node.arg, f"v{len(own)}")
             continue
-        words.append(word)
+        said.append(word)
         children = [*node.args.args, *_bare(node.body)] if isinstance(node, ast.FunctionDef) else [
             child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr_context)]
         if isinstance(node, ast.AnnAssign):
             children = [node.target, *([node.value] if node.value else [])]
         stack += reversed(children)
-    return frozenset(zip(*(words[i:] for i in range(GRAM)), strict=False))
+    return said
 
 
 def _bare(body: Sequence[ast.stmt]) -> list[ast.stmt]:
@@ -411,9 +425,9 @@ def right(exercise: str) -> tuple[frozenset, ...]:
 
 @cache
 def _handed_out(lesson: str) -> dict[str, ast.AST]:
-    """Exercise -> the stub that our own edition holds."""
-    [source] = lessons.sources([lesson])
-    return answers([c.source for c in lessons.edition(source).cells if c.cell_type == "code"])
+    """Exercise -> the stub that our own edition holds; none for a lesson that is not there."""
+    here = [source for source in lessons.sources() if source.stem[:2] == lesson]
+    return answers([c.source for source in here for c in lessons.edition(source).cells if c.cell_type == "code"])
 
 
 def similarities(
@@ -432,8 +446,7 @@ def similarities(
         given = pieces(stub) if stub is not None else frozenset()
         bug = hidden.get(exercise[:2])
         if bug and bug["exercise"] == exercise and isinstance(stub, ast.FunctionDef):
-            body = textwrap.indent(bug["body"], "    ")
-            given |= pieces(ast.parse(f"def f({', '.join(a.arg for a in stub.args.args)}):\n{body}").body[0])
+            given |= pieces(_shown(bug, stub))
         each = {s: pieces(mine[exercise]) - given for s, mine in found.items() if exercise in mine}
         each = {s: p for s, p in each.items() if len(p) >= SHORTEST}
         own = [p - given for p in right(exercise)]

@@ -390,3 +390,18 @@ def test_hostile_cells_are_left_out_and_not_run() -> None:
     deep = "x = " + "(" * 5000 + ")" * 5000
     cells = ["raise SystemExit", deep, "\0", "def f(:", "1 / 0", "%matplotlib inline", "f = 7\ncheck('01.floor', f)"]
     assert {e: ast.dump(n) for e, n in reports.answers(cells).items()} == {"01.floor": "Constant(value=7)"}
+
+
+def test_an_answer_nested_as_deep_as_it_parses_and_one_to_a_lesson_not_handed_out_stop_nothing(
+    out: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = "def ancestral_step(x):\n    return " + " + ".join(["x"] * 3000)
+    monkeypatch.setattr(reports.lessons, "sources", lambda *_: [])
+    reports._handed_out.cache_clear()
+    ask = "check('01.ancestral_step', ancestral_step)"
+    folder = out(*(handed_in(tmp_path / "in", s, deep, ask) for s in ("ada", "bob")))
+    bug = {"exercise": "01.ancestral_step", "body": "return 2 * x", "mistake": "c", "says": "x"}
+    key = file(tmp_path / "key", json.dumps({"version": release.KEY_VERSION, "lessons": {"01": {"bug": bug}}}))
+    reports.report(folder, submissions=tmp_path / "in", key=key)
+    assert marks(folder, "ada", "01.ancestral_step") == "0.5"
+    reports._handed_out.cache_clear()
