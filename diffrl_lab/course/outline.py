@@ -40,14 +40,18 @@ def outline(root: Path = ROOT) -> list[tuple[str, str, list[str]]]:
 
 
 def symbols(root: Path = ROOT) -> Any:
-    """notebooks/source/symbols.csv as a table: each letter of the course, code, meaning, and its names in papers."""
+    """notebooks/source/symbols.csv as a table: each letter of the course, code, meaning, and its names in papers.
+
+    A letter of one lesson alone has that lesson's number beside its meaning.
+    """
     from IPython.display import Markdown
 
     with open(root / "notebooks" / "source" / "symbols.csv", newline="", encoding="utf-8") as text:
-        head, *rows = csv.reader(text)
-    shown = [i for i, name in enumerate(head) if name != "clock"]
-    lines = [[head[i] for i in shown], ["---"] * len(shown)]
+        rows = list(csv.DictReader(text))
+    papers = [name for name in rows[0] if name not in ("symbol", "code", "meaning", "lessons", "clock")]
+    lines = [["letter, code", "meaning", *papers], ["---"] * (2 + len(papers))]
     for row in rows:
-        cells = [f"${row[0]}$", row[1] and f"`{row[1]}`", *row[2:]]
-        lines.append([cells[i] for i in shown])
+        letter = f"${row['symbol']}$" + (f" `{row['code']}`" if row["code"] else "")
+        only = f" ({row['lessons']})" if re.fullmatch(r"\d\d", row["lessons"]) else ""
+        lines.append([letter, row["meaning"] + only, *(row[name] for name in papers)])
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
