@@ -326,6 +326,20 @@ def test_a_submission_that_changed_since_it_was_graded_is_not_read(out: Any, tmp
     assert reports.notebook(tmp_path / "in", about) is None
 
 
+def test_a_link_in_the_place_of_a_submission_is_not_followed(tmp_path: Path) -> None:
+    about = handed_in(tmp_path / "in", "ada", "x = 1")
+    path = tmp_path / "in" / "ada" / "a.ipynb"
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert reports.notebook(tmp_path / "in", about) is None
+
+
+def test_columns_follow_the_lessons_and_the_mistake_follows_its_lessons_exercises() -> None:
+    found = [graded("ada", "04", e04_pin=entry()), graded("ada", e01_floor=entry(), e01_draw=entry())]
+    assert list(reports._worth(found, ["01", "04", "07"])) == [
+        "01.floor", "01.draw", "01.mistake", "04.pin", "04.mistake"]
+
+
 # -------------------------------------------------------------------------------------------------------- similarities
 def rows(out: Path) -> list[dict[str, str]]:
     with open(out / "report" / "similarity.csv", newline="", encoding="utf-8-sig") as held:
@@ -366,6 +380,18 @@ def test_the_ladders_solution_and_an_untouched_stub_are_no_copies(out: Any, tmp_
         assert rows(folder) == [] and "<p>None.</p>" in page.read_text()
 
 
+def test_where_honest_answers_are_alike_nothing_is_listed(
+    out: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = "check('01.ancestral_step', ancestral_step)"
+    folder = out(*(handed_in(tmp_path / "in", s, STEP, ask) for s in ("ada", "bob")))
+    same, ladder = reports.pieces(ast.parse(STEP).body[0]), reports.right("01.ancestral_step")[0]
+    for honest, wanted in (((ladder, same), 1), ((ladder, same, same), 0)):
+        monkeypatch.setattr(reports, "right", lambda _, honest=honest: honest)
+        reports.report(folder, submissions=tmp_path / "in")
+        assert len(rows(folder)) == wanted
+
+
 def test_what_was_handed_out_is_subtracted(out: Any, tmp_path: Path) -> None:
     """A bug's code, changed in one place by everybody, is nobody's copy."""
     body = "\n".join(line.strip() for line in STEP.split("\n")[1:])
@@ -395,7 +421,7 @@ def test_hostile_cells_are_left_out_and_not_run() -> None:
 def test_an_answer_nested_as_deep_as_it_parses_and_one_to_a_lesson_not_handed_out_stop_nothing(
     out: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deep = "def ancestral_step(x):\n    return " + " + ".join(["x"] * 3000)
+    deep = "def ancestral_step(x):\n    return " + " + ".join(["x"] * 1500)
     monkeypatch.setattr(reports.lessons, "sources", lambda *_: [])
     reports._handed_out.cache_clear()
     ask = "check('01.ancestral_step', ancestral_step)"
