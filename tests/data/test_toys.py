@@ -63,3 +63,69 @@ def test_parameters_without_a_law_are_refused():
                           (lambda: toys.two_modes(std=-1), "std must be at least 0, got -1")]:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+# ---------------------------------------------------------------------------------------------- decisions, step by step
+def test_a_corridor_of_the_grid_without_slip_is_worth_gamma_to_the_steps_that_are_left():
+    world = toys.grid_world(("S...G",), gamma=0.9)
+    V, best = world.optimal()
+    assert_close(V, torch.tensor([0.9**3, 0.9**2, 0.9, 1, 0], dtype=torch.float64))
+    assert (best[:4, 1] == 1).all()  # right
+    assert_close(world.value(best), V)
+
+
+def test_moves_slip_to_either_side_and_walls_and_borders_stop_them():
+    world = toys.grid_world(("..", "#G"), slip=0.2)
+    assert_close(world.P.sum(-1), torch.ones(3, 4, dtype=torch.float64))
+    assert_close(world.P[0, 1], torch.tensor([0.2, 0.8, 0], dtype=torch.float64))  # up: the border, down: the wall
+    assert_close(world.P[1, 2], torch.tensor([0.1, 0.1, 0.8], dtype=torch.float64))
+    assert_close(world.rew[1], torch.tensor([0, 0.1, 0.8, 0.1], dtype=torch.float64))
+
+
+def test_recorded_episodes_have_the_exact_visits_and_end_or_are_cut_never_both():
+    world = toys.grid_world(("...X", ".#..", "S..G"), slip=0.3)
+    policy = torch.full((len(world.start), 4), 0.25, dtype=torch.float64)
+    n, limit = 4000, 12
+    steps = world.roll_out(policy, n, limit, seeded())
+    visits = torch.bincount(steps.obs, minlength=len(world.start)) / n
+    assert ((visits - world.visits(policy, limit)).abs() <= 4.5 * 3 / math.sqrt(n)).all()  # no cell is visited with a deviation above 3
+    assert not (steps.terminated & steps.truncated).any()
+    last = torch.cat([steps.episode.diff() != 0, torch.tensor([True])])
+    assert torch.equal(steps.terminated | steps.truncated, last)
+    assert torch.equal(steps.next_obs[:-1][~last[:-1]], steps.obs[1:][~last[:-1]])
+    assert int(torch.bincount(steps.episode)[torch.unique(steps.episode[steps.truncated])].max()) == limit
+
+
+def test_in_the_comb_maze_two_cells_look_alike_and_need_opposite_moves():
+    maze = toys.comb_maze()
+    _, best = maze.optimal()
+    twins = (maze.walls_around == 5).nonzero()[:, 0]  # walls above and below
+    assert twins.tolist() == [1, 3]
+    assert best[twins].argmax(1).tolist() == [1, 3]
+
+
+def test_the_corridors_values_solve_bellmans_equation_and_match_driving_it():
+    road = toys.Corridor()
+    speeds = torch.linspace(0, 1, 2001, dtype=torch.float64)
+    V, a = road.best(speeds)
+    assert_close(road.q(speeds, V).amax(1), V)
+    mixed = torch.stack([a.expand(road.n), torch.full((road.n,), 0.2, dtype=torch.float64)], 1)
+    V = road.value(mixed, torch.full((road.n, 2), 0.5, dtype=torch.float64))
+    assert_close((road.q(mixed[0], V) / 2).sum(1), V)
+    g, n = seeded(), 20_000
+    s, over, got = torch.zeros(n, dtype=torch.long), torch.zeros(n, dtype=torch.bool), torch.zeros(n)
+    for k in range(60):
+        speed = mixed[0][torch.randint(2, (n,), generator=g)]
+        s, rew, ended = road.step(s, speed, g)
+        got += road.gamma**k * rew * ~over
+        over |= ended
+    assert abs(float(got.mean() - V[0])) < 4.5 * float(got.std()) / math.sqrt(n)
+
+
+def test_worlds_that_make_no_sense_are_refused():
+    for call, message in [(lambda: toys.grid_world(("..", ".")), "rows of one length with a goal"),
+                          (lambda: toys.grid_world(("..",)), "with a goal G"),
+                          (lambda: toys.grid_world((".G",), slip=1.5), "slip must lie"),
+                          (lambda: toys.grid_world((".G",), gamma=2), "gamma must lie")]:
+        with pytest.raises(ValueError, match=message):
+            call()
