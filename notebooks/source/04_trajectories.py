@@ -289,7 +289,7 @@ views.lines(reach, {"share of plans through a wall": cut, "metres from the neare
 # plans have. It trains now, with the mask.
 
 # %%
-assert [TemporalUNet(4, mults=m).receptive_field for m in ((1,), (1, 2))] == [17, 55]
+assert [TemporalUNet(4, mults=m).receptive_field for m in ((1,), (1, 2))] == [17, 55], "exact: each level sees further"
 unet = NeuralDenoiser(TemporalUNet(4, mults=(1, 2)), Cosine(), predict="x0")
 history = train(unet, scaler(obs), STEPS, lr=2e-3, goal=slice(0, 2))  # a goal is a position; its velocity stays free
 views.losses(history, alt="Training loss of the temporal U-Net on recorded windows: a steep fall, then a slow one.")
