@@ -250,8 +250,8 @@ class Corridor:
     where c(a) = 1 / (1 + exp((edge - a) / 0.03)): faster is better up to about `edge`, and fatal beyond it.
     """
 
-    n: int = 5
-    gamma: float = 0.9
+    n: int = 4
+    gamma: float = 0.8
     edge: float = 0.75
 
     def crash(self, a: Tensor) -> Tensor:
