@@ -69,6 +69,7 @@ def test_the_mode_floor_is_crossed_by_a_perfect_model_in_5_percent() -> None:
     p, n, g = [0.5, 0.2, 0.3], 200, np.random.default_rng(1)
     floor = np.quantile(mode_floor(entropy, p, n, generator=g, repeats=4000), 0.05)
     fresh = mode_floor(entropy, p, n, generator=g, repeats=4000)
+    assert abs(fresh.mean() - expected_entropy(p, n)) < 4 * fresh.std() / math.sqrt(4000)
     assert abs((fresh < floor).mean() - 0.05) < 4 * math.sqrt(2 * 0.05 * 0.95 / 4000)
 
 
