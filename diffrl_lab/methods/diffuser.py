@@ -30,8 +30,10 @@ from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.data.worlds import Episode, Follower, roll_out
 from diffrl_lab.diffusion import (
     Cosine,
+    Denoiser,
     Frame,
     NeuralDenoiser,
+    Step,
     chain,
     cosine_decay,
     denoising_loss,
@@ -411,22 +413,34 @@ class Planner:
         steps."""
         known, value = self.ends(obs, goal)
         D = pin(given(self.denoiser, {"known": known}), known, value)
-        return self._drawn(D, known, value, n or self.config.candidates, steps, generator, frames)
+        return self.drawn(D, known, value, n or self.config.candidates, steps, generator, frames)
 
     @torch.no_grad()
     def free(self, n: int, generator: torch.Generator | None = None, *, steps: int = 20, frames: bool = False) -> Plan:
         """n unconditioned samples: pieces of trajectories from anywhere to anywhere."""
         known = torch.zeros(self.horizon, len(self.scaler.center), dtype=torch.bool)
-        return self._drawn(
+        return self.drawn(
             given(self.denoiser, {"known": known}), known, torch.zeros(known.shape), n, steps, generator, frames
         )
 
-    def _drawn(self, D, known: Tensor, value: Tensor, n: int, steps: int | None, generator, keep: bool) -> Plan:
+    def drawn(
+        self,
+        D: Denoiser,
+        known: Tensor,
+        value: Tensor,
+        n: int,
+        steps: int | None = None,
+        generator: torch.Generator | None = None,
+        frames: bool = False,
+        step: Step | None = None,
+    ) -> Plan:
+        """n plans sampled from any denoiser of plans, such as this planner's own with guidance around it; `known`,
+        `value` as `ends` gives them. step: DDIM unless given."""
         x_T = D.schedule.prior((n, *known.shape), generator=generator)
         kept: list[Frame] = []
-        for t, x_t, x0_hat in chain(D, x_T, steps=steps or self.steps, generator=generator):
+        for t, x_t, x0_hat in chain(D, x_T, steps=steps or self.steps, step=step, generator=generator):
             x_t = torch.where(known, value, x_t)
-            if keep:
+            if frames:
                 kept.append(Frame(t, self.unscale(x_t), self.unscale(x0_hat)))
         raw = self.scaler.inverse(x_t)
         candidates, durations = raw[..., :-1], raw[..., -1].mean(-1).exp()

@@ -1,0 +1,589 @@
+"""The study of guidance behind lesson 05: `python -m diffrl_lab.course.guidance_study` writes data/results/guidance*.
+
+Three tables, from small grids of pure functions (`analysis.sweeps`), kept in runs/guidance point by point:
+
+- `exact`: two Gaussian modes in one dimension, where each form of guidance and the law it should sample are known.
+- `plans`, `driven`, `asked` (check 1): two-ways at p = 0.5 and 0.2 and, as a control with one route, the U-maze. What
+  becomes of modes, spread, validity and return over the guidance scale; scales of the forms are different units.
+- `goals` (experiment 2, check 2): reaching a goal by inpainting, by classifier-free guidance and by a classifier.
+
+Grids, written down before anything ran: exact 3 forms x 9 scales x 3 seeds (1 minute); plans 3 worlds x 3 training
+seeds x 3 forms x 16 scales x 256 plans (12 minutes, 6 of them training); driven and asked (5 minutes); goals 4 mazes x
+3 seeds x 8 rows (20 minutes, 8 of them training). All on one core. Everything is trained to a last checkpoint; none is
+chosen by its score.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffrl_lab.analysis import modes
+from diffrl_lab.analysis.sweeps import Table, run_grid
+from diffrl_lab.course.planners import recording
+from diffrl_lab.data.episodes import Episodes
+from diffrl_lab.data.scaling import Scaler
+from diffrl_lab.data.worlds import EPISODE_STEPS, RADIUS, REACHED, Follower, Walls, make_maze, roll_out
+from diffrl_lab.diffusion import (
+    Cosine,
+    Denoiser,
+    MixtureDenoiser,
+    ascend,
+    cfg,
+    cosine_decay,
+    descend,
+    given,
+    heun,
+    load,
+    pin,
+    sample,
+    save,
+)
+from diffrl_lab.methods.decision_diffuser import DecisionDiffuser, InverseDynamics, Learning, conditioned
+from diffrl_lab.methods.diffuser import Diffuser, Pieces, Plan, Planner, _scaler, seconds_per_step
+from diffrl_lab.methods.energy_guidance import contrastive_loss, log_mean_exp, tilted_shares
+from diffrl_lab.methods.value_guidance import Guide, density_loss, drives, known_ends, log_density, value_loss
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNS, RESULTS, WEIGHTS = ROOT / "runs" / "guidance", ROOT / "data" / "results", ROOT / "data" / "weights"
+COMMAND = "python -m diffrl_lab.course.guidance_study"
+SEEDS = (0, 1, 2)
+SCALES = [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8]
+VERSION = "1"  # of what the functions below call
+WORLDS = {"two-ways-p50": ("two-ways", 0.5), "two-ways-p20": ("two-ways", 0.2), "umaze": ("umaze", 0.5)}
+QUERY = {"two-ways": ((0.0, 1.5), (0.0, -1.5)), "umaze": ((-1.0, 1.0), (-1.0, -1.0))}
+SMALL = Diffuser(width=128, depth=2, channels=16, steps=1500, batch=128)
+STEPS = 20  # denoising steps
+ASKED = 0.95  # quantile of the recorded returns that the condition asks for
+
+
+# ----------------------------------------------------------------------------------------------------------- exact rows
+def exact(form: str, scale: float, *, seed: int, p: float = 0.3, std: float = 0.5, n: int = 4000) -> dict[str, Any]:
+    """Samples of one form of guidance towards the left one of two modes, and p(x) p(left | x)^scale by quadrature.
+
+    Nothing is learned. left: share with x < 0. over: how far the left samples' mean lies beyond the left mode's centre.
+    """
+    D = MixtureDenoiser([p, 1 - p], [[-1.0], [1.0]], Cosine(), std=std)
+
+    def log_left(x: Tensor, t: Tensor | float) -> Tensor:
+        return D.responsibilities(x, t)[:, 0].clamp(min=1e-30).log()
+
+    grid = torch.linspace(-5, 5, 2001, dtype=torch.float64)[:, None]
+    law = (D.log_prob(grid) + scale * log_left(grid, 0.0)).softmax(0)
+
+    if form == "cfg":
+        E: Denoiser = cfg(D, torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(n, 2), scale)
+    elif form == "classifier":
+        E = ascend(D, log_left, scale)
+    elif form == "plain":
+        E = ascend(D, lambda x, t: log_left(x, 0.0), scale)
+    else:
+        raise ValueError(f"no form {form!r}")
+    x_T = torch.randn(n, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    x = sample(E, x_T, steps=50, step=heun())[:, 0]
+    left = x < 0
+
+    def summary(x: Tensor, w: Tensor) -> tuple[float, ...]:
+        mean = (w * x).sum() / w.sum()
+        beyond = -1 - (w * x * (x < 0)).sum() / (w * (x < 0)).sum()
+        return tuple(
+            float(v) for v in ((w * (x < 0)).sum() / w.sum(), mean, (w * (x - mean) ** 2).sum().sqrt(), beyond)
+        )
+
+    ours, theirs = summary(x, torch.full_like(x, 1 / n)), summary(grid[:, 0], law)
+    names = ("left", "mean", "std", "over")
+    share = torch.tensor([ours[0], 1 - ours[0]])
+    return {
+        **dict(zip(names, ours, strict=True)),
+        **{f"law_{k}": v for k, v in zip(names, theirs, strict=True)},
+        "entropy": float(torch.special.entr(share).sum()),
+        "left_se": float(left.double().std() / n**0.5),
+    }
+
+
+# ------------------------------------------------------------------------------------------------------ data and models
+@lru_cache(maxsize=4)
+def data(world: str) -> tuple[Episodes, Tensor, Tensor]:
+    """The full recording of a world, its whole drives as plans x [E, H, 5], and what each returns [E]."""
+    from diffrl_lab.data import recordings
+
+    maze, p = WORLDS.get(world, (world, 0.5))
+    if maze == "two-ways":
+        try:
+            episodes = recordings.read(f"pointmaze-two-ways-p{round(100 * p)}-v0")
+        except ValueError:
+            recordings.record("pointmaze-two-ways", p=p, progress=False)
+            episodes = recordings.read(f"pointmaze-two-ways-p{round(100 * p)}-v0")
+    else:
+        episodes, _ = recording(f"maze-{maze}", progress=False)
+    return episodes, *drives(episodes, SMALL, EPISODE_STEPS[maze])
+
+
+def _trained(J: Guide, loss, x: Tensor, seed: int, steps: int = 1500, batch: int = 256) -> Guide:
+    """A guide after `steps` updates on loss(rows): its averaged weights."""
+    g = torch.Generator().manual_seed(seed)
+    update = descend(lambda i: loss(i, g), J, lr=2e-3, schedule=cosine_decay(steps), ema=0.995, generator=g)
+    for _ in range(steps):
+        update(torch.randint(len(x), (batch,), generator=g))
+    assert update.ema is not None
+    return update.ema.module  # type: ignore[return-value]
+
+
+def _fresh(dim: int, out: int, seed: int) -> Guide:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Guide(dim, Cosine(), out=out)
+
+
+@lru_cache(maxsize=4)
+def models(world: str, seed: int) -> tuple[DecisionDiffuser, Guide, Guide]:
+    """One backbone, conditioned on the return (dropped for a quarter of the samples), and two guides of its plans: the
+    mean of the return and its contrastive energy, in standard deviations of the return. Trained unless they are kept.
+    """
+    folder = RUNS / "weights"
+    paths = [folder / f"{world}-{seed}-{k}.safetensors" for k in ("plans", "value", "energy")]
+    if not all(path.is_file() for path in paths):
+        begun = time.process_time()
+        episodes, x, R = data(world)
+        scaler, y_scaler = _scaler(x, 2), Scaler.fit(R[:, None], "standard")
+        z, y = scaler(x), y_scaler(R[:, None])
+        g, D = torch.Generator().manual_seed(seed), conditioned(SMALL, x.shape[-1], 1, seed)
+        update = Learning(D, SMALL, g)
+        for _ in range(SMALL.steps):
+            i = torch.randint(len(z), (SMALL.batch,), generator=g)
+            u = torch.rand(len(i), 1, 1, generator=g)
+            known = known_ends(z[i], 2) & (u > SMALL.free)
+            update({"x": z[i], "known": known, "y": y[i]})
+        assert update.ema is not None
+        known, r = known_ends(z[:1], 2), y[:, 0]
+        log_mean = log_mean_exp(r)
+        J = _fresh(z[0].numel(), 1, seed)
+        value = _trained(J, lambda i, g: value_loss(J, z[i], r[i], known=known, generator=g), z, seed)
+        K = _fresh(z[0].numel(), 1, seed)
+        energy = _trained(
+            K, lambda i, g: contrastive_loss(K, z[i], r[i], log_mean=log_mean, known=known, generator=g), z, seed
+        )
+        inverse = InverseDynamics.fit(episodes, steps=1000, batch=256, seed=seed)
+        about = {"world": world, "seed": seed, "seconds": round(time.process_time() - begun, 1)}
+        planner = Planner(update.ema.module, scaler, SMALL, seconds_per_step(episodes))  # type: ignore[arg-type]
+        DecisionDiffuser(planner, inverse, y_scaler).save(paths[0], **about)
+        value.save(paths[1], **about)
+        energy.save(paths[2], **about)
+    return DecisionDiffuser.load(paths[0]), Guide.load(paths[1]), Guide.load(paths[2])
+
+
+# -------------------------------------------------------------------------------------------------- the cloud of plans
+def denoiser(world: str, form: str, scale: float | Tensor, seed: int, n: int) -> tuple[Denoiser, Tensor, Tensor]:
+    """A form of guidance at a scale around one backbone, for n plans of the world's query: (D, known, value)."""
+    dd, value_guide, energy = models(world, seed)
+    start, goal = QUERY[WORLDS[world][0]]
+    known, value = dd.planner.ends(np.r_[start, 0, 0], goal)
+    free = given(dd.planner.denoiser, {"known": known})
+    if form == "cfg":
+        R = data(world)[2]
+        asked = dd.y_scaler(R.quantile(ASKED)[None])
+        cond = {"known": known.expand(n, *known.shape), "y": asked.expand(n, 1)}
+        return pin(cfg(dd.planner.denoiser, cond, scale, drop=("y",)), known, value), known, value
+    if form not in ("value", "energy"):
+        raise ValueError(f"no form {form!r}")
+    return pin(ascend(free, value_guide if form == "value" else energy, scale), known, value), known, value
+
+
+def cloud(world: str, form: str, scale: float, seed: int, n: int = 256) -> Plan:
+    """n plans by deterministic DDIM, from the same noise at every scale and for every form."""
+    with torch.no_grad():
+        D, known, value = denoiser(world, form, scale, seed, n)
+        planner = models(world, seed)[0].planner
+        return planner.drawn(D, known, value, n, STEPS, torch.Generator().manual_seed(10_000 + seed))
+
+
+def plan_returns(plan: Plan, planner: Planner, maze: str, goal: tuple[float, float]) -> np.ndarray:
+    """What each candidate would return up to the time limit if it were driven exactly, and then held. -> [n]"""
+    limit, found = EPISODE_STEPS[maze], []
+    for k in range(len(plan.candidates)):
+        duration = float(plan.durations[k])
+        if not np.isfinite(duration) or not bool(plan.candidates[k].isfinite().all()):
+            found.append(np.nan)
+            continue
+        T = int(min(max(round(duration), 1), limit))
+        p = planner.reference(plan, k)[1 : T + 1, :2] if duration < 10 * limit else plan.candidates[k, :1, :2].numpy()
+        p = np.concatenate([p, np.repeat(p[-1:], limit - len(p), 0)]) if len(p) < limit else p[:limit]
+        toll = 0.5 * ((p[:, 0] > 1.5) & (np.abs(p[:, 1]) < 1)) if maze == "two-ways" else 0.0
+        found.append(float(((np.linalg.norm(p - goal, axis=1) <= REACHED) - toll).sum()))
+    return np.array(found)
+
+
+@lru_cache(maxsize=4)
+def _region(world: str) -> tuple[modes.Centres, np.ndarray, Tensor, Tensor, Tensor, float]:
+    """Of a world's recorded drives along the query: centres of its modes and their radii in scaled plans, the modes'
+    mean paths, labels, returns, scaled positions and durations."""
+    _, x, R = data(world)
+    maze = WORLDS[world][0]
+    start, goal = (torch.tensor(q) for q in QUERY[maze])
+    near = ((x[:, 0, :2] - start).norm(dim=1) < 0.6) & ((x[:, -1, :2] - goal).norm(dim=1) < 0.6)
+    x, R = x[near], R[near]
+    labels = torch.zeros(len(x), dtype=torch.long)
+    if maze == "two-ways":
+        labels = (x[:, x.shape[1] // 2, 0] > 0).long()  # 0 left, 1 right
+    centres = modes.Centres.of(x[..., :2], labels)
+    paths = torch.stack([x[labels == k, :, :2].mean(0) for k in range(int(labels.max()) + 1)])
+    return centres, paths.numpy(), labels, R, x, float(x[:, 0, -1].exp().mean())
+
+
+def plans(world: str, form: str, scale: float, *, seed: int) -> dict[str, Any]:
+    """One point of the diversity table: 256 plans of one backbone at one scale of one form.
+
+    invalid: share with over 0.2 m in walls. off: share outside the 99 % radius of each mode of the data. left, entropy,
+    coverage: of the valid ones (coverage: modes with over 5 %). over: metres by which the valid left plans' mean path
+    lies off the left mode's. spread: mean distance per point between two plans of one mode; distance: of any two.
+    """
+    maze = WORLDS[world][0]
+    walls, goal = Walls.named(maze), QUERY[maze][1]
+    plan = cloud(world, form, scale, seed)
+    planner = models(world, seed)[0].planner
+    p = plan.candidates[..., :2]
+    K = 2 if maze == "two-ways" else 1
+    words = modes.homotopy(p.numpy(), walls)
+    labels = modes.numbered(words, [(1,), ()] if K == 2 else [()])
+    centres, paths, *_ = _region(world)
+    off = float((centres(torch.nan_to_num(p, 1e3)) < 0).double().mean())
+    found, J = plan_returns(plan, planner, maze, goal), _values(world, seed, plan)
+    shares = modes.shares(labels, K)
+    ok = labels == 0
+    over = float(np.linalg.norm(p[ok].numpy().mean(0) - paths[0], axis=-1).mean()) if ok.any() else None
+    n = len(p)
+    pair = torch.cdist(p.flatten(1), p.flatten(1)) / p.shape[1] ** 0.5
+    same = torch.as_tensor(labels)[:, None] == torch.as_tensor(labels)[None]
+    same &= torch.as_tensor(labels)[:, None] >= 0
+    same.fill_diagonal_(False)
+    return {
+        "left": float(shares.share[0]) if np.isfinite(shares.share[0]) else None,
+        "left_interval": [float(v) for v in shares.interval[0]],
+        "entropy": modes.entropy(labels, K) if (labels >= 0).any() else None,
+        "coverage": modes.coverage(labels, K, 0.05),
+        "invalid": float(shares.left),
+        "invalid_interval": [float(v) for v in shares.left_interval],
+        "off": off,
+        "over": over,
+        "distance": float(pair.sum() / (n * (n - 1))),
+        "spread": float(pair[same].mean()) if same.any() else None,
+        "return": float(np.nanmean(found)),
+        "return_se": float(np.nanstd(found) / n**0.5),
+        "valid_return": float(np.nanmean(found[labels >= 0])) if (labels >= 0).any() else None,
+        "value": float(J.mean()),
+        "duration": float(plan.durations.median()),
+    }
+
+
+def _values(world: str, seed: int, plan: Plan) -> Tensor:
+    from diffrl_lab.methods.value_guidance import scaled
+
+    dd, value, _ = models(world, seed)
+    with torch.no_grad():
+        return value(scaled(dd.planner, plan), 0.0)
+
+
+def law(world: str) -> dict[str, Any]:
+    """What is exact: the recorded share of left, and shares and mean return under weights exp(scale R) on the data."""
+    centres, paths, labels, R, x, duration = _region(world)
+    K, r = len(paths), (R - data(world)[2].mean()) / data(world)[2].std()
+    tilted = []
+    for s in SCALES:
+        w = (s * r.double()).softmax(0)
+        tilted.append(
+            {
+                "scale": s,
+                "left": float(tilted_shares(r, labels, K, s)[0]),
+                "return": float((w * R).sum()),
+                "effective": float(1 / (w**2).sum()),
+            }
+        )
+    pair = torch.cdist(x[..., :2].flatten(1), x[..., :2].flatten(1)) / x.shape[1] ** 0.5
+    n = len(x)
+    return {
+        "world": world,
+        "drives": n,
+        "left": float((labels == 0).double().mean()),
+        "return": float(R.mean()),
+        "return_left": float(R[labels == 0].mean()),
+        "return_right": float(R[labels == 1].mean()) if K == 2 else None,
+        "asked": float(data(world)[2].quantile(ASKED)),
+        "distance": float(pair.sum() / (n * (n - 1))),
+        "duration": duration,
+        "tilted": tilted,
+    }
+
+
+def driven(world: str, form: str, scale: float, *, seed: int, episodes: int = 34) -> dict[str, Any]:
+    """Returns in the environment of single plans of one form at one scale, followed by the PD controller, not ranked
+    and not planned again; environment seeds 1000 + 100 seed and on, the same for every form and scale."""
+    maze = WORLDS[world][0]
+    dd, value_guide, energy = models(world, seed)
+    R = data(world)[2]
+
+    def route(obs: np.ndarray, goal: np.ndarray, number: int) -> np.ndarray:
+        g = torch.Generator().manual_seed(number)
+        if form == "cfg":
+            plan = dd_ddim.plan(obs, float(R.quantile(ASKED)), goal, 1, g, w=scale)
+        else:
+            known, v = dd.planner.ends(obs, goal)
+            J = value_guide if form == "value" else energy
+            D = pin(ascend(given(dd.planner.denoiser, {"known": known}), J, scale), known, v)
+            with torch.no_grad():
+                plan = dd.planner.drawn(D, known, v, 1, STEPS, g)
+        duration = float(plan.durations[0])
+        return dd.planner.reference(plan, 0) if 1 <= duration < 1000 else np.r_[obs[:2], 0, 0][None]
+
+    dd_ddim = DecisionDiffuser(dd.planner, dd.inverse, dd.y_scaler, temperature=0.0, steps=STEPS)
+    env = make_maze(maze)
+    first = 1000 + 100 * seed
+    rows = [roll_out(env, Follower(route, again=False), seed=first + k) for k in range(episodes)]
+    env.close()
+    return {
+        "returns": [float(e.rew.sum()) for e in rows],
+        "reached": float(np.mean([e.reached for e in rows])),
+    }
+
+
+def asked(world: str, w: float, quantile: float, temperature: float, *, seed: int) -> dict[str, Any]:
+    """Decision Diffuser asked for a quantile of the recorded returns: what 128 plans would return."""
+    maze = WORLDS[world][0]
+    dd, R = models(world, seed)[0], data(world)[2]
+    start, goal = QUERY[maze]
+    want = float(R.quantile(quantile))
+    g = torch.Generator().manual_seed(20_000 + seed)
+    plan = dd.plan(np.r_[start, 0, 0], want, goal, 128, g, w=w, temperature=temperature)
+    got = plan_returns(plan, dd.planner, maze, goal)
+    return {
+        "want": want,
+        "got": float(np.nanmean(got)),
+        "error": float(np.nanmean(np.abs(got - want))),
+        "error_se": float(np.nanstd(np.abs(got - want)) / len(got) ** 0.5),
+        "sd": float(np.nanstd(got)),
+    }
+
+
+def fine(world: str = "two-ways-p50", seed: int = 0, n: int = 48) -> None:
+    """The grid behind the lesson's slider: 33 scales x 48 plans x 32 points in metres for each form, float16."""
+    scales = torch.linspace(0, 8, 33)
+    tensors: dict[str, Tensor] = {"scales": scales}
+    maze = WORLDS[world][0]
+    for form in ("cfg", "value", "energy"):
+        paths, labels, returns = [], [], []
+        for s in scales.tolist():
+            plan = cloud(world, form, s, seed, n)
+            p = plan.candidates[..., :2].nan_to_num().clamp(-9, 9)
+            paths.append(p.half())
+            words = modes.homotopy(p.numpy(), Walls.named(maze))
+            labels.append(torch.as_tensor(modes.numbered(words, [(1,), ()])).to(torch.int8))
+            found = plan_returns(plan, models(world, seed)[0].planner, maze, QUERY[maze][1])
+            returns.append(torch.as_tensor(found).half())
+        tensors |= {
+            f"{form}.plans": torch.stack(paths),
+            f"{form}.labels": torch.stack(labels),
+            f"{form}.returns": torch.stack(returns),
+        }
+    save(
+        RESULTS / f"guidance-{world}.safetensors",
+        tensors,
+        world=world,
+        seed=seed,
+        labels="0 left, 1 right, -1 through a wall",
+    )
+
+
+# --------------------------------------------------------------------------------------------------- reaching the goal
+def goal_models(maze: str, seed: int) -> tuple[Planner, Guide]:
+    """A backbone of pieces of episodes whose condition is their end (dropped for a quarter of the samples), shown the
+    start alone or start and goal in equal parts; and a classifier of the end, given the start and the noisy piece."""
+    paths = [RUNS / "weights" / f"goals-{maze}-{seed}-{k}.safetensors" for k in ("plans", "classifier")]
+    config = GOALS[maze]
+    if not all(path.is_file() for path in paths):
+        begun = time.process_time()
+        episodes = recording(f"maze-{maze}", progress=False)[0]
+        g = torch.Generator().manual_seed(seed)
+        pieces = Pieces(episodes, config, g)
+        scaler = _scaler(pieces.plans(20_000)[0], 2)
+        ends = scaler[[0, 1]]
+        D = conditioned(config, 5, 2, seed)
+        update, J = Learning(D, config, g), _fresh(config.horizon * 5, 4, seed)
+        climb = descend(
+            lambda b: density_loss(J, b["x"], b["y"], known=b["start"], generator=g),
+            J,
+            lr=2e-3,
+            schedule=cosine_decay(config.steps),
+            ema=0.995,
+            generator=g,
+        )
+        for _ in range(config.steps):
+            x = scaler(pieces.plans(config.batch)[0])
+            known = known_ends(x, 2)
+            known[torch.rand(len(x), generator=g) < 0.5, -1] = False
+            start = torch.zeros(1, config.horizon, 5, dtype=torch.bool)
+            start[:, 0, :4] = True
+            batch = {"x": x, "known": known, "y": x[:, -1, :2], "start": start}
+            update(batch), climb(batch)
+        assert update.ema is not None and climb.ema is not None
+        planner = Planner(update.ema.module, scaler, config, seconds_per_step(episodes))  # type: ignore[arg-type]
+        about = {"maze": maze, "seed": seed, "seconds": round(time.process_time() - begun, 1)}
+        nothing = InverseDynamics(Scaler(torch.zeros(8), torch.ones(8)), 2, width=8)
+        DecisionDiffuser(planner, nothing, ends).save(paths[0], **about)
+        climb.ema.module.save(paths[1], **about)  # type: ignore[operator]
+    return DecisionDiffuser.load(paths[0]).planner, Guide.load(paths[1])
+
+
+GOALS = {
+    "umaze": Diffuser(width=160, depth=2, channels=16, batch=128, steps=1500),
+    "medium": Diffuser(width=192, depth=2, channels=16, batch=128, steps=2000),
+    "large": Diffuser(width=256, depth=2, channels=16, batch=128, steps=3000),
+    "two-ways": Diffuser(width=128, depth=2, channels=16, batch=128, steps=1500),
+}
+
+
+def goal(maze: str, form: str, scale: float, *, seed: int, queries: int = 167, episodes: int = 40) -> dict[str, Any]:
+    """One row of the table of goals: 4 candidates per query, the most consistent one counts.
+
+    aimed: share of plans that end within 0.45 m of the goal; clear: of those, and free of walls (both over `queries`
+    environment resets from seed 1000 + 1000 seed); reached: share of `episodes` first of these that were driven there,
+    planned once. cpu: CPU seconds per query, evaluations: of the network per plan (`cfg` has two branches).
+    """
+    planner, J = goal_models(maze, seed)
+    scaler = planner.scaler
+
+    def drawn(obs: np.ndarray, end: np.ndarray, g: torch.Generator, n: int = 4) -> Plan:
+        known, value = planner.ends(obs, end if form == "pin" else None)
+        y = scaler[[0, 1]](torch.as_tensor(end, dtype=torch.float32))
+        D = given(planner.denoiser, {"known": known})
+        if form == "cfg":
+            cond = {"known": known.expand(n, *known.shape), "y": y.expand(n, 2)}
+            D = cfg(planner.denoiser, cond, scale, drop=("y",))
+        elif form == "classifier":
+            D = ascend(D, log_density(J, y), scale)
+        elif form != "pin":
+            raise ValueError(f"no form {form!r}")
+        with torch.no_grad():
+            return planner.drawn(pin(D, known, value), known, value, n, 10, g)
+
+    env, walls = make_maze(maze), Walls.named(maze)
+    aimed, clear, spent = [], [], []
+    for k in range(queries):
+        obs, _ = env.reset(seed=1000 + 1000 * seed + k)
+        end = obs["desired_goal"].copy()
+        begun = time.process_time()
+        plan = drawn(obs["observation"], end, torch.Generator().manual_seed(k))
+        spent.append(time.process_time() - begun)
+        ref = planner.reference(plan)[:, :2] if float(plan.durations[plan.best]) < 5000 else np.full((1, 2), 99.0)
+        aimed.append(bool(np.linalg.norm(ref[-1] - end) <= REACHED))
+        clear.append(aimed[-1] and not walls.inside(ref, RADIUS).any())
+
+    def route(obs: np.ndarray, end: np.ndarray, number: int) -> np.ndarray:
+        plan = drawn(obs, end, torch.Generator().manual_seed(number - 1000 - 1000 * seed))
+        duration = float(plan.durations[plan.best])
+        return planner.reference(plan) if duration < 5000 else np.r_[obs[:2], 0, 0][None]
+
+    rows = [roll_out(env, _Once(route), seed=1000 + 1000 * seed + k) for k in range(episodes)]
+    env.close()
+    return {
+        "aimed": float(np.mean(aimed)),
+        "clear": float(np.mean(clear)),
+        "queries": queries,
+        "reached": float(np.mean([e.reached for e in rows])),
+        "episodes": episodes,
+        "cpu": float(np.median(spent)),
+        "evaluations": 20 if form == "cfg" else 10,
+        "backward": 10 if form == "classifier" else 0,
+    }
+
+
+class _Once(Follower):
+    """Follows one plan to its end and stays where the plan ends: the goal is reached by the plan or not at all."""
+
+    def __init__(self, route):
+        super().__init__(route, again=False)
+
+    def _target(self):
+        return self.reference[min(self.step, len(self.reference) - 1)]
+
+
+# ------------------------------------------------------------------------------------------------------------- the runs
+FORMS = ("cfg", "value", "energy")
+GOAL_ROWS = [
+    ("pin", 0.0),
+    ("cfg", 0.0),
+    ("cfg", 1.0),
+    ("cfg", 2.0),
+    ("cfg", 4.0),
+    ("classifier", 0.3),
+    ("classifier", 1.0),
+    ("classifier", 3.0),
+]
+
+
+def tables(part: str) -> Table:
+    """One part of the study, computed or read from the cache."""
+    if part == "exact":
+        grid: Any = {"form": ["cfg", "classifier", "plain"], "scale": [0, 0.5, 1, 1.5, 2, 3, 4, 6, 8]}
+        return run_grid(exact, grid, seeds=SEEDS, cache=RUNS, version=VERSION)
+    if part == "plans":
+        grid = {"world": list(WORLDS), "form": list(FORMS), "scale": SCALES}
+        return run_grid(plans, grid, seeds=SEEDS, cache=RUNS, version=VERSION)
+    if part == "driven":
+        grid = {"world": ["two-ways-p50"], "form": list(FORMS), "scale": [0, 1, 2, 4, 8]}
+        return run_grid(driven, grid, seeds=SEEDS, cache=RUNS, version=VERSION)
+    if part == "asked":
+        grid = {
+            "world": ["two-ways-p50"],
+            "w": [0, 1, 1.4, 2, 4],
+            "quantile": [0.1, 0.3, 0.5, 0.7, 0.9],
+            "temperature": [0.5, 1.0],
+        }
+        return run_grid(asked, grid, seeds=SEEDS, cache=RUNS, version=VERSION)
+    if part.startswith("goals-"):
+        grid = [{"maze": part.removeprefix("goals-"), "form": f, "scale": s} for f, s in GOAL_ROWS]
+        return run_grid(goal, grid, seeds=SEEDS, cache=RUNS, version=VERSION)
+    raise ValueError(f"no part {part!r}")
+
+
+PARTS = ("exact", "plans", "driven", "asked", "goals-umaze", "goals-two-ways", "goals-medium", "goals-large")
+
+
+def main(parts: list[str]) -> None:
+    """Compute the parts named (all, without names) and write what ships."""
+    from diffrl_lab.data.shipped import add
+
+    for part in parts or [*PARTS, "fine", "weights"]:
+        if part == "fine":
+            fine()
+            add("results/guidance-two-ways-p50.safetensors", f"{COMMAND} fine", 0)
+        elif part == "weights":
+            for k, name in (("plans", "returns"), ("value", "value"), ("energy", "energy")):
+                target = WEIGHTS / f"guidance-two-ways-{name}.safetensors"
+                models("two-ways-p50", 0)
+                tensors, about = load(RUNS / "weights" / f"two-ways-p50-0-{k}.safetensors")
+                save(target, tensors, **about)
+                add(f"weights/{target.name}", f"{COMMAND} weights", 0)
+        elif part == "laws":
+            target = RESULTS / "guidance-laws.json"
+            beside = target.with_suffix(".part")
+            beside.write_text(json.dumps({"format": 1, "rows": [law(w) for w in WORLDS]}, indent=1) + "\n")
+            os.replace(beside, target)
+            add(f"results/{target.name}", f"{COMMAND} laws", 0)
+        else:
+            table = tables(part)
+            table.save(RESULTS / f"guidance-{part}.json")
+            add(f"results/guidance-{part}.json", f"{COMMAND} {part}", 0)
+            print(f"{part}: {len(table.rows)} points, {table.about['hours']:.3f} hours", flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(sys.argv[1:])
