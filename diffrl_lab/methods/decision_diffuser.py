@@ -188,8 +188,8 @@ class DecisionDiffuser:
     steps: int = 20  # denoising steps
 
     def denoiser(self, y: ArrayLike, known: Tensor, value: Tensor, n: int, w: float | None = None) -> Denoiser:
-        """pin(cfg(D, y, w)) for n plans; y [c] or [n, c] in its own units."""
-        y = self.y_scaler(torch.as_tensor(np.asarray(y), dtype=torch.float32).expand(n, -1))
+        """pin(cfg(D, y, w)) for n plans; y a number, [c] or [n, c] in its own units."""
+        y = self.y_scaler(torch.atleast_1d(torch.as_tensor(np.asarray(y), dtype=torch.float32)).expand(n, -1))
         cond = {"known": known.expand(n, *known.shape[-2:]), "y": y}
         return pin(cfg(self.planner.denoiser, cond, self.w if w is None else w, drop=("y",)), known, value)
 

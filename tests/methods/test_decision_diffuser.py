@@ -115,8 +115,9 @@ def test_gaussian_conditions_compose_by_adding_what_they_do_to_the_mean() -> Non
 # ------------------------------------------------------------------------------------------------- conditions, learned
 def test_not_given_is_a_vector_of_its_own_and_not_a_condition_of_zero() -> None:
     D, x = conditioned(TINY, 5, 2), torch.randn(3, 8, 5, generator=torch.Generator().manual_seed(0))
+    g = torch.Generator().manual_seed(1)
     for p in D.parameters():  # the corrections start at zero
-        torch.nn.init.normal_(p, std=0.2, generator=torch.Generator().manual_seed(1))
+        torch.nn.init.normal_(p, std=0.2, generator=g)
     t = torch.full((3,), 0.5)
 
     def at(y):
@@ -161,27 +162,28 @@ def test_plans_follow_the_condition_they_are_given_and_spread_without_it() -> No
 
 
 # ------------------------------------------------------------------------------------------- inverse dynamics and files
-def pendulum(n: int = 60, steps: int = 40) -> Episodes:
-    """v' = v + 0.2 (sin x + tanh(2 a)), x' = x + 0.2 v': not linear in the action."""
+def saturated(n: int = 80, steps: int = 30) -> Episodes:
+    """v' = 0.9 v + 0.2 tanh(2 a), x' = x + 0.2 v': not linear in the action."""
     rng, rows = np.random.default_rng(0), []
     for _ in range(n):
         act, s = rng.uniform(-1, 1, (steps, 1)), [rng.normal(size=2)]
         for a in act[:, 0]:
-            v = s[-1][1] + 0.2 * (np.sin(s[-1][0]) + np.tanh(2 * a))
+            v = 0.9 * s[-1][1] + 0.2 * np.tanh(2 * a)
             s.append(np.array([s[-1][0] + 0.2 * v, v]))
         rows.append((np.array(s, np.float32), act.astype(np.float32), np.zeros(steps), False))
     return Episodes.join(rows)
 
 
 def test_inverse_dynamics_find_the_action_where_no_linear_map_does() -> None:
-    episodes = pendulum()
-    f = InverseDynamics.fit(episodes, steps=600, batch=256, width=32)
+    episodes = saturated()
+    f = InverseDynamics.fit(episodes, steps=1500, batch=256, width=32)
     rows = (episodes.last == 0).nonzero()[:, 0]
     s, after, a = episodes.obs[rows], episodes.obs[rows + 1], episodes.act[rows]
     linear = torch.cat([torch.ones(len(s), 1), s, after - s], 1)
     fitted = linear @ torch.linalg.lstsq(linear, a).solution
     with torch.no_grad():
-        assert (f(s, after) - a).square().mean().sqrt() < 0.05 < 0.1 < (fitted - a).square().mean().sqrt()
+        errors = [(found - a).square().mean().sqrt() for found in (f(s, after), fitted)]
+    assert errors[0] < 0.6 * errors[1] and errors[0] < 0.08
 
 
 def method() -> DecisionDiffuser:
