@@ -309,7 +309,7 @@ def cells(
     values: Any,
     *,
     moves: Any = None,
-    marks: Mapping[str, tuple[float, float]] | None = None,
+    marks: Mapping[str, Any] | None = None,
     limits: tuple[float, float] | None = None,
     numbers: bool | str = True,
     label: str = "",
@@ -320,7 +320,8 @@ def cells(
     """A grid world as a heat map, values [rows, columns], NaN in walls; title -> values draws panels on one scale.
 
     moves [rows, columns] (or title -> moves): an arrow per cell, 0 up, 1 right, 2 down, 3 left, any other number: none.
-    marks: letter -> (row, column). numbers: whether, or in which format (".2f"), the value is written into each cell.
+    marks: letter -> (row, column), or several [n, 2]; a mark stands in place of the value. numbers: whether, or in
+    which format (".2f"), the value is written into each cell. Raises ValueError for values that are no grid.
     """
     panels = {name: _array(v) for name, v in (values.items() if isinstance(values, Mapping) else [(title, values)])}
     if any(v.ndim != 2 for v in panels.values()):
@@ -334,8 +335,8 @@ def cells(
         min(0.0, *(np.nanmin(v) for v in panels.values())),
         max(np.nanmax(v) for v in panels.values()),
     )
-    colours = HEAT.copy()
-    colours.set_bad(COLOUR["wall"])
+    letters = {tuple(at): name for name, where in (marks or {}).items() for at in _array(where).reshape(-1, 2).tolist()}
+    colours = HEAT.with_extremes(bad=COLOUR["wall"])
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
     for ax, (name, v) in zip(axes.flat, panels.items(), strict=False):
@@ -343,9 +344,9 @@ def cells(
         arrows = moves.get(name) if isinstance(moves, Mapping) else moves
         for (i, j), value in np.ndenumerate(v):
             ink = "white" if np.isfinite(value) and (value - low) > 0.6 * (high - low) else "black"
-            letter = [k for k, at in (marks or {}).items() if tuple(at) == (i, j)]
+            letter = letters.get((i, j))
             if letter:
-                ax.text(j, i, letter[0], ha="center", va="center", weight="bold", color=ink)
+                ax.text(j, i, letter, ha="center", va="center", weight="bold", color=ink)
             elif numbers and np.isfinite(value):
                 text = format(value, numbers if isinstance(numbers, str) else ".2f")
                 lift = 0.2 if arrows is not None else 0.0

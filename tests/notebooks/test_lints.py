@@ -33,7 +33,7 @@ SOURCES = lessons.sources()
 LESSONS = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
 BESIDE = lessons.ROOT / "notebooks" / "source"
 FIGURES = {"trajectories", "heat_map", "band", "histogram", "lines", "losses", "intervals", "film_strip",
-           "point_and_law", "Picture", "movie"}  # fmt: skip
+           "point_and_law", "cells", "values_over_data", "Picture", "movie"}  # fmt: skip
 
 
 @cache

@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from diffrl_lab.widgets import views
@@ -97,6 +98,8 @@ def test_nothing_touches_the_edge_of_a_picture():
         views.losses(n, floor=3, title="Losses", alt=ALT),
         views.intervals([("a method with quite a long name, seed 3", 0.5, 0.1, 0.9)], xlabel="success", alt=ALT),
         views.histogram(n, marks={"x0_hat": 1.0}, title="Counts", alt=ALT),
+        views.cells(np.arange(12).reshape(3, 4), marks={"G": (0, 3)}, label="V", title="Values", alt=ALT),
+        views.values_over_data(n, {"exact": n}, n, best={"exact": n[-1]}, title="Values", alt=ALT),
         views.component_map("conditioning"),
         views.survey_map({("hybrids", "online", "multi"): ("15 something with a long name indeed", False)}),
     ):
@@ -128,3 +131,61 @@ def test_an_unbuilt_cell_of_the_survey_says_so():
     assert "10 Diffusion-QL\nnot built yet" in texts
     with pytest.raises(ValueError, match="no cell"):
         views.survey_map({("policies", "offline", "single"): ("10", True)})
+
+
+GRID = np.array([[0.0, 0.25, np.nan], [0.5, 1.0, -1.0]])
+
+
+def written(picture: views.Picture) -> dict[str, tuple[int, int]]:
+    return {t.get_text(): (round(t.get_position()[1]), round(t.get_position()[0])) for t in picture.axes[0].texts}
+
+
+def test_a_cell_says_its_value_where_it_lies_a_wall_nothing_and_a_mark_its_letter():
+    texts = written(views.cells(GRID, marks={"G": (1, 1)}, alt=ALT))
+    assert texts == {"0.00": (0, 0), "0.25": (0, 1), "0.50": (1, 0), "G": (1, 1), "-1.00": (1, 2)}
+    assert written(views.cells(GRID, numbers=False, alt=ALT)) == {}
+    several = views.cells(GRID, marks={"X": [(0, 0), (1, 2)]}, numbers=False, alt=ALT).axes[0].texts
+    assert [(t.get_text(), *t.get_position()) for t in several] == [("X", 0, 0), ("X", 2, 1)]
+
+
+def test_a_cell_has_the_colour_of_its_value_on_one_scale_in_every_panel():
+    picture = views.cells({"a": GRID, "b": GRID / 2}, numbers=False, limits=(-1, 1), alt=ALT)
+    for ax, values in zip(picture.axes, (GRID, GRID / 2), strict=True):
+        drawn = ax.images[0]
+        np.testing.assert_array_equal(np.ma.filled(drawn.get_array(), np.nan), values)
+        assert drawn.get_clim() == (-1, 1)
+    np.testing.assert_allclose(drawn.cmap(drawn.norm(drawn.get_array()))[0, 2, :3], to_rgb(views.COLOUR["wall"]))
+
+
+@pytest.mark.parametrize("move, towards", [(0, (-1, 0)), (1, (0, 1)), (2, (1, 0)), (3, (0, -1))])
+def test_an_arrow_points_where_the_move_goes_and_no_move_has_none(move, towards):
+    moves = np.full((2, 3), -1)
+    moves[1, 0] = move
+    (arrow,) = [t for t in views.cells(GRID, moves=moves, numbers=False, alt=ALT).axes[0].texts if t.arrow_patch]
+    (x0, y0), (x1, y1) = arrow.xyann, arrow.xy
+    assert ((y0 + y1) / 2, (x0 + x1) / 2) == (1, 0)
+    np.testing.assert_array_equal(np.sign(np.round([y1 - y0, x1 - x0], 6)), towards)
+
+
+def test_arrows_point_at_the_best_actions_on_their_curves_and_the_data_are_counted_below():
+    a = np.linspace(0, 1, 101)
+    curves, data = {"exact": a * (1 - a), "model": a / 2}, [0.11, 0.11, 0.11, 0.93]
+    picture = views.values_over_data(a, curves, data, best={"exact": 0.5, "model": 1.0}, proposals=[0.2, 0.4], alt=ALT)
+    above, below = picture.axes
+    assert {t.get_text(): t.xy for t in above.texts} == {"best by exact": (0.5, 0.25), "best by model": (1.0, 0.5)}
+    exact, model, ticks = above.lines
+    np.testing.assert_array_equal(exact.get_ydata(), curves["exact"])
+    np.testing.assert_array_equal(model.get_ydata(), curves["model"])
+    np.testing.assert_array_equal(ticks.get_xdata(), [0.2, 0.4])
+    bars = {round(b.get_x() + b.get_width() / 2, 2): b.get_height() for b in below.patches if b.get_height()}
+    assert bars == {0.11: 3, 0.93: 1}
+    assert above.get_xlim() == below.get_xlim() == (0, 1)
+
+
+def test_pictures_of_values_need_grids_and_real_descriptions():
+    with pytest.raises(ValueError, match=r"values are \[rows, columns\]; got \[\(3,\)\]"):
+        views.cells([1.0, 2, 3], alt=ALT)
+    with pytest.raises(ValueError, match="40 characters"):
+        views.cells(GRID, alt="a grid")
+    with pytest.raises(ValueError, match="40 characters"):
+        views.values_over_data([0, 1], {"exact": [0, 1]}, [0.5], best={}, alt="values")
