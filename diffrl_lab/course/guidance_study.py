@@ -40,6 +40,7 @@ from diffrl_lab.diffusion import (
     ascend,
     cfg,
     cosine_decay,
+    ddpm,
     descend,
     given,
     heun,
@@ -61,8 +62,8 @@ SCALES = [0, 0.25, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8]
 VERSION = "1"  # of what the functions below call
 WORLDS = {"two-ways-p50": ("two-ways", 0.5), "two-ways-p20": ("two-ways", 0.2), "umaze": ("umaze", 0.5)}
 QUERY = {"two-ways": ((0.0, 1.5), (0.0, -1.5)), "umaze": ((-1.0, 1.0), (-1.0, -1.0))}
-SMALL = Diffuser(width=128, depth=2, channels=16, steps=1500, batch=128)
-STEPS = 20  # denoising steps
+SMALL = Diffuser(width=128, depth=2, channels=16, steps=2000, batch=128)
+STEPS = 1 - torch.linspace(0, 1, 25, dtype=torch.float64) ** 1.7  # 24 steps, most of them where a mode is decided
 ASKED = 0.95  # quantile of the recorded returns that the condition asks for
 
 
@@ -128,6 +129,12 @@ def data(world: str) -> tuple[Episodes, Tensor, Tensor]:
     return episodes, *drives(episodes, SMALL, EPISODE_STEPS[maze])
 
 
+def ends(world: str, x: Tensor) -> Tensor:
+    """What is known of plans x. In the U-maze start and goal; in two-ways nothing, since all drives go the same way,
+    and a network that saw where 1,200 drives began would remember which side each of them took."""
+    return known_ends(x, 2) if WORLDS[world][0] == "umaze" else torch.zeros(x.shape, dtype=torch.bool)
+
+
 def _trained(J: Guide, loss, x: Tensor, seed: int, steps: int = 1500, batch: int = 256) -> Guide:
     """A guide after `steps` updates on loss(rows): its averaged weights."""
     g = torch.Generator().manual_seed(seed)
@@ -161,10 +168,10 @@ def models(world: str, seed: int) -> tuple[DecisionDiffuser, Guide, Guide]:
         for _ in range(SMALL.steps):
             i = torch.randint(len(z), (SMALL.batch,), generator=g)
             u = torch.rand(len(i), 1, 1, generator=g)
-            known = known_ends(z[i], 2) & (u > SMALL.free)
+            known = ends(world, z[i]) & (u > SMALL.free)
             update({"x": z[i], "known": known, "y": y[i]})
         assert update.ema is not None
-        known, r = known_ends(z[:1], 2), y[:, 0]
+        known, r = ends(world, z[:1]), y[:, 0]
         log_mean = log_mean_exp(r)
         J = _fresh(z[0].numel(), 1, seed)
         value = _trained(J, lambda i, g: value_loss(J, z[i], r[i], known=known, generator=g), z, seed)
@@ -187,6 +194,7 @@ def denoiser(world: str, form: str, scale: float | Tensor, seed: int, n: int) ->
     dd, value_guide, energy = models(world, seed)
     start, goal = QUERY[WORLDS[world][0]]
     known, value = dd.planner.ends(np.r_[start, 0, 0], goal)
+    known = ends(world, value)
     free = given(dd.planner.denoiser, {"known": known})
     if form == "cfg":
         R = data(world)[2]
@@ -200,14 +208,15 @@ def denoiser(world: str, form: str, scale: float | Tensor, seed: int, n: int) ->
 
 def cloud(world: str, form: str, scale: float, seed: int, n: int = 128) -> Plan:
     """n plans by deterministic DDIM, from the same noise at every scale and for every form."""
+    planner = models(world, seed)[0].planner
+    D, known, value = denoiser(world, form, scale, seed, n)
     with torch.no_grad():
-        D, known, value = denoiser(world, form, scale, seed, n)
-        planner = models(world, seed)[0].planner
         return planner.drawn(D, known, value, n, STEPS, torch.Generator().manual_seed(10_000 + seed))
 
 
-def plan_returns(plan: Plan, planner: Planner, maze: str, goal: tuple[float, float]) -> np.ndarray:
-    """What each candidate would return up to the time limit if it were driven exactly, and then held. -> [n]"""
+def plan_returns(plan: Plan, planner: Planner, maze: str) -> np.ndarray:
+    """What each candidate would return up to the time limit if it were driven exactly, its last point being the goal,
+    and then held. -> [n]"""
     limit, found = EPISODE_STEPS[maze], []
     for k in range(len(plan.candidates)):
         duration = float(plan.durations[k])
@@ -218,7 +227,7 @@ def plan_returns(plan: Plan, planner: Planner, maze: str, goal: tuple[float, flo
         p = planner.reference(plan, k)[1 : T + 1, :2] if duration < 10 * limit else plan.candidates[k, :1, :2].numpy()
         p = np.concatenate([p, np.repeat(p[-1:], limit - len(p), 0)]) if len(p) < limit else p[:limit]
         toll = 0.5 * ((p[:, 0] > 1.5) & (np.abs(p[:, 1]) < 1)) if maze == "two-ways" else 0.0
-        found.append(float(((np.linalg.norm(p - goal, axis=1) <= REACHED) - toll).sum()))
+        found.append(float(((np.linalg.norm(p - p[-1], axis=1) <= REACHED) - toll).sum()))
     return np.array(found)
 
 
@@ -247,7 +256,7 @@ def plans(world: str, form: str, scale: float, *, seed: int) -> dict[str, Any]:
     lies off the left mode's. spread: mean distance per point between two plans of one mode; distance: of any two.
     """
     maze = WORLDS[world][0]
-    walls, goal = Walls.named(maze), QUERY[maze][1]
+    walls = Walls.named(maze)
     plan = cloud(world, form, scale, seed)
     planner = models(world, seed)[0].planner
     p = plan.candidates[..., :2]
@@ -256,7 +265,7 @@ def plans(world: str, form: str, scale: float, *, seed: int) -> dict[str, Any]:
     labels = modes.numbered(words, [(1,), ()] if K == 2 else [()])
     centres, paths, *_ = _region(world)
     off = float((centres(torch.nan_to_num(p, 1e3)) < 0).double().mean())
-    found, J = plan_returns(plan, planner, maze, goal), _values(world, seed, plan)
+    found, J = plan_returns(plan, planner, maze), _values(world, seed, plan)
     shares = modes.shares(labels, K)
     ok = labels == 0
     over = float(np.linalg.norm(p[ok].numpy().mean(0) - paths[0], axis=-1).mean()) if ok.any() else None
@@ -327,23 +336,15 @@ def driven(world: str, form: str, scale: float, *, seed: int, episodes: int = 34
     """Returns in the environment of single plans of one form at one scale, followed by the PD controller, not ranked
     and not planned again; environment seeds 1000 + 100 seed and on, the same for every form and scale."""
     maze = WORLDS[world][0]
-    dd, value_guide, energy = models(world, seed)
-    R = data(world)[2]
+    planner = models(world, seed)[0].planner
 
     def route(obs: np.ndarray, goal: np.ndarray, number: int) -> np.ndarray:
-        g = torch.Generator().manual_seed(number)
-        if form == "cfg":
-            plan = dd_ddim.plan(obs, float(R.quantile(ASKED)), goal, 1, g, w=scale)
-        else:
-            known, v = dd.planner.ends(obs, goal)
-            J = value_guide if form == "value" else energy
-            D = pin(ascend(given(dd.planner.denoiser, {"known": known}), J, scale), known, v)
-            with torch.no_grad():
-                plan = dd.planner.drawn(D, known, v, 1, STEPS, g)
+        D, known, value = denoiser(world, form, scale, seed, 1)
+        with torch.no_grad():
+            plan = planner.drawn(D, known, value, 1, STEPS, torch.Generator().manual_seed(number))
         duration = float(plan.durations[0])
-        return dd.planner.reference(plan, 0) if 1 <= duration < 1000 else np.r_[obs[:2], 0, 0][None]
+        return planner.reference(plan, 0) if 1 <= duration < 1000 else np.r_[obs[:2], 0, 0][None]
 
-    dd_ddim = DecisionDiffuser(dd.planner, dd.inverse, dd.y_scaler, temperature=0.0, steps=STEPS)
     env = make_maze(maze)
     first = 1000 + 100 * seed
     rows = [roll_out(env, Follower(route, again=False), seed=first + k) for k in range(episodes)]
@@ -358,11 +359,13 @@ def asked(world: str, w: float, quantile: float, temperature: float, *, seed: in
     """Decision Diffuser asked for a quantile of the recorded returns: what 128 plans would return."""
     maze = WORLDS[world][0]
     dd, R = models(world, seed)[0], data(world)[2]
-    start, goal = QUERY[maze]
-    want = float(R.quantile(quantile))
+    want, n = float(R.quantile(quantile)), 128
+    known = torch.zeros(dd.planner.horizon, len(dd.planner.scaler.center), dtype=torch.bool)
+    D = dd.denoiser(want, known, torch.zeros(known.shape), n, w)
     g = torch.Generator().manual_seed(20_000 + seed)
-    plan = dd.plan(np.r_[start, 0, 0], want, goal, 128, g, w=w, temperature=temperature)
-    got = plan_returns(plan, dd.planner, maze, goal)
+    with torch.no_grad():
+        plan = dd.planner.drawn(D, known, torch.zeros(known.shape), n, STEPS, g, step=ddpm(temperature))
+    got = plan_returns(plan, dd.planner, maze)
     return {
         "want": want,
         "got": float(np.nanmean(got)),
@@ -385,7 +388,7 @@ def fine(world: str = "two-ways-p50", seed: int = 0, n: int = 48) -> None:
             paths.append(p.half())
             words = modes.homotopy(p.numpy(), Walls.named(maze))
             labels.append(torch.as_tensor(modes.numbered(words, [(1,), ()])).to(torch.int8))
-            found = plan_returns(plan, models(world, seed)[0].planner, maze, QUERY[maze][1])
+            found = plan_returns(plan, models(world, seed)[0].planner, maze)
             returns.append(torch.as_tensor(found).half())
         tensors |= {
             f"{form}.plans": torch.stack(paths),

@@ -429,16 +429,17 @@ class Planner:
         known: Tensor,
         value: Tensor,
         n: int,
-        steps: int | None = None,
+        steps: int | Tensor | None = None,
         generator: torch.Generator | None = None,
         frames: bool = False,
         step: Step | None = None,
     ) -> Plan:
         """n plans sampled from any denoiser of plans, such as this planner's own with guidance around it; `known`,
-        `value` as `ends` gives them. step: DDIM unless given."""
+        `value` as `ends` gives them. steps: how many, or a grid of times. step: DDIM unless given."""
         x_T = D.schedule.prior((n, *known.shape), generator=generator)
         kept: list[Frame] = []
-        for t, x_t, x0_hat in chain(D, x_T, steps=steps or self.steps, step=step, generator=generator):
+        steps = self.steps if steps is None else steps
+        for t, x_t, x0_hat in chain(D, x_T, steps=steps, step=step, generator=generator):
             x_t = torch.where(known, value, x_t)
             if frames:
                 kept.append(Frame(t, self.unscale(x_t), self.unscale(x0_hat)))
