@@ -332,7 +332,7 @@ def law(world: str) -> dict[str, Any]:
     }
 
 
-def driven(world: str, form: str, scale: float, *, seed: int, episodes: int = 34) -> dict[str, Any]:
+def driven(world: str, form: str, scale: float, *, seed: int, episodes: int = 20) -> dict[str, Any]:
     """Returns in the environment of single plans of one form at one scale, followed by the PD controller, not ranked
     and not planned again; environment seeds 1000 + 100 seed and on, the same for every form and scale."""
     maze = WORLDS[world][0]
@@ -445,14 +445,14 @@ def goal_models(maze: str, seed: int) -> tuple[Planner, Guide]:
 
 
 GOALS = {
-    "umaze": Diffuser(width=160, depth=2, channels=16, batch=128, steps=1500),
+    "umaze": Diffuser(width=160, depth=2, channels=16, batch=128, steps=1200),
     "medium": Diffuser(width=192, depth=2, channels=16, batch=128, steps=2000),
     "large": Diffuser(width=256, depth=2, channels=16, batch=128, steps=3000),
-    "two-ways": Diffuser(width=128, depth=2, channels=16, batch=128, steps=1500),
+    "two-ways": Diffuser(width=128, depth=2, channels=16, batch=128, steps=1200),
 }
 
 
-def goal(maze: str, form: str, scale: float, *, seed: int, queries: int = 100, episodes: int = 25) -> dict[str, Any]:
+def goal(maze: str, form: str, scale: float, *, seed: int, queries: int = 60, episodes: int = 20) -> dict[str, Any]:
     """One row of the table of goals: 4 candidates per query, the most consistent one counts.
 
     aimed: share of plans that end within 0.45 m of the goal; clear: of those, and free of walls (both over `queries`
@@ -530,17 +530,18 @@ GOAL_ROWS = [
 ]
 
 
-def tables(part: str) -> Table:
+def tables(part: str, seeds: tuple[int, ...] = SEEDS) -> Table:
     """One part of the study, computed or read from the cache."""
     if part == "exact":
         grid: Any = {"form": ["cfg", "classifier", "plain"], "scale": [0, 0.5, 1, 1.5, 2, 3, 4, 6, 8]}
-        return run_grid(exact, grid, seeds=SEEDS, cache=RUNS, version=VERSION)
+        return run_grid(exact, grid, seeds=seeds, cache=RUNS, version=VERSION)
     if part.startswith("plans-"):
         grid = {"world": [part.removeprefix("plans-")], "form": list(FORMS), "scale": SCALES}
-        return run_grid(plans, grid, seeds=SEEDS, cache=RUNS, version=VERSION)
+        return run_grid(plans, grid, seeds=seeds, cache=RUNS, version=VERSION)
     if part == "driven":
-        grid = {"world": ["two-ways-p50"], "form": list(FORMS), "scale": [0, 1, 2, 4, 8]}
-        return run_grid(driven, grid, seeds=SEEDS, cache=RUNS, version=VERSION)
+        rows = [("value", 0), ("value", 4), ("energy", 4), ("cfg", 1), ("cfg", 8)]
+        grid = [{"world": "two-ways-p50", "form": f, "scale": s} for f, s in rows]
+        return run_grid(driven, grid, seeds=seeds, cache=RUNS, version=VERSION)
     if part == "asked":
         grid = {
             "world": ["two-ways-p50"],
@@ -548,10 +549,10 @@ def tables(part: str) -> Table:
             "quantile": [0.1, 0.3, 0.5, 0.7, 0.9],
             "temperature": [0.5],
         }
-        return run_grid(asked, grid, seeds=SEEDS, cache=RUNS, version=VERSION)
+        return run_grid(asked, grid, seeds=seeds, cache=RUNS, version=VERSION)
     if part.startswith("goals-"):
         grid = [{"maze": part.removeprefix("goals-"), "form": f, "scale": s} for f, s in GOAL_ROWS]
-        return run_grid(goal, grid, seeds=SEEDS, cache=RUNS, version=VERSION)
+        return run_grid(goal, grid, seeds=seeds, cache=RUNS, version=VERSION)
     raise ValueError(f"no part {part!r}")
 
 
@@ -567,10 +568,15 @@ PARTS = (
 )
 
 
-def main(parts: list[str]) -> None:
-    """Compute the parts named (all, without names) and write what ships."""
+def main(words: list[str]) -> None:
+    """Compute the parts named (all, without names) and write what ships; `--seeds N`: training seeds 0 to N - 1."""
     from diffrl_lab.data.shipped import add
 
+    n, parts = len(SEEDS), words
+    if "--seeds" in words:
+        at = words.index("--seeds")
+        n, parts = int(words[at + 1]), words[:at] + words[at + 2 :]
+    option = "" if n == len(SEEDS) else f" --seeds {n}"
     for part in parts or PARTS:
         if part == "fine":
             fine()
@@ -589,9 +595,9 @@ def main(parts: list[str]) -> None:
             os.replace(beside, target)
             add(f"results/{target.name}", f"{COMMAND} laws", 0)
         else:
-            table = tables(part)
+            table = tables(part, tuple(range(n)))
             table.save(RESULTS / f"guidance-{part}.json")
-            add(f"results/guidance-{part}.json", f"{COMMAND} {part}", 0)
+            add(f"results/guidance-{part}.json", f"{COMMAND} {part}{option}", 0)
             print(f"{part}: {len(table.rows)} points, {table.about['hours']:.3f} hours", flush=True)
 
 
