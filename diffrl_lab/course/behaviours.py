@@ -39,6 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 LOG_STD = {"hopper": 0.0, "halfcheetah": -2.0, "walker2d": 0.0}  # of the actions, untrained
 EPISODES = 100            # behind each measured mean, seeds 0 to 99
 RUNGS = 8                 # kept up to the medium policy, at most
+EXPERT_NOISE = 0.5        # of the trained deviation of actions: enough to explore with costs a quarter of the return
 MEDIUM = 40               # the score that the medium policy is nearest to; 30 to 50 are accepted
 
 
@@ -99,9 +100,10 @@ def assemble(name: str, state: str | os.PathLike = STATE) -> Path:
     """Measure the checkpoints of `train` and write those that drive recordings into one file -> its path.
 
     Score 0 is the mean return of uniform actions, 100 that of the expert acting by its mean. The expert is the
-    checkpoint with the highest return during training; the medium policy, drawing its actions, is the one whose score
-    is nearest to MEDIUM among those around the first crossing (chosen on other episodes than it is measured on). Of the
-    checkpoints before it at most RUNGS are kept, evenly spaced.
+    checkpoint with the highest return during training, with EXPERT_NOISE times its actions' deviation; the medium
+    policy, drawing its actions, is the one whose score is nearest to MEDIUM among those around the first crossing
+    (chosen on other episodes than it is measured on). Of the checkpoints before it at most RUNGS are kept, evenly
+    spaced.
     Raises ValueError when nothing was trained yet and when no checkpoint scores 30 to 50.
     """
     import torch
@@ -116,15 +118,20 @@ def assemble(name: str, state: str | os.PathLike = STATE) -> Path:
     env = locomotion.make(name)
     torch.set_num_threads(1)
 
+    expert = max(log, key=lambda row: row["return"])["steps"]
+
+    def loaded(rung: int) -> dict[str, torch.Tensor]:
+        tensors = load_file(files[rung])
+        return tensors | {"log_std": tensors["log_std"] + np.log(EXPERT_NOISE)} if rung == expert else tensors
+
     def policy(rung: int) -> locomotion.Policy:
-        return locomotion.Policy.of(load_file(files[rung]))
+        return locomotion.Policy.of(loaded(rung))
 
     def measured(which: locomotion.Policy | None, noise: bool = True) -> dict[str, Any]:
         found = locomotion.returns(env, which, range(EPISODES), noise)
         low, high = bootstrap(found)
         return {"mean": float(found.mean()), "low": low, "high": high, "n": EPISODES}
 
-    expert = max(log, key=lambda row: row["return"])["steps"]
     table = {"random": measured(None), "expert": measured(policy(expert), noise=False),
              "expert, actions drawn": measured(policy(expert))}
     low, high = table["random"]["mean"], table["expert"]["mean"]
@@ -150,9 +157,11 @@ def assemble(name: str, state: str | os.PathLike = STATE) -> Path:
         seed = int(held.metadata()["seed"])
     about = {"env": locomotion.ENVIRONMENTS[name], "algorithm": "PPO", "seed": seed, "rungs": kept, "medium": medium,
              "expert": expert, "episodes": EPISODES, "measured": table, "d4rl_v2": locomotion.D4RL_RETURNS[name],
-             "trained": {"steps": log[-1]["steps"], "hours": round(sum(row["wall_s"] for row in log) / 3600, 2),
+             "expert_noise": EXPERT_NOISE,
+             "trained": {"steps": log[-1]["steps"], "best_return": max(row["return"] for row in log),
+                         "hours": round(sum(row["wall_s"] for row in log) / 3600, 2),
                          "cpu_hours": round(sum(row["cpu_s"] for row in log) / 3600, 2)}}
-    tensors = {f"{rung}/{key}": tensor for rung in kept for key, tensor in load_file(files[rung]).items()}
+    tensors = {f"{rung}/{key}": tensor for rung in kept for key, tensor in loaded(rung).items()}
     path = Path(state) / f"behaviour-{name}.safetensors"
     _write(path, save(tensors, {"ladder": json.dumps(about)}))
     return path
