@@ -7,9 +7,10 @@ Three tables, from small grids of pure functions (`analysis.sweeps`), kept in ru
   becomes of modes, spread, validity and return over the guidance scale; scales of the forms are different units.
 - `goals` (experiment 2, check 2): reaching a goal by inpainting, by classifier-free guidance and by a classifier.
 
-Grids, written down before anything ran: exact 3 forms x 9 scales x 3 seeds (1 minute); plans 3 worlds x 3 training
-seeds x 3 forms x 11 scales x 128 plans (10 minutes, 6 of them training); driven and asked (5 minutes); goals 4 mazes x
-3 seeds x 7 rows (20 minutes, 8 of them training). All on one core. Everything is trained to a last checkpoint; none is
+The grid as it was planned: exact 3 forms x 9 scales x 3 seeds (1 minute of one core); plans 3 worlds x 3 training seeds
+x 3 forms x 11 scales x 128 plans (12 minutes, 10 of them training); asked 5 x 5 x 3 and driven 5 x 3 x 20 episodes (2
+minutes); goals 4 mazes x 3 seeds x 7 rows x 60 queries (20 minutes, 12 of them training). Not all of it was computed:
+each table names its seeds, and `PART --seeds N` computes more. Everything is trained to a last checkpoint; none is
 chosen by its score.
 """
 
