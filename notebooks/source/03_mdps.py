@@ -11,7 +11,7 @@
 # - say why a low imitation loss, or a low TD loss, is not a good policy;
 # - spot extrapolation error, and keep a policy inside its data.
 #
-# **You need** torch and probabilities; section 5 draws from a diffusion model, as in lesson 01. **Machine:** about 20 seconds on two CPU
+# **You need** torch and probabilities; section 5 draws from a diffusion model, as in lesson 01. **Machine:** about 30 seconds on two CPU
 # cores, no network. **You:** 80 minutes (an estimate).
 
 # %%
@@ -303,7 +303,7 @@ def fitted(fast, seed=0):
 
 
 # %% [markdown]
-# Forty fast records, most of them crashes, among 1,500 others. Now remove them. The network has *fewer bad examples*. Guess, then drag.
+# Forty fast records, most of them crashes, among 1,500 others. Now remove them. The network has *fewer bad examples*. Guess, run, then drag them back in.
 
 # %%
 gap = guess("03.gap", "With no fast record left: which speed does the fitted Q like best in the first cell?", 0.0, 1.0)
@@ -320,7 +320,7 @@ def overlay(fast, cell, seed):
                                   alt=f"True and fitted Q over the speed, above the recorded speeds, in cell {cell}. {title}.")
 
 
-explore(overlay, fast=(0, 40, 1, 0), cell=(0, 3), seed=(0, 9))
+explore(overlay, fast=(0, 40, 5, 0), cell=(0, 3), seed=(0, 9))
 
 # %%
 Q = {fast: everywhere(fitted(fast)[0]) for fast in (40, 0)}
