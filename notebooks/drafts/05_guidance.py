@@ -17,16 +17,13 @@
 # %%
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from diffrl_lab.course import check, guess
 from diffrl_lab.data.toys import two_corridors, two_modes
-from diffrl_lab.diffusion import Cosine, Function, GaussianDenoiser, MixtureDenoiser, ascend, cfg, ddpm, given, sample
+from diffrl_lab.diffusion import Cosine, Function, GaussianDenoiser, MixtureDenoiser, ascend, cfg, ddpm, sample
 from diffrl_lab.widgets import views
-from diffrl_lab.widgets.explore import explore
-from diffrl_lab.widgets.movie import movie
 
 torch.set_num_threads(1)  # for tensors this small a second thread costs more than it brings
 views.component_map(["conditioning", "guided sampling"], alt="The survey's component map with two boxes lit, conditioning and "
