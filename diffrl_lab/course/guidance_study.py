@@ -7,12 +7,12 @@ Three tables, from small grids of pure functions (`analysis.sweeps`), kept in ru
   becomes of modes, spread, validity and return over the guidance scale; scales of the forms are different units.
 - `goals` (experiment 2, check 2): reaching a goal by inpainting, by classifier-free guidance and by a classifier.
 
-The grid, reduced once for lack of hours: exact 3 forms x 9 scales x 3 seeds (1 minute of one core); plans 3 worlds x 3 training seeds
-x 3 forms x 11 scales x 128 plans (12 minutes, 10 of them training); asked 5 x 5 x 3 and driven 5 x 3 x 20 episodes (2
-minutes); goals 4 mazes x 3 seeds x 7 rows x 60 queries (20 minutes, 12 of them training). Not all of it was computed:
-each table names its seeds, and `PART --seeds N` computes more. Seed 0 of two-ways at p = 0.5 was looked at while the
-set-up was still being changed; seeds 1 and 2 were not. Everything is trained to a last checkpoint; none is chosen by
-its score.
+The grid, reduced once for lack of hours: exact 3 forms x 9 scales x 3 seeds (1 minute of one core); plans 3 worlds x
+3 training seeds x 3 forms x 11 scales x 128 plans (12 minutes, 10 of them training); asked 5 x 5 x 3 and driven 5 x 3
+x 20 episodes (2 minutes); goals 4 mazes x 3 seeds x 7 rows x 60 queries (20 minutes, 12 of them training). Not all of
+it was computed: each table names its seeds, and `PART --seeds N` computes more. Seed 0 of two-ways at p = 0.5 was
+looked at while the set-up was still being changed; seeds 1 and 2 were not. Everything is trained to a last
+checkpoint; none is chosen by its score.
 """
 
 from __future__ import annotations
