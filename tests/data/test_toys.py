@@ -88,7 +88,8 @@ def test_recorded_episodes_have_the_exact_visits_and_end_or_are_cut_never_both()
     n, limit = 4000, 12
     steps = world.roll_out(policy, n, limit, seeded())
     visits = torch.bincount(steps.obs, minlength=len(world.start)) / n
-    assert ((visits - world.visits(policy, limit)).abs() <= 4.5 * 3 / math.sqrt(n)).all()  # no cell is visited with a deviation above 3
+    error = 4.5 * 3 / math.sqrt(n)  # no cell's number of visits has a deviation above 3
+    assert ((visits - world.visits(policy, limit)).abs() <= error).all()
     assert not (steps.terminated & steps.truncated).any()
     last = torch.cat([steps.episode.diff() != 0, torch.tensor([True])])
     assert torch.equal(steps.terminated | steps.truncated, last)

@@ -85,7 +85,7 @@ def test_another_seed_and_profile_run_both_editions_and_every_solution_passes(so
         [(made, *_)] = lessons.run([source.stem], {"SEED": 1, "PROFILE": "smoke"}, tmp_path, solutions=solutions)
     said = "\n".join(texts(nbformat.read(made, as_version=4)))
     assert [name for name in checks.exercises(source.stem[:2]) if f"✓ {name}: " not in said] == []
-    assert "✗" not in said and "○" not in said
+    assert re.findall(r"[✗○] \d\d\.\w+: .*", said) == []  # lesson 00's overview has circles of its own
 
 
 def test_lessons_are_numbered_once_and_every_notebook_has_a_source() -> None:
