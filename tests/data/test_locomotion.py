@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import minari
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from diffrl_lab.cli import app
 from diffrl_lab.data import TERMINAL, TIME_LIMIT, locomotion, recordings
 from diffrl_lab.data.locomotion import ENVIRONMENTS, Policy, drive, make, record, replay
+from diffrl_lab.data.shipped import manifest, shipped
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is set to None")
 SIZES = {"hopper": (11, 3), "halfcheetah": (17, 6), "walker2d": (17, 6)}  # observation, action
@@ -271,3 +273,31 @@ def test_the_command_records_and_says_what_is_missing(weights, tmp_path):
                            (("pointmaze-umaze", "--kind", "medium"), "are for hopper, halfcheetah, walker2d")]:
         refused = call(*words)
         assert refused.exit_code == 2 and message in refused.output
+
+
+@pytest.mark.parametrize("name", ["hopper", "halfcheetah"])
+def test_the_shipped_medium_policy_scores_30_to_50_and_the_expert_at_least_80_and_both_do_so_again(name):
+    held, env = locomotion.ladder(name), make(name)
+    low, high = held.references
+    for rung, who, least, most in ((held.about["medium"], "medium, actions drawn", 30, 50),
+                                   (held.about["expert"], "expert, actions drawn", 80, 120)):
+        told = held.about["measured"][who]
+        assert least <= 100 * (told["mean"] - low) / (high - low) <= most
+        again = locomotion.returns(env, held.policies[rung], range(500, 510))
+        error = np.hypot((told["high"] - told["low"]) / 3.92, again.std(ddof=1) / np.sqrt(10))
+        assert abs(again.mean() - told["mean"]) < 5 * error  # standard errors of the difference
+    assert_close(locomotion.normalised_score(name, [low, high]), np.array([0.0, 100.0]))
+    env.close()
+
+
+@pytest.mark.parametrize("recording", [e["file"].removesuffix("/data/metadata.json") for e in manifest()
+                                       if re.search(r"(hopper|halfcheetah).*metadata", e["file"])])
+def test_a_shipped_recording_replays_to_its_own_next_states(recording):
+    folder = shipped(recording)
+    episodes, kept = recordings.read(folder), recordings.infos(folder, ("qpos", "qvel"))
+    now = (episodes.last == 0).nonzero()[::50, 0].numpy()
+    env = make(folder.name.split("-")[0])
+    led = replay(env, kept["qpos"][now], kept["qvel"][now], episodes.act[now][:, None])
+    off = np.abs(led.obs[:, 0] - episodes.obs[now + 1].numpy()).max(1)
+    assert np.median(off) < 1e-5 and np.quantile(off, 0.99) < 1e-2
+    env.close()
