@@ -108,7 +108,8 @@ leap = np.linalg.norm(np.diff(points[-1], axis=1), axis=-1).max()  # metres betw
 assert abs(order.mean()) < 0.3 and leap < 1.5, "large effect: a whole route, and not drawn from start to goal"
 
 # %% [markdown]
-# **Large effect.** The picture is made of level bands: at each diffusion time all points have gone the same share of their way. No front runs
+# **Large effect.** The picture is made of nearly level bands: at each diffusion time all points have gone much the same share of their way (those where
+# the route is hardest to tell lag a little). No front runs
 # along the plan. It is not *rolled out*, it is *denoised*: the horizontal axis is environment time, the vertical one is diffusion time, and
 # these two clocks have nothing to do with each other.
 #
