@@ -241,6 +241,31 @@ def hint(exercise: str, rung: int | None = None) -> Rung:
     return rungs[rung - 1]
 
 
+def letters(answer: Any) -> tuple[str, ...]:
+    """The answer to a multiple-choice exercise as small letters: ("b", "a") or "B A" -> ("b", "a")."""
+    return tuple(str(a).strip().lower() for a in (answer.split() if isinstance(answer, str) else answer))
+
+
+def by_letter(
+    answer: Any, wanted: Sequence[str], slips: Mapping[tuple[int, str], str], right: str = "right"
+) -> Verdict:
+    """Judge letters a to c, one per question; `slips` maps (question, letter) to what that letter mistakes."""
+    came = letters(answer)
+    if len(came) != len(wanted) or not set(came) <= set("abc"):
+        return Verdict(False, f'three letters are wanted, such as ("a", "b", "c"); you gave {answer!r}')
+    for i, (mine, its) in enumerate(zip(came, wanted, strict=True)):
+        if mine != its:
+            return Verdict(False, slips[i, mine])
+    return Verdict(True, right)
+
+
+def questions(wanted: Sequence[str]) -> dict[str, Any]:
+    """PROPERTIES of a multiple-choice exercise: each question earns its part."""
+    return {
+        f"question {i + 1}": lambda cases, answers, i=i: letters(answers[0])[i] == wanted[i] for i in range(len(wanted))
+    }
+
+
 def match(
     answers: Sequence[Any],
     truth: Sequence[Any],

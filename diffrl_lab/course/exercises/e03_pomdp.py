@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffrl_lab.course.checks import Verdict
+from diffrl_lab.course.checks import Verdict, by_letter, questions
 
 HINTS = (
     "Two cells look alike and need opposite moves. What would tell them apart, and does the picture in front hold it?",
@@ -26,24 +26,11 @@ def cases(seed: int) -> list[dict[str, Any]]:
     return [{}]
 
 
-def _letters(answers: list[Any]) -> tuple[str, ...]:
-    came = answers[0]
-    return tuple(str(a).strip().lower() for a in (came.split() if isinstance(came, str) else came))
-
-
 def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
-    came = _letters(answers)
-    if len(came) != 3 or not set(came) <= set("abc"):
-        return Verdict(False, f'three letters are wanted, such as ("a", "b", "c"); you gave {answers[0]!r}')
-    for i, (mine, wanted) in enumerate(zip(came, WANTED, strict=True)):
-        if mine != wanted:
-            return Verdict(False, SLIPS[i, mine])
-    return Verdict(True, PRAISE)
+    return by_letter(answers[0], WANTED, SLIPS, PRAISE)
 
 
-PROPERTIES = {
-    f"question {i + 1}": lambda cases, answers, i=i: _letters(answers)[i] == WANTED[i] for i in range(len(WANTED))
-}
+PROPERTIES = questions(WANTED)
 RIGHT = [("b", "a", "c"), "B A C"]
 WRONG = [
     (("a", "a", "c"), "in every MDP"),
