@@ -68,6 +68,7 @@ PACKAGE = Path(__file__).parents[1]
 LARGEST = 32 << 20  # bytes of a submission
 MARKS = 1.0  # for one exercise
 INSIDE = ("__init__", "checks", "progress", "sandbox")  # all of the course that a submission can see
+VENV = Path("/venv")  # where the environment stands inside
 NOBODY = "64001"  # for the kernel a user of its own, whose processes it counts; root's it would not
 TRUST = "diffrl-lab course grade --trust-submissions runs them WITHOUT a sandbox: only for notebooks you have read"
 
@@ -384,9 +385,9 @@ def command(trust: bool = False) -> list[str]:
     there is INSIDE alone, and none of the repository but shipped weights and recordings. Root first takes the mounts
     with it (others may not read its home), then becomes NOBODY: processes of root are not counted by the kernel.
     """
-    python = [sys.executable, "-m", "diffrl_lab.course.sandbox"]
     if trust:
-        return python
+        return [sys.executable, "-m", "diffrl_lab.course.sandbox"]
+    python = [str(_inside(Path(sys.executable))), "-m", "diffrl_lab.course.sandbox"]
     shut = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
     inner = ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--tmpfs", "/tmp", "--remount-ro", "/",
              "--chdir", "/tmp", "--cap-add", "CAP_SYS_ADMIN", "--"]
@@ -395,6 +396,12 @@ def command(trust: bool = False) -> list[str]:
     return ["bwrap", "--die-with-parent", *_mounts(), "--dev-bind", "/proc", "/proc", "--dev-bind", "/dev", "/dev",
             "--dir", "/tmp", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--", "setpriv", "--reuid", NOBODY,
             "--regid", NOBODY, "--clear-groups", "--", *shut, "--ro-bind", "/", "/", *inner, *python]
+
+
+def _inside(path: Path) -> Path:
+    """Where a path of the virtual environment stands inside: below /tmp it would vanish behind the scratch."""
+    own = sys.prefix != sys.base_prefix and path.is_relative_to(sys.prefix)
+    return VENV / path.relative_to(sys.prefix) if own else path
 
 
 def _mounts() -> list[str]:
@@ -411,12 +418,14 @@ def _mounts() -> list[str]:
     shown = {Path(p) for p in ("/usr", sys.prefix, sys.base_prefix, *site.getsitepackages())}
     hidden = {p for p in (ROOT if (ROOT / "notebooks").is_dir() else PACKAGE,) if any(s in p.parents for s in shown)}
     seen = {Path("/")}
+    inside = {_inside(p) for p in shown}
     for path in sorted(shown | hidden, key=lambda p: len(p.parts)):
-        above = [p for p in reversed(path.parents) if p not in seen and not any(s in (p, *p.parents) for s in shown)]
+        there = _inside(path)
+        above = [p for p in reversed(there.parents) if p not in seen and not any(s in (p, *p.parents) for s in inside)]
         for folder in above:
             made += ["--perms", "0755", "--dir", str(folder)]
         seen |= set(above)
-        made += ["--perms", "0755", "--tmpfs", str(path)] if path in hidden else ["--ro-bind", str(path), str(path)]
+        made += ["--perms", "0755", "--tmpfs", str(there)] if path in hidden else ["--ro-bind", str(path), str(there)]
     lab = Path("/lab", PACKAGE.name)
     made += [w for d in (lab.parent, lab, lab / "course") for w in ("--perms", "0755", "--dir", str(d))]
     rooms = [p for p in PACKAGE.iterdir() if p.name not in ("course", "cli.py", "__pycache__")]
