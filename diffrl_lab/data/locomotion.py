@@ -93,6 +93,43 @@ def state(env, obs: ArrayLike) -> tuple[Array, Array]:
     return np.concatenate([np.zeros((*o.shape[:-1], 1)), o[..., :model.nq - 1]], -1), o[..., model.nq - 1:]
 
 
+def poses(env, obs: ArrayLike) -> Array:
+    """The robot that observations [..., d] tell, seen from the side: one line along all its limbs -> [..., P, 2].
+
+    (x, z) in metres with the root at x = 0 (a camera that goes along) and the ground at z = 0, from the simulator's
+    own kinematics. Where limbs branch the line goes out and comes back, so that it draws the whole robot in one stroke.
+    """
+    import mujoco
+
+    model, data = env.unwrapped.model, mujoco.MjData(env.unwrapped.model)
+    qpos, _ = state(env, obs)
+
+    def ends(geom: int) -> tuple[Array, Array]:
+        half = data.geom_xmat[geom].reshape(3, 3)[:, 2] * model.geom_size[geom, 1]  # a capsule's axis is its own z
+        return data.geom_xpos[geom] - half, data.geom_xpos[geom] + half
+
+    def hinge(body: int) -> Array:
+        return data.xpos[body] if body == root else data.xanchor[model.body_jntadr[body]]
+
+    def tour(body: int) -> list[Array]:
+        joint, line = hinge(body), []
+        first = model.body_geomadr[body]
+        for geom in range(first, first + model.body_geomnum[body]):
+            near, far = sorted(ends(geom), key=lambda end: round(float(np.linalg.norm(end - joint)), 6))
+            line += [near, far, near]
+        for child in np.flatnonzero(model.body_parentid == body):
+            line += [hinge(int(child)), *tour(int(child)), hinge(int(child))]
+        return [point.copy() for point in line]
+
+    root = int(np.flatnonzero(model.body_parentid == 0)[1])  # 0 is the world, its own parent
+    drawn = []
+    for q in qpos.reshape(-1, model.nq):
+        data.qpos[:] = q
+        mujoco.mj_kinematics(model, data)
+        drawn.append(np.array(tour(root))[:, [0, 2]])
+    return np.array(drawn).reshape(*qpos.shape[:-1], -1, 2)
+
+
 @dataclass(frozen=True, eq=False)
 class Policy:
     """A Gaussian policy: a ~ N(net((obs - mean) / std), diag(exp(log_std))^2), clipped to [-1, 1].

@@ -301,3 +301,31 @@ def test_a_shipped_recording_replays_to_its_own_next_states(recording):
     off = np.abs(led.obs[:, 0] - episodes.obs[now + 1].numpy()).max(1)
     assert np.median(off) < 1e-5 and np.quantile(off, 0.99) < 1e-2
     env.close()
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_limbs_are_rigid_and_a_robot_that_is_lifted_is_the_same_higher_up(name):
+    env = make(name)
+    obs = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 5, env.observation_space.shape[0]))
+    line = locomotion.poses(env, obs)
+    lengths = np.linalg.norm(np.diff(line, axis=-2), axis=-1)
+    assert_close(lengths, np.broadcast_to(lengths[0, 0], lengths.shape))
+    assert (lengths[0, 0] > 0.1).sum() >= 2 * 4 - 2, "each limb there and back"
+    higher = obs.copy()
+    higher[..., 0] += 0.3
+    assert_close(locomotion.poses(env, higher), line + [0.0, 0.3])
+
+
+def test_one_turned_knee_moves_what_hangs_on_it_and_nothing_else():
+    env, obs = make("hopper"), np.zeros((2, 11))
+    obs[1, 4] = 0.5  # the foot's joint: z, torso, thigh, leg, foot
+    still, turned = locomotion.poses(env, obs)
+    moved = np.linalg.norm(turned - still, axis=-1) > 1e-9
+    foot = 2 * env.unwrapped.model.geom("foot_geom").size[1]
+    assert moved.sum() == 3, "out to the toe and back to the heel; the line's other points stand on the ankle or above"
+    assert np.linalg.norm(turned - still, axis=-1).max() <= 0.5 * foot + 1e-9, "no arc is longer than angle times foot"
+
+
+def test_a_pose_of_too_few_numbers_is_refused():
+    with pytest.raises(ValueError, match=re.escape("observations of 11 numbers were wanted, got [2, 5]")):
+        locomotion.poses(make("hopper"), np.zeros((2, 5)))
