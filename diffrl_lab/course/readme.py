@@ -72,6 +72,16 @@ def planner() -> str:
     return _table(["maze: method", "success", "score", "s per plan", "training, min"], body + held)
 
 
+def long_run() -> str:
+    """The same planner over many episodes: success and score with their intervals, and the mean score."""
+    study = json.loads((RESULTS / "guidance-planner.json").read_text("utf-8"))
+    rows = study["rows"]
+    body = [[r["name"].removeprefix("maze-"), _with(r, "success", ".1%"), _with(r, "score", ".1f")] for r in rows]
+    mean = sum(row["score"] for row in rows) / len(rows)
+    table = _table([f"{rows[0]['episodes']} episodes, shipped weights", "success", "score"], body)
+    return f"{table}\n\nMean score {mean:.1f}; `{study['command']}`."
+
+
 def bench() -> str:
     """The tables of benchmarks/RESULTS.md, without its notes; the lessons have a table of their own."""
     text = (ROOT / "benchmarks" / "RESULTS.md").read_text("utf-8")
@@ -80,8 +90,9 @@ def bench() -> str:
 
 
 def filled(text: str) -> str:
-    """The README with its three tables as the results have them now."""
-    for name, table in (("lessons", lessons()), ("planner", planner()), ("bench", bench())):
+    """The README with its tables as the results have them now."""
+    tables = {"lessons": lessons, "planner": planner, "long run": long_run, "bench": bench}
+    for name, table in ((name, make()) for name, make in tables.items()):
         before, begin, rest = text.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition(f"<!-- /{name} -->")
         if not (begin and end):
@@ -91,7 +102,7 @@ def filled(text: str) -> str:
 
 
 def fill() -> None:
-    """Write the README anew with its three tables as the results have them now."""
+    """Write the README anew with its tables as the results have them now."""
     README.write_text(filled(README.read_text("utf-8")), "utf-8")
 
 
