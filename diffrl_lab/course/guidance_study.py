@@ -1,40 +1,43 @@
 """The study of guidance behind lesson 05: `python -m diffrl_lab.course.guidance_study` writes data/results/guidance*.
 
-Three tables, from small grids of pure functions (`analysis.sweeps`), kept in runs/guidance point by point:
+Tables, from small grids of pure functions (`analysis.sweeps`), kept in runs/guidance point by point:
 
 - `exact`: two Gaussian modes in one dimension, where each form of guidance and the law it should sample are known.
-- `plans`, `driven`, `asked` (check 1): two-ways at p = 0.5 and 0.2 and, as a control with one route, the U-maze. What
-  becomes of modes, spread, validity and return over the guidance scale; scales of the forms are different units.
-- `goals` (experiment 2, check 2): reaching a goal by inpainting, by classifier-free guidance and by a classifier.
+- `plans-*`, `driven`, `asked` (check 1): two-ways at p = 0.5 and 0.2 and, as a control with one route, the U-maze. What
+  becomes of modes, spread, validity and return over the guidance scale. Scales of the forms are different units, so
+  `frontiers` compares them at equal return and at equal share of invalid plans, beside what is exact.
+- `goals-*`, `goals` (experiment 2, check 2): reaching a goal by inpainting, by classifier-free guidance and by a
+  classifier; scales are chosen on the queries of `goals-*`, and `goals` drives the chosen ones to 500 others.
 
-The grid, reduced once for lack of hours: exact 3 forms x 9 scales x 3 seeds (1 minute of one core); plans 3 worlds x
-3 training seeds x 3 forms x 11 scales x 128 plans (12 minutes, 10 of them training); asked 5 x 5 x 3 and driven 5 x 3
-x 20 episodes (2 minutes); goals 4 mazes x 3 seeds x 7 rows x 60 queries (20 minutes, 12 of them training). Not all of
-it was computed: each table names its seeds, and `PART --seeds N` computes more. Seed 0 of two-ways at p = 0.5 was
-looked at while the set-up was still being changed; seeds 1 and 2 were not. Everything is trained to a last
-checkpoint; none is chosen by its score.
+The grid, in CPU minutes of one core, 3 training seeds each: exact 3 forms x 9 scales (1); plans 3 worlds x 4 forms x 11
+scales, and 5 more of `cfg`, x 128 plans (3, and 12 of training); asked 5 x 5 and driven 5 x 20 episodes (2); goals 4
+mazes x 10 rows x 200 queries and 50 episodes, then 3 rows x 500 and 500 (15, and 14 of training). Seed 0 of two-ways at
+p = 0.5 was looked at while the set-up was still being changed; seeds 1 and 2 were not. Everything is trained to a last
+checkpoint; none is chosen by its score. In a table `hours` counts sampling and driving, `training_hours` the networks.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 from torch import Tensor
 
 from diffrl_lab.analysis import modes
+from diffrl_lab.analysis.returns import paired, provenance, wilson
 from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.course.planners import recording
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.scaling import Scaler
-from diffrl_lab.data.worlds import EPISODE_STEPS, RADIUS, REACHED, Follower, Walls, make_maze, roll_out
+from diffrl_lab.data.worlds import EPISODE_STEPS, RADIUS, REACHED, Follower, Walls, follow, make_maze, roll_out
 from diffrl_lab.diffusion import (
     Cosine,
     Denoiser,
@@ -54,19 +57,30 @@ from diffrl_lab.diffusion import (
 from diffrl_lab.methods.decision_diffuser import DecisionDiffuser, InverseDynamics, Learning, conditioned
 from diffrl_lab.methods.diffuser import Diffuser, Pieces, Plan, Planner, _scaler, seconds_per_step
 from diffrl_lab.methods.energy_guidance import contrastive_loss, log_mean_exp, tilted_shares
-from diffrl_lab.methods.value_guidance import Guide, density_loss, drives, known_ends, log_density, value_loss
+from diffrl_lab.methods.value_guidance import (
+    Guide,
+    classifier_loss,
+    density_loss,
+    drives,
+    known_ends,
+    log_density,
+    log_p,
+    value_loss,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS, RESULTS, WEIGHTS = ROOT / "runs" / "guidance", ROOT / "data" / "results", ROOT / "data" / "weights"
 COMMAND = "python -m diffrl_lab.course.guidance_study"
 SEEDS = (0, 1, 2)
 SCALES = [0, 0.25, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8]
+FINER = [0.02, 0.05, 0.1, 0.15, 0.2]  # more of them for `cfg`, which has lost a mode at 0.25
 VERSION = "1"  # of what the functions below call
 WORLDS = {"two-ways-p50": ("two-ways", 0.5), "two-ways-p20": ("two-ways", 0.2), "umaze": ("umaze", 0.5)}
 QUERY = {"two-ways": ((0.0, 1.5), (0.0, -1.5)), "umaze": ((-1.0, 1.0), (-1.0, -1.0))}
 SMALL = Diffuser(width=128, depth=2, channels=16, steps=2000, batch=128)
 STEPS = 1 - torch.linspace(0, 1, 25, dtype=torch.float64) ** 1.7  # 24 steps, most of them where a mode is decided
 ASKED = 0.95  # quantile of the recorded returns that the condition asks for
+BEST = 0.9  # the class that the classifier knows: returns above this quantile, so that ASKED is its median
 
 
 # ----------------------------------------------------------------------------------------------------------- exact rows
@@ -190,6 +204,21 @@ def models(world: str, seed: int) -> tuple[DecisionDiffuser, Guide, Guide]:
     return DecisionDiffuser.load(paths[0]), Guide.load(paths[1]), Guide.load(paths[2])
 
 
+@lru_cache(maxsize=4)
+def classifier(world: str, seed: int) -> Guide:
+    """A classifier of noisy plans: two logits, the second one's class is a return in the recorded best tenth."""
+    path = RUNS / "weights" / f"{world}-{seed}-classifier.safetensors"
+    if not path.is_file():
+        begun = time.process_time()
+        _, x, R = data(world)
+        z, y = models(world, seed)[0].planner.scaler(x), (R >= R.quantile(BEST)).long()
+        known = ends(world, z[:1])
+        C = _fresh(z[0].numel(), 2, seed)
+        C = _trained(C, lambda i, g: classifier_loss(C, z[i], y[i], known=known, generator=g), z, seed)
+        C.save(path, world=world, seed=seed, seconds=round(time.process_time() - begun, 1))
+    return Guide.load(path)
+
+
 # -------------------------------------------------------------------------------------------------- the cloud of plans
 def denoiser(world: str, form: str, scale: float | Tensor, seed: int, n: int) -> tuple[Denoiser, Tensor, Tensor]:
     """A form of guidance at a scale around one backbone, for n plans of the world's query: (D, known, value)."""
@@ -203,9 +232,10 @@ def denoiser(world: str, form: str, scale: float | Tensor, seed: int, n: int) ->
         asked = dd.y_scaler(R.quantile(ASKED)[None])
         cond = {"known": known.expand(n, *known.shape), "y": asked.expand(n, 1)}
         return pin(cfg(dd.planner.denoiser, cond, scale, drop=("y",)), known, value), known, value
-    if form not in ("value", "energy"):
+    if form not in ("value", "energy", "classifier"):
         raise ValueError(f"no form {form!r}")
-    return pin(ascend(free, value_guide if form == "value" else energy, scale), known, value), known, value
+    J = {"value": value_guide, "energy": energy}.get(form) or log_p(classifier(world, seed), 1)
+    return pin(ascend(free, J, scale), known, value), known, value
 
 
 def cloud(world: str, form: str, scale: float, seed: int, n: int = 128) -> Plan:
@@ -334,6 +364,128 @@ def law(world: str) -> dict[str, Any]:
     }
 
 
+# ---------------------------------------------------------------------------------------------------------- frontiers
+LEVELS = {"two-ways-p50": [158, 160, 162, 164, 166, 168, 170], "two-ways-p20": [148, 152, 156, 160, 164, 168, 172]}
+INVALID = [0.02, 0.05, 0.1, 0.25, 0.5]
+COLUMNS = ("scale", "valid_return", "left", "entropy", "coverage", "invalid", "off", "over", "distance", "spread")
+BOUNDS = {"left": (0, 1), "entropy": (0, np.log(2)), "coverage": (0, 1), "invalid": (0, 1), "off": (0, 1)}
+
+
+def crossing(level: float, x: ArrayLike, y: ArrayLike, *, last: bool = False) -> NDArray[np.float64]:
+    """y [n, ...] where the polyline x [n] first rises to `level`, linearly between its points. -> [...]
+
+    last: where it rises above the level to stay there. Raises ValueError for a level that the polyline begins above or
+    does not reach (last: does not stay above).
+    """
+    a, b = np.asarray(x, float), np.asarray(y, float)
+    if a.ndim != 1 or len(a) < 2 or b.shape[:1] != a.shape or not np.isfinite(a).all():
+        raise ValueError(f"a curve is x [n], finite, and y [n, ...], n >= 2; got x {a.shape} and y {b.shape}")
+    if last:
+        below = np.flatnonzero(a <= level)
+        k = int(below[-1]) if len(below) else -1
+    else:
+        above = np.flatnonzero(a >= level)
+        k = int(above[0]) - 1 if len(above) else len(a) - 1
+        k = 0 if a[0] == level else k
+    if not 0 <= k < len(a) - 1:
+        raise ValueError(f"the curve does not rise through {level:g}: from {a[0]:g} to {a[-1]:g}, within "
+                         f"[{a.min():g}, {a.max():g}]")
+    f = 0.0 if a[k] == level else (level - a[k]) / (a[k + 1] - a[k])
+    return b[k] + f * (b[k + 1] - b[k])
+
+
+def student(values: ArrayLike, low: float = -np.inf, high: float = np.inf) -> list[float] | None:
+    """Student's 95 % interval (1908) of the mean of values [n], cut to what is possible, [low, high]; None for n < 2.
+
+    For three seeds it is 2.5 standard deviations to each side: wide, and honest. Equal values have no width.
+    """
+    v = np.asarray(values, float)
+    if len(v) < 2:
+        return None
+    half = stats.t.ppf(0.975, len(v) - 1) * v.std(ddof=1) / len(v) ** 0.5
+    return [float(np.clip(v.mean() + h, low, high)) for h in (-half, half)]
+
+
+def mixture(world: str, level: float, n: int = 128) -> dict[str, float]:
+    """Of the exact mixture of the two recorded modes, weighed so that it returns `level`: its share of left, and what
+    entropy and coverage n samples of it are expected to have. Raises ValueError for a level outside the modes'."""
+    _, _, labels, R, *_ = _region(world)
+    if int(labels.max()) != 1:
+        raise ValueError(f"{world} has {int(labels.max()) + 1} mode, not two")
+    left, right = float(R[labels == 0].mean()), float(R[labels == 1].mean())
+    share = (level - right) / (left - right)
+    if not 0 <= share <= 1:
+        raise ValueError(f"a mixture of {right:.1f} and {left:.1f} cannot return {level:g}")
+    return _expected(share, n)
+
+
+def tilt(world: str, level: float, n: int = 128) -> dict[str, float]:
+    """Of the recorded drives under the weights exp(scale R) which return `level` on the average: as `mixture`, and the
+    scale in standard deviations of the return. Unlike a mixture it picks within the modes, too."""
+    _, _, labels, R, *_ = _region(world)
+    r = ((R - data(world)[2].mean()) / data(world)[2].std()).double()
+    scales = torch.linspace(0, 12, 601, dtype=torch.float64)
+    w = (scales[:, None] * r).softmax(1)
+    curve = torch.stack([scales, w[:, labels == 0].sum(1)], 1)
+    scale, share = crossing(level, w @ R.double(), curve)
+    return {"scale": float(scale)} | _expected(float(share), n)
+
+
+def _expected(left: float, n: int) -> dict[str, float]:
+    p = [left, 1 - left]
+    return {"left": left, "entropy": modes.expected_entropy(p, n), "coverage": modes.expected_coverage(p, n, 0.05)}
+
+
+def frontiers(table: Table) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A table of plans compared at equal return and at equal share of invalid plans: (rows, pairs).
+
+    Each seed's curve over the scale is crossed with each level: of the valid plans' return, where it is first reached;
+    of the invalid share, where it is exceeded from there on. rows: for each world, form and level the mean over the
+    seeds that reach it and its Student interval under NAME_interval, `reached` of `seeds` seeds; two exact ones beside
+    them, `mixture` and `tilt`, without intervals. Where no seed reaches a level all is None. pairs: entropy and left of
+    each other form minus those of `energy`, paired by seed, where all seeds reach the level.
+    """
+    rows: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
+    seeds = sorted({int(r["seed"]) for r in table.rows})
+    for world in sorted({r["world"] for r in table.rows}):
+        curves = {}
+        for form, seed in ((f, s) for f in FORMS for s in seeds):
+            at = sorted((r for r in table.rows if (r["world"], r["form"], r["seed"]) == (world, form, seed)),
+                        key=lambda r: r["scale"])
+            # where no plan is valid there is nothing to compare, and the curve ends
+            curves[form, seed] = np.array([[r[c] for c in COLUMNS] for r in at if r["left"] is not None], float)
+        levels = [("return", v) for v in LEVELS.get(world, [])] + [("invalid", v) for v in INVALID]
+        for by, level in levels:
+            column = COLUMNS.index("valid_return" if by == "return" else "invalid")
+            met: dict[str, dict[int, NDArray]] = {form: {} for form in FORMS}
+            for (form, seed), curve in curves.items():
+                with suppress(ValueError):
+                    met[form][seed] = crossing(level, curve[:, column], curve, last=by == "invalid")
+            for form, found in met.items():
+                row = {"world": world, "by": by, "level": level, "form": form}
+                row |= {"seeds": len(seeds), "reached": len(found)}
+                for k, name in enumerate(COLUMNS):
+                    v = np.array([c[k] for c in found.values()])
+                    row[name] = float(v.mean()) if len(v) else None
+                    row[f"{name}_interval"] = student(v, *BOUNDS.get(name, (-np.inf, np.inf)))
+                rows.append(row)
+            for form, exactly in (("mixture", mixture), ("tilt", tilt)) if by == "return" else ():
+                row = {"world": world, "by": by, "level": level, "form": form}
+                with suppress(ValueError):
+                    rows.append(row | exactly(world, level))
+            for form in FORMS:
+                if form != "energy" and len(seeds) > 1 and len(met[form]) == len(met["energy"]) == len(seeds):
+                    pair = {"world": world, "by": by, "level": level, "a": form, "b": "energy"}
+                    for name in ("entropy", "left"):
+                        k = COLUMNS.index(name)
+                        ours, theirs = ([met[f][s][k] for s in seeds] for f in (form, "energy"))
+                        difference = paired(ours, theirs)
+                        pair |= {name: difference.difference, f"{name}_interval": list(difference.interval)}
+                    pairs.append(pair)
+    return rows, pairs
+
+
 def driven(world: str, form: str, scale: float, *, seed: int, episodes: int = 20) -> dict[str, Any]:
     """Returns in the environment of single plans of one form at one scale, followed by the PD controller, not ranked
     and not planned again; environment seeds 1000 + 100 seed and on, the same for every form and scale."""
@@ -407,6 +559,7 @@ def fine(world: str = "two-ways-p50", seed: int = 0, n: int = 48) -> None:
 
 
 # --------------------------------------------------------------------------------------------------- reaching the goal
+@lru_cache(maxsize=2)
 def goal_models(maze: str, seed: int) -> tuple[Planner, Guide]:
     """A backbone of pieces of episodes whose condition is their end (dropped for a quarter of the samples), shown the
     start alone or start and goal in equal parts; and a classifier of the end, given the start and the noisy piece."""
@@ -448,87 +601,126 @@ def goal_models(maze: str, seed: int) -> tuple[Planner, Guide]:
 
 GOALS = {
     "umaze": Diffuser(width=160, depth=2, channels=16, batch=128, steps=1200),
-    "medium": Diffuser(width=192, depth=2, channels=16, batch=128, steps=2000),
-    "large": Diffuser(width=256, depth=2, channels=16, batch=128, steps=3000),
-    "two-ways": Diffuser(width=128, depth=2, channels=16, batch=128, steps=1200),
+    "medium": Diffuser(width=192, depth=2, channels=16, batch=128, steps=1500),
+    "large": Diffuser(width=224, depth=2, channels=16, batch=128, steps=2000),
+    "two-ways": Diffuser(width=128, depth=2, channels=16, batch=128, steps=800),
 }
+CANDIDATES, DENOISING = 4, 10
 
 
-def goal(maze: str, form: str, scale: float, *, seed: int, queries: int = 60, episodes: int = 20) -> dict[str, Any]:
+def goal_plans(
+    maze: str, form: str, scale: float, seed: int, obs: ArrayLike, end: ArrayLike, generator: torch.Generator
+) -> list[NDArray[np.float64] | None]:
+    """For each query (state obs [Q, 4], goal end [Q, 2]) the most consistent of 4 plans as states at every step
+    [T + 1, 4], or None where it takes over 5,000 steps or is not finite. All are drawn in one batch."""
+    planner, J = goal_models(maze, seed)
+    obs, end = np.asarray(obs, float), np.asarray(end, float)
+    known, value = planner.ends(obs, end if form == "pin" else None)
+    known, value = known[0], value.repeat_interleave(CANDIDATES, 0)
+    y = planner.scaler[[0, 1]](torch.as_tensor(end, dtype=torch.float32)).repeat_interleave(CANDIDATES, 0)
+    D = given(planner.denoiser, {"known": known})
+    if form == "cfg":
+        D = cfg(planner.denoiser, {"known": known.expand(len(y), *known.shape), "y": y}, scale, drop=("y",))
+    elif form == "classifier":
+        D = ascend(D, log_density(J, y), scale)
+    elif form != "pin":
+        raise ValueError(f"no form {form!r}")
+    with torch.no_grad():
+        plan = planner.drawn(pin(D, known, value), known, value, len(y), DENOISING, generator)
+    best = plan.gaps.nan_to_num(torch.inf).view(-1, CANDIDATES).argmin(1) + CANDIDATES * torch.arange(len(obs))
+    fine = (plan.durations < 5000) & plan.candidates.isfinite().all(-1).all(-1)
+    return [planner.reference(plan, k) if fine[k] else None for k in best.tolist()]
+
+
+def arrives(env, reference: NDArray[np.float64], *, seed: int) -> bool:
+    """Whether the ball, led along reference [T, 4] by the PD controller and held at its end, comes within 0.45 m of the
+    goal before the time limit. The plan is asked for once, and the episode is over on arrival."""
+    obs, _ = env.reset(seed=seed)
+    over, step = False, 0
+    while not over:
+        step += 1
+        action = follow(reference[min(step, len(reference) - 1)], obs["observation"])
+        obs, _, terminated, truncated, _ = env.step(action)
+        if np.linalg.norm(obs["achieved_goal"] - obs["desired_goal"]) <= REACHED:
+            return True
+        over = terminated or truncated
+    return False
+
+
+def goal(
+    maze: str, form: str, scale: float, *, seed: int, first: int = 100_000, queries: int = 200, episodes: int = 50
+) -> dict[str, Any]:
     """One row of the table of goals: 4 candidates per query, the most consistent one counts.
 
-    aimed: share of plans that end within 0.45 m of the goal; clear: of those, and free of walls (both over `queries`
-    environment resets from seed 1000 + 1000 seed); reached: share of `episodes` first of these that were driven there,
-    planned once. cpu: CPU seconds per query, evaluations: of the network per plan (`cfg` has two branches).
+    The queries are environment resets from seed `first` + 1000 seed on. aimed: share of plans that end within 0.45 m of
+    the goal; clear: of those, and free of walls; reached: share of the first `episodes` of them whose plan, followed
+    open-loop, takes the ball to the goal. *_low: Wilson's lower 95 % bounds. The cost: forward `evaluations` of the
+    plan network for one plan (`cfg` has two branches), `guide` evaluations of the classifier and as many `backward`
+    passes through it; cpu_batched: CPU seconds for one plan, all queries in one batch; cpu: for the 4 plans of one
+    query planned alone, the median of 20.
     """
-    planner, J = goal_models(maze, seed)
-    scaler = planner.scaler
-
-    def drawn(obs: np.ndarray, end: np.ndarray, g: torch.Generator, n: int = 4) -> Plan:
-        known, value = planner.ends(obs, end if form == "pin" else None)
-        y = scaler[[0, 1]](torch.as_tensor(end, dtype=torch.float32))
-        D = given(planner.denoiser, {"known": known})
-        if form == "cfg":
-            cond = {"known": known.expand(n, *known.shape), "y": y.expand(n, 2)}
-            D = cfg(planner.denoiser, cond, scale, drop=("y",))
-        elif form == "classifier":
-            D = ascend(D, log_density(J, y), scale)
-        elif form != "pin":
-            raise ValueError(f"no form {form!r}")
-        with torch.no_grad():
-            return planner.drawn(pin(D, known, value), known, value, n, 10, g)
-
     env, walls = make_maze(maze), Walls.named(maze)
-    aimed, clear, spent = [], [], []
-    for k in range(queries):
-        obs, _ = env.reset(seed=1000 + 1000 * seed + k)
-        end = obs["desired_goal"].copy()
+    seeds = [first + 1000 * seed + k for k in range(queries)]
+    resets = [env.reset(seed=s)[0] for s in seeds]
+    obs = np.array([r["observation"] for r in resets])
+    end = np.array([r["desired_goal"] for r in resets])
+    goal_models(maze, seed)
+    begun = time.process_time()
+    plans = goal_plans(maze, form, scale, seed, obs, end, torch.Generator().manual_seed(seed))
+    batched = (time.process_time() - begun) / (queries * CANDIDATES)
+    spent = []
+    for k in range(20):
         begun = time.process_time()
-        plan = drawn(obs["observation"], end, torch.Generator().manual_seed(k))
+        goal_plans(maze, form, scale, seed, obs[k : k + 1], end[k : k + 1], torch.Generator().manual_seed(k))
         spent.append(time.process_time() - begun)
-        ref = planner.reference(plan)[:, :2] if float(plan.durations[plan.best]) < 5000 else np.full((1, 2), 99.0)
-        aimed.append(bool(np.linalg.norm(ref[-1] - end) <= REACHED))
-        clear.append(aimed[-1] and not walls.inside(ref, RADIUS).any())
-
-    def route(obs: np.ndarray, end: np.ndarray, number: int) -> np.ndarray:
-        plan = drawn(obs, end, torch.Generator().manual_seed(number - 1000 - 1000 * seed))
-        duration = float(plan.durations[plan.best])
-        return planner.reference(plan) if duration < 5000 else np.r_[obs[:2], 0, 0][None]
-
-    rows = [roll_out(env, _Once(route), seed=1000 + 1000 * seed + k) for k in range(episodes)]
+    hits: dict[str, list[bool]] = {"aimed": [], "clear": [], "reached": []}
+    for k, p in enumerate(plans):
+        hits["aimed"].append(p is not None and bool(np.linalg.norm(p[-1, :2] - end[k]) <= REACHED))
+        hits["clear"].append(hits["aimed"][-1] and p is not None and not walls.inside(p[:, :2], RADIUS).any())
+        if k < episodes:
+            hits["reached"].append(p is not None and arrives(env, p, seed=seeds[k]))
     env.close()
-    return {
-        "aimed": float(np.mean(aimed)),
-        "clear": float(np.mean(clear)),
-        "queries": queries,
-        "reached": float(np.mean([e.reached for e in rows])),
-        "episodes": episodes,
+    found: dict[str, Any] = {"queries": queries, "episodes": episodes, "from_seed": first + 1000 * seed}
+    for name, hit in hits.items():
+        found |= {name: float(np.mean(hit)), f"{name}_low": wilson(sum(hit), len(hit))[0]}
+    passes = DENOISING if form == "classifier" else 0
+    return found | {
         "cpu": float(np.median(spent)),
-        "evaluations": 20 if form == "cfg" else 10,
-        "backward": 10 if form == "classifier" else 0,
+        "cpu_batched": batched,
+        "evaluations": 2 * DENOISING if form == "cfg" else DENOISING,
+        "guide": passes,
+        "backward": passes,
     }
 
 
-class _Once(Follower):
-    """Follows one plan to its end and stays where the plan ends: the goal is reached by the plan or not at all."""
+def chosen(table: Table, form: str) -> float:
+    """The scale of a form at which most plans are clear, over all seeds of a table of goals; the smallest of equals."""
+    scales = sorted({r["scale"] for r in table.rows if r["form"] == form})
+    return max(scales, key=lambda s: (float(table.column("clear", form=form, scale=s).mean()), -s))
 
-    def __init__(self, route):
-        super().__init__(route, again=False)
 
-    def _target(self):
-        return self.reference[min(self.step, len(self.reference) - 1)]
+def pooled(table: Table) -> list[dict[str, Any]]:
+    """For each maze and form of a table of goals, all its seeds' episodes together: `reached` and Wilson's interval,
+    and the lowest of the seeds' own lower bounds. The pool has no share for the variance between trainings."""
+    found = []
+    for maze, form in dict.fromkeys((r["maze"], r["form"]) for r in table.rows):
+        rows = [r for r in table.rows if (r["maze"], r["form"]) == (maze, form)]
+        n = sum(r["episodes"] for r in rows)
+        hits = sum(round(r["reached"] * r["episodes"]) for r in rows)
+        found.append({
+            "maze": maze, "form": form, "scale": rows[0]["scale"], "seeds": len(rows), "episodes": n,
+            "reached": hits / n, "interval": list(wilson(hits, n)), "lowest": min(r["reached_low"] for r in rows),
+            "cpu_batched": float(np.mean([r["cpu_batched"] for r in rows])),
+        })
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------------- the runs
-FORMS = ("cfg", "value", "energy")
+FORMS = ("cfg", "value", "energy", "classifier")
 GOAL_ROWS = [
     ("pin", 0.0),
-    ("cfg", 1.0),
-    ("cfg", 2.0),
-    ("cfg", 4.0),
-    ("classifier", 0.3),
-    ("classifier", 1.0),
-    ("classifier", 3.0),
+    *(("cfg", w) for w in (0.0, 0.5, 1.0, 2.0, 4.0)),
+    *(("classifier", w) for w in (0.3, 1.0, 3.0, 10.0)),
 ]
 
 
@@ -538,7 +730,9 @@ def tables(part: str, seeds: tuple[int, ...] = SEEDS) -> Table:
         grid: Any = {"form": ["cfg", "classifier", "plain"], "scale": [0, 0.5, 1, 1.5, 2, 3, 4, 6, 8]}
         return run_grid(exact, grid, seeds=seeds, cache=RUNS, version=VERSION)
     if part.startswith("plans-"):
-        grid = {"world": [part.removeprefix("plans-")], "form": list(FORMS), "scale": SCALES}
+        world = part.removeprefix("plans-")
+        grid = [{"world": world, "form": f, "scale": s} for f in FORMS for s in SCALES]
+        grid += [{"world": world, "form": "cfg", "scale": s} for s in FINER]
         return run_grid(plans, grid, seeds=seeds, cache=RUNS, version=VERSION)
     if part == "driven":
         rows = [("value", 0), ("value", 4), ("energy", 4), ("cfg", 1), ("cfg", 8)]
@@ -552,19 +746,48 @@ def tables(part: str, seeds: tuple[int, ...] = SEEDS) -> Table:
             "temperature": [0.5],
         }
         return run_grid(asked, grid, seeds=seeds, cache=RUNS, version=VERSION)
+    if part == "goals":
+        grid = []
+        for maze in GOALS:
+            pilot = tables(f"goals-{maze}", seeds)
+            for f in ("pin", "cfg", "classifier"):
+                grid.append({"maze": maze, "form": f, "scale": chosen(pilot, f)})
+        grid = [row | {"first": 1000, "queries": 500, "episodes": 500} for row in grid]
+        return run_grid(goal, grid, seeds=seeds, cache=RUNS, version=VERSION)
     if part.startswith("goals-"):
         grid = [{"maze": part.removeprefix("goals-"), "form": f, "scale": s} for f, s in GOAL_ROWS]
         return run_grid(goal, grid, seeds=seeds, cache=RUNS, version=VERSION)
     raise ValueError(f"no part {part!r}")
 
 
+def training_hours(part: str, seeds: tuple[int, ...]) -> float:
+    """CPU hours of the trainings behind a part, as their files say; `hours` of a table counts sampling alone."""
+    if part.startswith(("plans-", "goals-")):
+        worlds = [part.removeprefix("plans-")]
+    else:
+        worlds = {"driven": ["two-ways-p50"], "asked": ["two-ways-p50"], "frontiers": list(WORLDS)}.get(part, [])
+        worlds += [f"goals-{maze}" for maze in GOALS] if part == "goals" else []
+    kinds = ("plans",) if part in ("driven", "asked") or part.startswith("goals") else ("plans", "classifier")
+    files = [RUNS / "weights" / f"{w}-{s}-{k}.safetensors" for w in worlds for s in seeds for k in kinds]
+    return sum(load(path)[1]["seconds"] for path in files) / 3600
+
+
+def _written(function: str, rows: list[dict[str, Any]], seeds: tuple[int, ...], hours: float, **more: Any):
+    """A table whose rows are no points of a grid."""
+    made = [provenance()]
+    about = {"function": f"{__name__}.{function}", "version": VERSION, "seeds": list(seeds), "points": len(rows)}
+    return Table(rows, about | {"hours": hours, "made": made} | more)
+
+
 PARTS = (
     "exact",
     *(f"plans-{world}" for world in WORLDS),
     "laws",
+    "frontiers",
     "driven",
     "asked",
     *(f"goals-{maze}" for maze in GOALS),
+    "goals",
     "fine",
     "weights",
 )
@@ -578,7 +801,7 @@ def main(words: list[str]) -> None:
     if "--seeds" in words:
         at = words.index("--seeds")
         n, parts = int(words[at + 1]), words[:at] + words[at + 2 :]
-    option = "" if n == len(SEEDS) else f" --seeds {n}"
+    option, seeds = "" if n == len(SEEDS) else f" --seeds {n}", tuple(range(n))
     for part in parts or PARTS:
         if part == "fine":
             fine()
@@ -590,19 +813,27 @@ def main(words: list[str]) -> None:
                 tensors, about = load(RUNS / "weights" / f"two-ways-p50-0-{k}.safetensors")
                 save(target, tensors, **about)
                 add(f"weights/{target.name}", f"{COMMAND} weights", 0)
-        elif part == "laws":
-            target = RESULTS / "guidance-laws.json"
-            beside = target.with_suffix(".part")
-            beside.write_text(json.dumps({"format": 1, "rows": [law(w) for w in WORLDS]}, indent=1) + "\n")
-            os.replace(beside, target)
-            add(f"results/{target.name}", f"{COMMAND} laws", 0)
         else:
-            table = tables(part, tuple(range(n)))
+            begun = time.process_time()
+            if part == "laws":
+                table = _written("law", [law(w) for w in WORLDS], (), 0.0)
+                table.about["hours"] = (time.process_time() - begun) / 3600
+            elif part == "frontiers":
+                grids = [tables(f"plans-{world}", seeds) for world in WORLDS]
+                rows, pairs = frontiers(Table([r for t in grids for r in t.rows], {}))
+                table = _written("frontiers", rows, seeds, sum(t.about["hours"] for t in grids), pairs=pairs)
+            else:
+                table = tables(part, seeds)
+                if part == "goals":
+                    table.about["pooled"] = pooled(table)
+            table.about["training_hours"] = training_hours(part, seeds)
             table.save(RESULTS / f"guidance-{part}.json")
             add(f"results/guidance-{part}.json", f"{COMMAND} {part}{option}", 0)
-            print(f"{part}: {len(table.rows)} points, {table.about['hours']:.3f} hours", flush=True)
+            print(f"{part}: {len(table.rows)} rows, {table.about['hours']:.3f} hours", flush=True)
 
 
 if __name__ == "__main__":
+    from diffrl_lab.course import guidance_study  # by its own name, which its tables carry
+
     torch.set_num_threads(1)
-    main(sys.argv[1:])
+    guidance_study.main(sys.argv[1:])

@@ -8,8 +8,26 @@ import torch
 from torch.testing import assert_close
 
 from diffrl_lab.analysis.sweeps import Table
-from diffrl_lab.course.guidance_study import RESULTS, SMALL, WEIGHTS, exact, plan_returns
+from diffrl_lab.course import guidance_study
+from diffrl_lab.course.guidance_study import (
+    COLUMNS,
+    FORMS,
+    RESULTS,
+    SMALL,
+    WEIGHTS,
+    arrives,
+    chosen,
+    crossing,
+    exact,
+    frontiers,
+    mixture,
+    plan_returns,
+    pooled,
+    student,
+    tilt,
+)
 from diffrl_lab.data.scaling import Scaler
+from diffrl_lab.data.worlds import Controller, Follower, Walls, make_maze, roll_out
 from diffrl_lab.diffusion import Cosine, Function
 from diffrl_lab.methods.decision_diffuser import DecisionDiffuser
 from diffrl_lab.methods.diffuser import Plan, Planner
@@ -42,6 +60,106 @@ def test_a_plans_return_counts_steps_at_its_end_and_the_toll_of_the_right_corrid
     right, left = plan_returns(plan, planner, "two-ways")
     assert_close(left, 300 - 200 + 45.0, rtol=0, atol=1.01)  # within 0.45 m of the end for its last 45 steps
     assert_close(left - right, 0.5 * 199, rtol=0, atol=1.01)
+
+
+def test_a_frontier_is_read_off_a_known_curve_and_an_unreachable_level_is_refused() -> None:
+    x, y = [0.0, 1.0, 2.0, 1.0, 3.0], [[0.0, 5.0], [10.0, 5.0], [20.0, 5.0], [30.0, 5.0], [40.0, 5.0]]
+    assert_close(crossing(1.5, x, y), np.array([15.0, 5.0]))
+    assert_close(crossing(1.5, x, y, last=True), np.array([32.5, 5.0]))
+    assert crossing(2.0, x, x) == 2.0 == crossing(2.0, x, x, last=True)
+    assert_close(crossing(0.0, x, y), np.array([0.0, 5.0]))
+    for level in (-1.0, 3.5):
+        for last in (False, True):
+            with pytest.raises(ValueError, match=f"does not rise through {level:g}"):
+                crossing(level, x, y, last=last)
+    with pytest.raises(ValueError, match="does not rise through 0.5"):
+        crossing(0.5, [0.0, 1.0, 0.2], [0, 1, 2], last=True)  # it was above, but does not stay there
+    with pytest.raises(ValueError, match="does not rise through 0.5"):
+        crossing(0.5, [1.0, 0.2, 1.0], [0, 1, 2])  # it begins above: nothing guided it there
+    with pytest.raises(ValueError, match="finite"):
+        crossing(0.5, [0.0, np.nan], [0, 1])
+
+
+def test_students_interval_covers_the_mean_of_three_seeds_in_95_of_100_and_keeps_to_what_is_possible() -> None:
+    draws = np.random.default_rng(0).normal(2.0, 3.0, (2000, 3))
+    found = np.array([student(v) for v in draws])
+    covered = ((found[:, 0] <= 2) & (2 <= found[:, 1])).mean()
+    assert abs(covered - 0.95) < 4 * (0.95 * 0.05 / 2000) ** 0.5
+    assert student([0.9, 1.0, 0.8], 0, 1)[1] == 1.0 and student([0.5] * 3) == [0.5, 0.5] and student([1.0]) is None
+
+
+@pytest.fixture
+def two_modes(monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
+    """A recorded world of 30 left drives that return 9 to 11 and 70 right ones that return 0."""
+    R = torch.cat([torch.linspace(9, 11, 30), torch.zeros(70)])
+    labels = (torch.arange(100) >= 30).long()
+    monkeypatch.setattr(guidance_study, "_region", lambda world: (None, np.zeros((2, 2, 2)), labels, R, None, 0.0))
+    monkeypatch.setattr(guidance_study, "data", lambda world: (None, None, R))
+    return R
+
+
+def test_the_exact_frontiers_meet_the_recorded_share_at_the_recorded_return(two_modes: torch.Tensor) -> None:
+    level = float(two_modes.mean())
+    for form in (mixture, tilt):
+        assert_close(form("here", level)["left"], 0.3, rtol=0, atol=1e-4)
+    # above the better mode's own mean only the tilt goes: it picks within the mode
+    assert tilt("here", 10.3)["left"] > 0.999 and tilt("here", 10.3)["entropy"] < 0.01
+    with pytest.raises(ValueError, match="cannot return 10.3"):
+        mixture("here", 10.3)
+    p = mixture("here", 5.0, n=100_000)
+    assert_close([p["left"], p["entropy"], p["coverage"]], [0.5, np.log(2), 1.0], rtol=0, atol=1e-4)
+
+
+def test_frontiers_compare_forms_at_equal_return_whatever_their_scales_units(
+    two_modes: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guidance_study, "LEVELS", {"here": [4.0, 99.0]})
+    rows = []
+    for form in FORMS:
+        for seed in range(3):
+            for k, s in enumerate([0.0, 1.0, 2.0]):
+                unit = 10.0 if form == "cfg" else 1.0
+                kept = 0.6 - 0.1 * s * (form == "value") + 0.01 * seed
+                rows.append(dict.fromkeys(COLUMNS, 0.0) | {
+                    "world": "here", "form": form, "seed": seed, "scale": s * unit,
+                    "valid_return": 3.0 + s, "entropy": kept, "left": 0.5, "invalid": 0.1 * k,
+                })  # fmt: skip
+    found, pairs = frontiers(Table(rows, {}))
+    at = {r["form"]: r for r in found if r["by"] == "return" and r["level"] == 4.0}
+    assert at["cfg"]["scale"] == 10 and at["energy"]["scale"] == 1 and at["cfg"]["entropy"] == at["energy"]["entropy"]
+    assert_close(at["value"]["entropy"], 0.51)
+    assert_close(at["value"]["entropy_interval"], [0.51 - 0.02484, 0.51 + 0.02484], rtol=0, atol=1e-5)
+    assert set(at) == {*FORMS, "mixture", "tilt"}
+    none = [r for r in found if r["level"] == 99.0]
+    assert none and all(r["reached"] == 0 and r["entropy"] is None for r in none)
+    (pair,) = [p for p in pairs if p["a"] == "value" and p["by"] == "return"]
+    assert_close([pair["entropy"], *pair["entropy_interval"]], [-0.1, -0.1, -0.1])
+    (half,) = [r for r in found if r["by"] == "invalid" and r["level"] == 0.05 and r["form"] == "value"]
+    assert_close(half["valid_return"], 3.5)
+
+
+def test_arrival_is_what_a_follower_of_the_whole_episode_would_find() -> None:
+    env, walls = make_maze("umaze"), Walls.named("umaze")
+    for seed, straight in ((0, False), (1, False), (2, True), (7, True)):
+        obs, _ = env.reset(seed=seed)
+        start, goal = obs["observation"], obs["desired_goal"]
+        route = np.r_[start[:2], 0, 0][None] if straight else Controller(walls).reset(start, goal)
+        follower = Follower(lambda *_, route=route: route, again=False)
+        follower._target = lambda f=follower: f.reference[min(f.step, len(f.reference) - 1)]  # type: ignore[method-assign]
+        assert arrives(env, route, seed=seed) == roll_out(env, follower, seed=seed).reached
+    env.close()
+
+
+def test_the_chosen_scale_has_most_clear_plans_and_a_pool_counts_all_episodes() -> None:
+    rows = [
+        {"maze": "m", "form": "cfg", "scale": s, "seed": k, "clear": c, "reached": c, "episodes": 100,
+         "reached_low": c - 0.1, "cpu_batched": 0.1}
+        for s, cs in ((0.0, (0.2, 0.4)), (1.0, (0.9, 0.8)), (2.0, (0.8, 0.9))) for k, c in enumerate(cs)
+    ]  # fmt: skip
+    assert chosen(Table(rows, {}), "cfg") == 1.0
+    (pool,) = pooled(Table([r for r in rows if r["scale"] == 1.0], {}))
+    assert pool["reached"] == 0.85 and pool["episodes"] == 200 and pool["lowest"] == 0.8 - 0.1
+    assert pool["interval"][0] < 0.85 < pool["interval"][1]
 
 
 def mean(table: Table, column: str, **where) -> float:
