@@ -75,6 +75,16 @@ function mount(el, meta, floats, hooks = {}) {
       views.push(view);
       drag(canvas);
     });
+    for (const chart of meta.charts || []) {
+      const canvas = make("canvas", { role: "img", "aria-label": `Chart, ${chart.title}: ${chart.y} against ${chart.x}; a dot for the present ${meta.clock}` });
+      const keys = chart.curves.map((c) => make("span", { className: "dm-key" }, make("b", { textContent: c.moving ? "●" : "╌╌" }), c.name));
+      keys.forEach((key, i) => { key.firstChild.style.color = chart.curves[i].moving ? chart.curves[i].colour : "inherit"; });
+      const caption = make("figcaption", {}, make("span", { textContent: chart.title + (chart.title ? " · " : "") }), ...keys);
+      panels.append(make("figure", { className: "dm-chart" }, caption, canvas));
+      const view = { canvas, caption, panel: { ...chart, kind: "chart" }, ratio: 0.66, paint: () => paintChart(view) };
+      views.push(view);
+      drag(canvas);
+    }
     adopt();
     resize();
   }
@@ -92,17 +102,17 @@ function mount(el, meta, floats, hooks = {}) {
     counter.hidden = most < 2;
     counter.style.display = most < 2 ? "none" : "";
     chooser.style.display = meta.panels.some((p) => p.x0_hat !== null) ? "" : "none";
-    legend.replaceChildren(...(meta.labels || []).map((name, i) => make("span", { className: "dm-key" },
-      make("i", { style: `background:${meta.colours.groups[i % 4]};border-radius:${i === 0 ? 6 : 0}px` }), name)));
+    legend.replaceChildren(...(meta.labels || []).map((name, i) => name && make("span", { className: "dm-key" },
+      make("i", { style: `background:${meta.colours.groups[i % 4]};border-radius:${i === 0 ? 6 : 0}px` }), name)).filter(Boolean));
     state.step = Math.min(state.step, master.t.length - 1);
   }
 
   function resize() {
     const width = panels.clientWidth || 640;
     const n = views.length;
-    const columns = width < 520 ? 1 : Math.min(n, width < 760 ? 2 : 3);
+    const columns = width < 520 ? 1 : Math.min(n, width < 760 || n === 4 ? 2 : 3);
     for (const view of views) {
-      let w = Math.min(n === 1 ? 520 : 460, (width - 14 * (columns - 1)) / columns - 4);
+      let w = Math.min(n === 1 ? 520 : n === 4 ? 400 : 460, (width - 14 * (columns - 1)) / columns - 4);
       let h = w * view.ratio;
       if (h > 430) { w *= 430 / h; h = 430; }
       const dpr = window.devicePixelRatio || 1;
@@ -217,12 +227,13 @@ function mount(el, meta, floats, hooks = {}) {
     ticks(g, view, m, p, false);
   }
 
-  function ticks(g, view, m, p, upright) {      // a few round numbers inside the frame
-    const round = (a, b) => {
-      const raw = (b - a) / 5, ten = 10 ** Math.floor(Math.log10(raw)), gap = ten * [1, 2, 5, 10].find((q) => q * ten >= raw), all = [];
-      for (let v = Math.ceil(a / gap) * gap; v <= b; v += gap) all.push(Number(v.toPrecision(6)));
-      return all;
-    };
+  const round = (a, b) => {                     // a few round numbers from a to b
+    const raw = (b - a) / 5, ten = 10 ** Math.floor(Math.log10(raw)), gap = ten * [1, 2, 5, 10].find((q) => q * ten >= raw), all = [];
+    for (let v = Math.ceil(a / gap) * gap; v <= b; v += gap) all.push(Math.abs(v) < 1e-9 ? 0 : Number(v.toPrecision(6)));
+    return all;
+  };
+
+  function ticks(g, view, m, p, upright) {      // inside the frame
     g.fillStyle = theme.ink; g.font = "12px system-ui,sans-serif";
     g.strokeStyle = theme.paper; g.lineWidth = 3; g.lineJoin = "round";
     const say = (v, x, y) => { const word = String(Math.abs(v) < 1e-9 ? 0 : v); g.strokeText(word, x, y); g.fillText(word, x, y); };
@@ -230,6 +241,34 @@ function mount(el, meta, floats, hooks = {}) {
     for (const v of round(p.limits[0], p.limits[1])) if (m.x(v) > 24 && m.x(v) < view.w - 14) say(v, m.x(v), view.h - 3);
     g.textAlign = "left"; g.textBaseline = "middle";
     if (upright) for (const v of round(p.limits[2], p.limits[3])) if (m.y(v) > 10 && m.y(v) < view.h - 24) say(v, 4, m.y(v));
+  }
+
+  function paintChart(view) {                   // curves with one point per frame: pale as a whole, full up to now, a dot now
+    const p = view.panel, g = begin(view), [x0, x1, y0, y1] = p.limits, left = 52, low = view.h - 40;
+    const x = (v) => left + ((v - x0) / (x1 - x0)) * (view.w - left - 10), y = (v) => low - ((v - y0) / (y1 - y0)) * (low - 8);
+    g.strokeStyle = theme.noise; g.lineWidth = 1; g.setLineDash([]);
+    g.beginPath(); g.moveTo(left, 8); g.lineTo(left, low); g.lineTo(view.w - 10, low); g.stroke();
+    g.fillStyle = theme.ink; g.font = "12px system-ui,sans-serif";
+    g.textAlign = "center"; g.textBaseline = "top";
+    for (const v of round(x0, x1)) g.fillText(String(v), x(v), low + 4);
+    g.fillText(p.x, (left + view.w) / 2, low + 21);
+    g.textAlign = "right"; g.textBaseline = "middle";
+    for (const v of round(y0, y1)) g.fillText(String(v), left - 5, y(v));
+    g.save(); g.translate(12, (low + 8) / 2); g.rotate(-Math.PI / 2); g.textAlign = "center"; g.fillText(p.y, 0, 0); g.restore();
+    const line = (at, alpha, width) => {
+      g.globalAlpha = alpha; g.lineWidth = width; g.beginPath();
+      at.forEach(([a, b]) => g.lineTo(x(a), y(b)));
+      g.stroke(); g.globalAlpha = 1;
+    };
+    for (const c of p.curves) {
+      const tone = c.colour === "#000000" ? theme.ink : c.colour === "#0072B2" ? theme.model : c.colour;
+      g.strokeStyle = g.fillStyle = tone;
+      if (!c.moving) { g.setLineDash([6, 3]); line(c.at, 1, 1.8); g.setLineDash([]); continue; }
+      const k = Math.min(state.step, c.at.length - 1), [a, b] = c.at[k];
+      line(c.at, 0.35, 1.2); line(c.at.slice(0, k + 1), 1, 2.2);
+      g.beginPath(); g.arc(x(a), y(b), 5.5, 0, 7); g.fill();
+      g.strokeStyle = theme.paper; g.lineWidth = 1.5; g.stroke();
+    }
   }
 
   function paintPanel(view) {
@@ -383,7 +422,7 @@ function mount(el, meta, floats, hooks = {}) {
         const pick = meta.pick;
         meta = newMeta; floats = newFloats;
         if (pick && meta.pick) meta.pick = pick;      // the learner may have moved on meanwhile
-        const boards = views.filter((v) => v.panel.kind !== "pick");
+        const boards = views.filter((v) => v.panel.kind !== "pick" && v.panel.kind !== "chart");
         if (boards.length !== meta.panels.length) build();
         else { boards.forEach((v, i) => { v.panel = meta.panels[i]; }); adopt(); paint(); }
       }

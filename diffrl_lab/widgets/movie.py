@@ -25,6 +25,7 @@ JS = Path(__file__).with_suffix(".js")
 LIMIT = 16 * 2**20  # bytes to one browser page; a plan of 64 points, 64 samples and 100 frames is 6 MiB
 SHOWN = ("x_t", "x0_hat", "both")
 GROUPS = ("left", "right", "data", "warning")
+CURVES = ("model", "goal", "data")
 
 
 def _numpy(a: Any) -> np.ndarray:
@@ -130,6 +131,7 @@ def pack(
     transform: Callable | None = None,
     dims: Sequence[int] | None = None,
     clock: str = "t",
+    charts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[dict[str, Any], bytes]:
     """What the browser gets: a description, and the frames of all panels as little-endian float32 bytes
     they hold.
@@ -207,6 +209,7 @@ def pack(
         "clock": clock,
         "labels": names,
         "panels": panels,
+        "charts": [_chart(title, chart, max(len(p["t"]) for p in panels)) for title, chart in (charts or {}).items()],
         "pick": None,
         "colours": {**colours, "groups": [views.COLOUR[g] for g in GROUPS]},
     }
@@ -224,6 +227,26 @@ def unpack(meta: Mapping[str, Any], data: bytes) -> dict[str, dict[str, Any]]:
             name: None if a is None else a.reshape(shape) for name, a in cut.items()
         }
     return panels
+
+
+def _chart(title: str, chart: Mapping[str, Any], frames: int) -> dict[str, Any]:
+    """A chart as the browser takes it: axes, limits, and its curves as points with a colour and a name."""
+    if unknown := set(chart) - {"x", "y", "curves", "exact"}:
+        raise ValueError(f"a chart has x, y, curves and exact; {title!r} has {', '.join(sorted(unknown))}, too")
+    rows = []
+    for i, (name, xy) in enumerate((*chart["curves"].items(), *chart.get("exact", {}).items())):
+        moving = i < len(chart["curves"])
+        at = np.stack([_numpy(v).astype(float) for v in xy], 1)
+        if moving and len(at) != frames:
+            raise ValueError(f"a curve of a chart has one point per frame: {frames} frames, {name!r} has {len(at)}")
+        tone = views.COLOUR[CURVES[i % len(CURVES)] if moving else "exact"]
+        points = [[float(v) for v in p] for p in at.round(5)]
+        rows.append({"name": name, "colour": tone, "moving": moving, "at": points})
+    every = np.concatenate([row["at"] for row in rows])
+    low, high = every.min(0), every.max(0)
+    pad = np.maximum((high - low) * 0.06, 1e-3)
+    limits = [float(v) for lo, hi, p in zip(low, high, pad, strict=True) for v in (lo - p, hi + p)]
+    return {"title": title, "x": chart["x"], "y": chart["y"], "limits": limits, "curves": rows}
 
 
 def _of(value: Any, panel: str) -> Any:
@@ -315,7 +338,7 @@ class Movie(anywidget.AnyWidget):
             goal=first["goal"],
             which=which,
             limits=first["limits"],
-            groups=first["groups"],
+            groups={p["title"]: p["groups"] for p in self.meta["panels"]},
             symbol=clock,
             alt=f"Film strip of a movie, {way}. {self.alt}",
         )
@@ -358,6 +381,10 @@ def movie(
     dots: points on the paths (default: while they are few).
     clock: the letter of what is scrubbed, "t" for a reverse process; with another one (say "w", a guidance scale) the
         frames' "t" are its values, and the slider says so.
+    charts: title -> {"x": label, "y": label, "curves": {name: (x [K], y [K])}, "exact": {name: (x [M], y [M])}}: beside
+        the panels, curves with one point per frame, a dot moving along each, and dashed ones that stay; "exact" may be
+        left out.
+    labels: a group without a name of its own ("") is left out of the legend.
     maze, start, goal, groups, limits may each be a mapping title -> value, for panels with scenes of their own.
     """
     meta, data = pack(frames, alt=alt, maze=maze, size=size, start=start, goal=goal, **options)

@@ -676,6 +676,7 @@ def film_strip(
 
     One row per title, as `movie.stack` makes them; samples in one dimension ([K, S, 1, 1]) become histograms. `which`:
     "x_t", "x0_hat" or "both". The scene is a maze, or wall rectangles [n, 4] within limits x_min, x_max, y_min, y_max.
+    groups: a number per sample, or per frame and sample; or title -> these.
     """
     if maze is not None:
         rectangles, limits = walls(maze, size), limits or bounds(maze, size)
@@ -684,7 +685,8 @@ def film_strip(
         ratio = min(1.2, max(0.4, (limits[3] - limits[2]) / (limits[1] - limits[0])))
     fig, axes = figure(len(panels) * (WIDTH / frames * ratio + 0.32), len(panels), frames, squeeze=False)
     for row, (title, panel) in zip(axes, panels.items(), strict=True):
-        t, number = _array(panel["t"]), None if groups is None else np.asarray(groups).ravel()
+        own = groups.get(title) if isinstance(groups, Mapping) else groups
+        t, number = _array(panel["t"]), None if own is None else np.asarray(own).ravel()
         S = len(panel["x_t"][0])
         ahead = S if number is not None and len(number) > S else 0  # a group per frame and sample, or per sample
         for ax, k in zip(row, np.unique(np.linspace(0, len(t) - 1, frames).round().astype(int)), strict=False):

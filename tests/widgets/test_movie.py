@@ -13,6 +13,7 @@ from PIL import Image
 from diffrl_lab.diffusion import Rectified, chain, ddim
 from diffrl_lab.diffusion.denoisers import GaussianDenoiser
 from diffrl_lab.widgets.movie import movie, movie_html, pack, stack, unpack
+from diffrl_lab.widgets.views import COLOUR
 
 ALT = "Five plans of nine points come out of noise, all points at once."
 MAZE = [[1, 1, 1], [1, 0, 1], [1, 1, 1]]
@@ -141,3 +142,32 @@ def test_the_film_strip_of_another_clock_tells_its_values_and_shows_the_first_sc
     strip = movie(shown, **options).strip
     titles = [title for ax in strip.axes if (title := ax.get_title(loc="left") or ax.get_title())]
     assert titles == ["w = 0.00", "w = 1.00", "w = 2.00"] and "w grows from left to right" in strip.alt
+
+
+def test_a_chart_beside_the_panels_holds_one_point_per_frame_and_what_is_exact_stays():
+    shown, options = scales()
+    x, y = [150.0, 160.0, 170.0], [1.0, 0.5, 0.0]
+    chart = {"x": "return", "y": "bits", "curves": {"ascent": (x, y)}, "exact": {"tilt": ([150.0, 175.0], [1.0, 0.1])}}
+    meta, data = pack(shown, charts={"frontier": chart}, **options)
+    ascent, tilt = meta["charts"][0]["curves"]
+    assert ascent["at"] == [[150, 1], [160, 0.5], [170, 0]] and ascent["moving"] and not tilt["moving"]
+    low, high = meta["charts"][0]["limits"][:2]
+    assert low < 150 and high > 175 and len(unpack(meta, data)) == 2
+    page = movie_html(shown, charts={"frontier": chart}, **options)
+    assert '"x": "return"' in page and "paintChart" in page
+
+
+def test_a_chart_whose_curve_does_not_follow_the_frames_is_refused():
+    shown, options = scales()
+    with pytest.raises(ValueError, match="3 frames, 'ascent' has 2"):
+        pack(shown, charts={"": {"x": "a", "y": "b", "curves": {"ascent": ([0, 1], [0, 1])}}}, **options)
+    with pytest.raises(ValueError, match="has dots, too"):
+        pack(shown, charts={"": {"x": "a", "y": "b", "curves": {}, "dots": 1}}, **options)
+
+
+def test_each_row_of_the_film_strip_has_the_colours_of_its_own_panel():
+    shown, _ = scales()
+    both = {"a": shown["plans"], "b": shown["plans"]}
+    strip = movie(both, maze=MAZE, alt=ALT, clock="w", groups={"a": [[0, 0]] * 3, "b": [[1, 1]] * 3}).strip
+    tones = [{line.get_color() for line in ax.lines} for ax in strip.axes]
+    assert [t for t in tones if t] == [{COLOUR["left"]}] * 3 + [{COLOUR["right"]}] * 3
