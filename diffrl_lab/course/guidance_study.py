@@ -11,7 +11,7 @@ Tables, from small grids of pure functions (`analysis.sweeps`), kept in runs/gui
 
 The grid, in CPU minutes of one core, 3 training seeds each: exact 3 forms x 9 scales (1); plans 3 worlds x 4 forms x 11
 scales, and 5 more of `cfg`, x 128 plans (3, and 12 of training); asked 5 x 5 and driven 5 x 20 episodes (2); goals 4
-mazes x 10 rows x 200 queries and 50 episodes, then 3 rows x 500 and 500 (15, and 14 of training). Seed 0 of two-ways at
+mazes x 10 rows x 100 queries and 30 episodes, then 3 rows x 500 and 500 (15, and 9 of training). Seed 0 of two-ways at
 p = 0.5 was looked at while the set-up was still being changed; seeds 1 and 2 were not. Everything is trained to a last
 checkpoint; none is chosen by its score. In a table `hours` counts sampling and driving, `training_hours` the networks.
 """
@@ -559,6 +559,12 @@ def fine(world: str = "two-ways-p50", seed: int = 0, n: int = 48) -> None:
 
 
 # --------------------------------------------------------------------------------------------------- reaching the goal
+@lru_cache(maxsize=1)
+def recorded(maze: str) -> Episodes:
+    """The full recording of a maze, read once for all seeds."""
+    return recording(f"maze-{maze}", progress=False)[0]
+
+
 @lru_cache(maxsize=2)
 def goal_models(maze: str, seed: int) -> tuple[Planner, Guide]:
     """A backbone of pieces of episodes whose condition is their end (dropped for a quarter of the samples), shown the
@@ -567,7 +573,7 @@ def goal_models(maze: str, seed: int) -> tuple[Planner, Guide]:
     config = GOALS[maze]
     if not all(path.is_file() for path in paths):
         begun = time.process_time()
-        episodes = recording(f"maze-{maze}", progress=False)[0]
+        episodes = recorded(maze)
         g = torch.Generator().manual_seed(seed)
         pieces = Pieces(episodes, config, g)
         scaler = _scaler(pieces.plans(20_000)[0], 2)
@@ -601,9 +607,9 @@ def goal_models(maze: str, seed: int) -> tuple[Planner, Guide]:
 
 GOALS = {
     "umaze": Diffuser(width=160, depth=2, channels=16, batch=128, steps=1200),
-    "medium": Diffuser(width=192, depth=2, channels=16, batch=128, steps=1500),
-    "large": Diffuser(width=224, depth=2, channels=16, batch=128, steps=2000),
-    "two-ways": Diffuser(width=128, depth=2, channels=16, batch=128, steps=800),
+    "medium": Diffuser(width=192, depth=2, channels=16, batch=128, steps=1000),
+    "large": Diffuser(width=224, depth=2, channels=16, batch=128, steps=1500),
+    "two-ways": Diffuser(width=128, depth=2, channels=16, batch=128, steps=600),
 }
 CANDIDATES, DENOISING = 4, 10
 
@@ -648,7 +654,7 @@ def arrives(env, reference: NDArray[np.float64], *, seed: int) -> bool:
 
 
 def goal(
-    maze: str, form: str, scale: float, *, seed: int, first: int = 100_000, queries: int = 200, episodes: int = 50
+    maze: str, form: str, scale: float, *, seed: int, first: int = 100_000, queries: int = 100, episodes: int = 30
 ) -> dict[str, Any]:
     """One row of the table of goals: 4 candidates per query, the most consistent one counts.
 
@@ -657,7 +663,7 @@ def goal(
     open-loop, takes the ball to the goal. *_low: Wilson's lower 95 % bounds. The cost: forward `evaluations` of the
     plan network for one plan (`cfg` has two branches), `guide` evaluations of the classifier and as many `backward`
     passes through it; cpu_batched: CPU seconds for one plan, all queries in one batch; cpu: for the 4 plans of one
-    query planned alone, the median of 20.
+    query planned alone, the median of 10.
     """
     env, walls = make_maze(maze), Walls.named(maze)
     seeds = [first + 1000 * seed + k for k in range(queries)]
@@ -669,7 +675,7 @@ def goal(
     plans = goal_plans(maze, form, scale, seed, obs, end, torch.Generator().manual_seed(seed))
     batched = (time.process_time() - begun) / (queries * CANDIDATES)
     spent = []
-    for k in range(20):
+    for k in range(10):
         begun = time.process_time()
         goal_plans(maze, form, scale, seed, obs[k : k + 1], end[k : k + 1], torch.Generator().manual_seed(k))
         spent.append(time.process_time() - begun)

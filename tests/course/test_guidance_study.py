@@ -147,6 +147,13 @@ def test_arrival_is_what_a_follower_of_the_whole_episode_would_find() -> None:
         follower = Follower(lambda *_, route=route: route, again=False)
         follower._target = lambda f=follower: f.reference[min(f.step, len(f.reference) - 1)]  # type: ignore[method-assign]
         assert arrives(env, route, seed=seed) == roll_out(env, follower, seed=seed).reached
+        if not straight:  # a route that ends 0.4 m from the goal arrives, one that ends 0.5 m from it does not
+            away = (start[:2] - goal) / np.linalg.norm(start[:2] - goal)
+            for metres in (0.4, 0.5):
+                stop = np.r_[goal + metres * away, 0, 0]
+                short = np.r_[route[np.linalg.norm(route[:, :2] - goal, axis=1) > metres], np.tile(stop, (50, 1))]
+                short[:, 2:] = 0
+                assert arrives(env, short, seed=seed) == (metres < 0.45)
     env.close()
 
 
