@@ -365,10 +365,18 @@ def law(world: str) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------------------------------- frontiers
-LEVELS = {"two-ways-p50": [158, 160, 162, 164, 166, 168, 170], "two-ways-p20": [148, 152, 156, 160, 164, 168, 172]}
+LEVELS = {
+    "two-ways-p50": [158, 160, 162, 164, 166, 168, 170],
+    "two-ways-p20": [148, 152, 156, 160, 164, 168, 172],
+    "umaze": [183, 184, 190, 200],
+}
 INVALID = [0.02, 0.05, 0.1, 0.25, 0.5]
 COLUMNS = ("scale", "valid_return", "left", "entropy", "coverage", "invalid", "off", "over", "distance", "spread")
-BOUNDS = {"left": (0, 1), "entropy": (0, np.log(2)), "coverage": (0, 1), "invalid": (0, 1), "off": (0, 1)}
+BOUNDS = {
+    **dict.fromkeys(("left", "coverage", "invalid", "off"), (0, 1)),
+    **dict.fromkeys(("scale", "over", "distance", "spread"), (0, np.inf)),
+    "entropy": (0, np.log(2)),
+}
 
 
 def crossing(level: float, x: ArrayLike, y: ArrayLike, *, last: bool = False) -> NDArray[np.float64]:
@@ -468,7 +476,7 @@ def frontiers(table: Table) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
                 for k, name in enumerate(COLUMNS):
                     v = np.array([c[k] for c in found.values()])
                     row[name] = float(v.mean()) if len(v) else None
-                    row[f"{name}_interval"] = student(v, *BOUNDS.get(name, (-np.inf, np.inf)))
+                    row[f"{name}_interval"] = student(v, *BOUNDS.get(name, ()))
                 rows.append(row)
             for form, exactly in (("mixture", mixture), ("tilt", tilt)) if by == "return" else ():
                 row = {"world": world, "by": by, "level": level, "form": form}
@@ -618,7 +626,7 @@ def goal_plans(
     maze: str, form: str, scale: float, seed: int, obs: ArrayLike, end: ArrayLike, generator: torch.Generator
 ) -> list[NDArray[np.float64] | None]:
     """For each query (state obs [Q, 4], goal end [Q, 2]) the most consistent of 4 plans as states at every step
-    [T + 1, 4], or None where it takes over 5,000 steps or is not finite. All are drawn in one batch."""
+    [T + 1, 4], or None where it takes less than 1 step or over 5,000 or is not finite. All are drawn in one batch."""
     planner, J = goal_models(maze, seed)
     obs, end = np.asarray(obs, float), np.asarray(end, float)
     known, value = planner.ends(obs, end if form == "pin" else None)
@@ -634,7 +642,7 @@ def goal_plans(
     with torch.no_grad():
         plan = planner.drawn(pin(D, known, value), known, value, len(y), DENOISING, generator)
     best = plan.gaps.nan_to_num(torch.inf).view(-1, CANDIDATES).argmin(1) + CANDIDATES * torch.arange(len(obs))
-    fine = (plan.durations < 5000) & plan.candidates.isfinite().all(-1).all(-1)
+    fine = (plan.durations >= 1) & (plan.durations < 5000) & plan.candidates.isfinite().all(-1).all(-1)
     return [planner.reference(plan, k) if fine[k] else None for k in best.tolist()]
 
 
