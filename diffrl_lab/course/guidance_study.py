@@ -18,6 +18,7 @@ checkpoint; none is chosen by its score. In a table `hours` counts sampling and 
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from contextlib import suppress
@@ -774,16 +775,25 @@ def tables(part: str, seeds: tuple[int, ...] = SEEDS) -> Table:
     raise ValueError(f"no part {part!r}")
 
 
-def training_hours(part: str, seeds: tuple[int, ...]) -> float:
-    """CPU hours of the trainings behind a part, as their files say; `hours` of a table counts sampling alone."""
-    if part.startswith(("plans-", "goals-")):
-        worlds = [part.removeprefix("plans-")]
+def trained(part: str, seeds: tuple[int, ...]) -> float:
+    """Train the networks behind a part, unless they are kept -> the CPU hours their trainings took, as their files say.
+
+    A part's points come after it, so that a table's `hours` counts sampling and driving alone.
+    """
+    files = []
+    if part.startswith("goals"):
+        for maze, seed in itertools.product(GOALS if part == "goals" else [part.removeprefix("goals-")], seeds):
+            goal_models(maze, seed)
+            files.append(f"goals-{maze}-{seed}-plans")
     else:
-        worlds = {"driven": ["two-ways-p50"], "asked": ["two-ways-p50"], "frontiers": list(WORLDS)}.get(part, [])
-        worlds += [f"goals-{maze}" for maze in GOALS] if part == "goals" else []
-    kinds = ("plans",) if part in ("driven", "asked") or part.startswith("goals") else ("plans", "classifier")
-    files = [RUNS / "weights" / f"{w}-{s}-{k}.safetensors" for w in worlds for s in seeds for k in kinds]
-    return sum(load(path)[1]["seconds"] for path in files) / 3600
+        worlds = {"driven": ["two-ways-p50"], "asked": ["two-ways-p50"], "frontiers": list(WORLDS)}
+        for world, seed in itertools.product(worlds.get(part, [w for w in WORLDS if part == f"plans-{w}"]), seeds):
+            models(world, seed)
+            files.append(f"{world}-{seed}-plans")  # its `seconds` are those of its value and energy, too
+            if part not in worlds or part == "frontiers":
+                classifier(world, seed)
+                files.append(f"{world}-{seed}-classifier")
+    return sum(load(RUNS / "weights" / f"{file}.safetensors")[1]["seconds"] for file in files) / 3600
 
 
 def _written(function: str, rows: list[dict[str, Any]], seeds: tuple[int, ...], hours: float, **more: Any):
@@ -828,7 +838,7 @@ def main(words: list[str]) -> None:
                 save(target, tensors, **about)
                 add(f"weights/{target.name}", f"{COMMAND} weights", 0)
         else:
-            begun = time.process_time()
+            training, begun = trained(part, seeds), time.process_time()
             if part == "laws":
                 table = _written("law", [law(w) for w in WORLDS], (), 0.0)
                 table.about["hours"] = (time.process_time() - begun) / 3600
@@ -840,7 +850,7 @@ def main(words: list[str]) -> None:
                 table = tables(part, seeds)
                 if part == "goals":
                     table.about["pooled"] = pooled(table)
-            table.about["training_hours"] = training_hours(part, seeds)
+            table.about["training_hours"] = training
             table.save(RESULTS / f"guidance-{part}.json")
             add(f"results/guidance-{part}.json", f"{COMMAND} {part}{option}", 0)
             print(f"{part}: {len(table.rows)} rows, {table.about['hours']:.3f} hours", flush=True)
