@@ -180,6 +180,18 @@ def test_what_ships_shows_modes_lost_by_one_form_and_kept_by_the_other_at_matche
     assert mean(table, "off", form="cfg", scale=8) > 0.5 > 0.2 > mean(table, "off", form="value", scale=8)
 
 
+def test_the_shipped_frontiers_show_one_form_passing_through_the_wall_where_the_others_go_around() -> None:
+    rows = Table.load(RESULTS / "guidance-frontiers.json").rows
+    assert {r["seeds"] for r in rows if "seeds" in r} == {3}
+    for world, level in (("two-ways-p50", 166), ("two-ways-p20", 160)):
+        at = {r["form"]: r for r in rows if (r["world"], r["by"], r["level"]) == (world, "return", level)}
+        low, _ = at["cfg"]["invalid_interval"]
+        for form in ("value", "energy", "classifier"):
+            assert at[form]["reached"] == 3 and low > at[form]["invalid_interval"][1]
+            least, most = at[form]["entropy_interval"]
+            assert least < at["tilt"]["entropy"] < most
+
+
 def test_shipped_weights_open_and_sample_finite_plans() -> None:
     dd = DecisionDiffuser.load(WEIGHTS / "guidance-two-ways-returns.safetensors")
     plan = dd.planner.free(4, torch.Generator().manual_seed(0))
