@@ -11,7 +11,7 @@ Tables, from small grids of pure functions (`analysis.sweeps`), kept in runs/gui
 
 The grid, in CPU minutes of one core, 3 training seeds each: exact 3 forms x 9 scales (1); plans 3 worlds x 4 forms x 11
 scales, and 5 more of `cfg`, x 128 plans (3, and 12 of training); asked 5 x 5 and driven 5 x 20 episodes (2); goals 4
-mazes x 10 rows x 100 queries and 30 episodes, then 3 rows x 500 and 500 (15, and 9 of training). Seed 0 of two-ways at
+mazes x 10 rows x 100 queries and 30 episodes, then 3 rows x 500 and 500 (15, and 13 of training). Seed 0 of two-ways at
 p = 0.5 was looked at while the set-up was still being changed; seeds 1 and 2 were not. Everything is trained to a last
 checkpoint; none is chosen by its score. In a table `hours` counts sampling and driving, `training_hours` the networks.
 """
@@ -616,8 +616,8 @@ def goal_models(maze: str, seed: int) -> tuple[Planner, Guide]:
 
 GOALS = {
     "umaze": Diffuser(width=160, depth=2, channels=16, batch=128, steps=1200),
-    "medium": Diffuser(width=192, depth=2, channels=16, batch=128, steps=1000),
-    "large": Diffuser(width=224, depth=2, channels=16, batch=128, steps=1500),
+    "medium": Diffuser(width=192, depth=2, channels=16, batch=128, steps=2000),
+    "large": Diffuser(width=224, depth=2, channels=16, batch=128, steps=2500),
     "two-ways": Diffuser(width=128, depth=2, channels=16, batch=128, steps=600),
 }
 CANDIDATES, DENOISING = 4, 10
