@@ -1,5 +1,5 @@
-"""What the planner is held against, under the same protocol: behaviour cloning, and retrieval of the nearest recorded
-trajectory.
+"""What the planner is held against, under the same protocol: behaviour cloning, of all episodes or of the best, and
+retrieval of the nearest recorded trajectory.
 
 The third, PD straight to the goal, needs no learning: `straight`. The fourth, the plan's own actions, is
 `diffuser.OwnActions`.
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from diffrl_lab.data.episodes import Episodes
+from diffrl_lab.data.episodes import Episodes, transitions
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.data.worlds import Follower
 from diffrl_lab.diffusion import cosine_decay, descend, fit
@@ -82,6 +82,80 @@ class Cloning:
     def act(self, obs: ArrayLike) -> Array:
         state = torch.as_tensor(np.asarray(obs), dtype=torch.float32)
         return self.net(self._inputs(state[None], self.goal[None]))[0].clamp(-1, 1).double().numpy()
+
+
+def best_episodes(episodes: Episodes, share: float = 0.1, of: str = "steps") -> Episodes:
+    """The episodes with the highest undiscounted returns, best first: what 10 %-BC clones (Chen et al. 2021).
+
+    of = "episodes": the best ceil(share E) of E episodes. of = "steps": as many of the best as it takes until they hold
+    at least `share` of all steps, which is how Chen et al. count, and far fewer where good episodes are long. Ties
+    keep the order of the recording. Raises ValueError unless 0 < share <= 1, and for another `of`.
+    """
+    if not 0 < share <= 1 or of not in ("steps", "episodes"):
+        raise ValueError(f'share must lie in (0, 1] and of be "steps" or "episodes", got {share} and {of!r}')
+    total = episodes.rew.double().cumsum(0)
+    R = total[episodes.ends] - total[episodes.starts] + episodes.rew[episodes.starts]
+    order = R.argsort(descending=True, stable=True)
+    held = torch.ones_like(order) if of == "episodes" else episodes.lengths[order]
+    before = held.cumsum(0) - held
+    return episodes[order[before < share * held.sum()]]
+
+
+class StateCloning:
+    """Behaviour cloning of robots: action = MLP(state), on the recorded actions (Pomerleau 1989).
+
+    loss = "squared": least squares. "gaussian": the likelihood of a Gaussian whose mean and deviation depend on the
+    state, and whose mean acts: it counts an error less where recorded actions scatter. noise: standard deviation of
+    what is added to the scaled states during training. `for row in cloning: ...` trains it; `act` then takes states
+    [n, d] to actions [n, a] in [-1, 1]. Raises ValueError for another loss.
+    """
+
+    def __init__(
+        self,
+        episodes: Episodes,
+        *,
+        loss: str = "squared",
+        width: int = 256,
+        steps: int = 5000,
+        batch: int = 256,
+        lr: float = 1e-3,
+        noise: float = 0.0,
+        seed: int = 0,
+    ):
+        if loss not in ("squared", "gaussian"):
+            raise ValueError(f'loss must be "squared" or "gaussian", got {loss!r}')
+        generator = torch.Generator().manual_seed(seed)
+        rows = transitions(episodes)
+        self.scaler = Scaler.fit(rows.obs.float(), "standard")
+        states, actions, self.a = self.scaler(rows.obs.float()), rows.act.float(), rows.act.shape[1]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.net = MLP(states.shape[1], out=self.a * (2 if loss == "gaussian" else 1), width=width, label=0)
+
+        def of(i: Tensor) -> Tensor:
+            x = states[i]
+            if noise:
+                x = x + noise * torch.randn(x.shape, generator=generator)
+            out, wanted = self.net(x), actions[i]
+            if loss == "squared":
+                return (out - wanted).square().mean()
+            mean, log_std = out[:, : self.a], out[:, self.a :].clamp(-4, 1)
+            return (0.5 * ((wanted - mean) / log_std.exp()).square() + log_std).mean()
+
+        self.update = descend(of, self.net, lr=lr, schedule=cosine_decay(steps), generator=generator)
+        self.steps = steps
+        self.batches = iter(lambda: torch.randint(len(states), (batch,), generator=generator), None)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return fit(self.update, self.batches, self.steps - self.update.step)
+
+    def reset(self, obs: ArrayLike, seeds: ArrayLike) -> None:
+        """Nothing is remembered between steps."""
+
+    @torch.no_grad()
+    def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> Array:
+        x = self.scaler(torch.as_tensor(np.asarray(obs), dtype=torch.float32))
+        return self.net(x)[:, : self.a].clamp(-1, 1).double().numpy()
 
 
 def retrieval(episodes: Episodes, *, held_out: tuple[float, float] | None = None, slowness: float = 0.1) -> Follower:

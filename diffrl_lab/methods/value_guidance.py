@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffrl_lab.data.episodes import Episodes, resample, returns_to_go
+from diffrl_lab.data.episodes import Episodes, padded_windows, resample, returns_to_go
 from diffrl_lab.data.worlds import Follower
 from diffrl_lab.diffusion import Cosine, Schedule, ascend, given, load, pin, save
 from diffrl_lab.diffusion.denoisers import shown
@@ -155,6 +155,25 @@ def drives(episodes: Episodes, config: Diffuser, limit: int, gamma: float = 1.0)
     duration = pieces.arrival - pieces.first
     log = duration.float().log()[:, None, None].expand(-1, config.horizon, 1)
     return torch.cat([resample(pieces.obs, pieces.first, duration, config.horizon), log], -1), R.float()
+
+
+def windows_to_go(episodes: Episodes, horizon: int, gamma: float = 0.99) -> tuple[Tensor, Tensor, Tensor]:
+    """Every window of `horizon` rows and what its first step goes on to return: rows, mask [N, H], R [N].
+
+    R = r_0 + gamma r_1 + ... from the window's first step to the end of its *episode*, not of the window (Diffuser's
+    guide; it too trains at gamma = 0.99). After a terminal nothing follows; after a time limit the robot would have
+    gone on, and counts as earning for ever the mean reward of the episode's last 1 / (1 - gamma) steps. Rows past the
+    end of an episode repeat its last one (`padded_windows`), mask is False there.
+    Raises ValueError unless 0 <= gamma < 1.
+    """
+    if not 0 <= gamma < 1:
+        raise ValueError(f"a return that goes on for ever needs 0 <= gamma < 1, got {gamma}")
+    rows, mask = padded_windows(episodes, horizon)
+    total = episodes.rew.double().cumsum(0)  # the last row of an episode earns 0
+    back = episodes.lengths.clamp(max=max(round(1 / (1 - gamma)), 1))
+    last = episodes.ends - 1
+    late = (total[last] - total[last - back] * (last >= back)) / back
+    return rows, mask, returns_to_go(episodes, gamma, late / (1 - gamma))[rows[:, 0]].float()
 
 
 def known_ends(x: Tensor, n: int) -> Tensor:
