@@ -20,6 +20,7 @@ from diffrl_lab.course.guidance_study import (
     crossing,
     exact,
     frontiers,
+    goal_plans,
     mixture,
     plan_returns,
     pooled,
@@ -29,7 +30,7 @@ from diffrl_lab.course.guidance_study import (
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.data.worlds import Controller, Follower, Walls, make_maze, roll_out
 from diffrl_lab.diffusion import Cosine, Function
-from diffrl_lab.methods.decision_diffuser import DecisionDiffuser
+from diffrl_lab.methods.decision_diffuser import DecisionDiffuser, conditioned
 from diffrl_lab.methods.diffuser import Plan, Planner
 from diffrl_lab.methods.value_guidance import Guide
 
@@ -136,6 +137,29 @@ def test_frontiers_compare_forms_at_equal_return_whatever_their_scales_units(
     assert_close([pair["entropy"], *pair["entropy_interval"]], [-0.1, -0.1, -0.1])
     (half,) = [r for r in found if r["by"] == "invalid" and r["level"] == 0.05 and r["form"] == "value"]
     assert_close(half["valid_return"], 3.5)
+
+
+def test_plans_of_a_batch_go_from_each_query_to_its_own_goal_and_two_forms_of_no_guidance_agree(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scaler = Scaler(torch.tensor([0.0, 0.0, 0.0, 0.0, 4.0]), torch.tensor([1.0, 1.0, 1.0, 1.0, 0.3]))
+    net = Planner(conditioned(SMALL, 5, 2), scaler, SMALL, 0.01)
+    monkeypatch.setattr(guidance_study, "goal_models", lambda *_: (net, Guide(SMALL.horizon * 5, Cosine(), out=4)))
+    rng = np.random.default_rng(0)
+    obs, end = rng.uniform(-2, 2, (5, 4)), rng.uniform(-2, 2, (5, 2))
+    both = {}
+    for form in ("pin", "cfg", "classifier"):
+        found = both[form] = goal_plans("umaze", form, 0.0, 0, obs, end, torch.Generator().manual_seed(0))
+        assert len(found) == 5
+        for k, p in enumerate(found):
+            assert p is not None
+            assert_close(p[0], obs[k], rtol=0, atol=1e-5)
+            assert bool(np.linalg.norm(p[-1, :2] - end[k]) < 1e-5) == (form == "pin")
+    for a, b in zip(both["cfg"], both["classifier"], strict=True):
+        assert a is not None and b is not None
+        assert_close(a, b, rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match="no form 'best'"):
+        goal_plans("umaze", "best", 0.0, 0, obs, end, torch.Generator())
 
 
 def test_arrival_is_what_a_follower_of_the_whole_episode_would_find() -> None:
