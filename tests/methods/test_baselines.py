@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch.testing import assert_close
 
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.worlds import Follower
-from diffrl_lab.methods.baselines import Cloning, retrieval, straight
+from diffrl_lab.methods.baselines import Cloning, StateCloning, best_episodes, retrieval, straight
 from diffrl_lab.methods.diffuser import is_held_out
 
 
@@ -56,3 +57,44 @@ def test_straight_ahead_pulls_towards_the_goal_and_never_plans_again() -> None:
     pulls = [agent.act(np.array([0.0, 0, 0, 0])) for _ in range(50)]
     assert isinstance(agent, Follower) and agent.plans == 1
     assert_close(np.array(pulls), np.tile([1.0, -1.0], (50, 1)))
+
+
+def test_the_best_tenth_is_counted_in_steps_or_in_episodes_and_ties_keep_their_order() -> None:
+    def episode(length: int, pays: float, mark: float) -> tuple:
+        return np.full((length + 1, 1), mark), np.zeros((length, 1)), np.full(length, pays), False
+
+    # returns 4, 10, 10, 6, 0 ...; a long poor one holds most of the steps
+    some = [episode(2, 2.0, 0), episode(5, 2.0, 1), episode(10, 1.0, 2), episode(3, 2.0, 3), episode(180, 0.0, 4)]
+    episodes = Episodes.join(some)
+
+    def marks(**options) -> list[float]:
+        chosen = best_episodes(episodes, **options)
+        return chosen.obs[chosen.starts, 0].tolist()
+
+    assert marks(share=0.2, of="episodes") == [1] and marks(share=0.21, of="episodes") == [1, 2]
+    assert marks(share=5 / 200) == [1] and marks(share=0.026) == [1, 2] and marks(share=0.1) == [1, 2, 3, 0]
+    assert marks(share=1.0) == [1, 2, 3, 0, 4]
+    for wrong in ({"share": 0.0}, {"share": 1.1}, {"of": "rows"}):
+        with pytest.raises(ValueError, match="share must lie"):
+            best_episodes(episodes, **wrong)
+
+
+def test_cloning_of_states_finds_a_policy_and_its_gaussian_form_the_mean() -> None:
+    rng, rows = np.random.default_rng(0), []
+    for _ in range(40):
+        x = rng.normal(size=(51, 2))
+        scatter = rng.normal(size=(50, 1)) * np.where(x[:-1, :1] > 0, 0.3, 0.02)
+        rows.append((x, np.tanh(0.5 * x[:-1, :1] - 0.3 * x[:-1, 1:]) + scatter, np.zeros(50), False))
+    at = rng.normal(size=(200, 2))
+    wanted = np.tanh(0.5 * at[:, :1] - 0.3 * at[:, 1:])
+    error = {}
+    for loss in ("squared", "gaussian"):
+        policy = StateCloning(Episodes.join(rows), loss=loss, width=64, steps=500, batch=256)
+        for _ in policy:
+            pass
+        left = at[:, 0] < -0.2
+        error[loss] = np.abs(policy.act(at) - wanted)[left].mean()
+        assert np.abs(policy.act(at) - wanted).mean() < 0.08 and np.abs(policy.act(100 * at)).max() <= 1
+    assert error["gaussian"] < 0.04
+    with pytest.raises(ValueError, match="loss must be"):
+        StateCloning(Episodes.join(rows), loss="huber")
