@@ -132,7 +132,7 @@ def evaluate(
 # ------------------------------------------------------------------------------------------------------------- lessons
 @app.command()
 def start(
-    lesson: Annotated[str, typer.Argument(help="A number or name, such as 01; or blank-01.")],
+    lesson: Annotated[str, typer.Argument(help="A number or name, such as 01; or blank-01, blank-05.")],
     reset: Annotated[bool, typer.Option("--reset", help="Begin again; your copy is set aside under a number.")] = False,
 ) -> None:
     """Put a copy of a lesson into my/, where you may change it. A copy that is there already is never overwritten."""
@@ -140,7 +140,9 @@ def start(
     from diffrl_lab.course import lessons as course
 
     try:
-        mine, aside = pages.start(reset=reset) if lesson == "blank-01" else course.start(lesson, reset=reset)
+        name, _, number = lesson.partition("-")
+        blank = name == "blank" and number in pages.FUNCTIONS
+        mine, aside = pages.start(number, reset=reset) if blank else course.start(lesson, reset=reset)
     except (ValueError, OSError) as error:
         raise typer.Exit(_complain(error)) from None
     if aside:
@@ -208,7 +210,7 @@ def _complain(error: Exception) -> int:
 
 @app.command()
 def blank(
-    number: Annotated[str, typer.Argument(help="01: a DDPM in at most 60 lines.")],
+    number: Annotated[str, typer.Argument(help="01: a DDPM; 05: classifier-free guidance; at most 60 lines.")],
     page: Annotated[Path, typer.Argument(help="Your file, such as my/blank_01.py.")],
     seed: Annotated[int, typer.Option(help="For the data and the questions.")] = 0,
 ) -> None:
@@ -216,9 +218,7 @@ def blank(
     from diffrl_lab.course import blank as pages
 
     try:
-        if number != "01":
-            raise ValueError(f"there is one blank page so far, 01; got {number!r}")
-        verdict = pages.judge(page, seed)
+        verdict = pages.judge(page, seed, number)
     except (ValueError, OSError) as error:
         raise typer.Exit(_complain(error)) from None
     typer.echo(f"{verdict.message}")

@@ -1,7 +1,7 @@
-"""Blank pages: a task without a frame, judged by laws alone. blank_01/: a DDPM in at most 60 lines of torch.
+"""Blank pages: a task without a frame, judged by laws alone. 01: a DDPM; 05: classifier-free guidance.
 
-blank_01/task.py is the page that `diffrl-lab start blank-01` puts into my/, run.py asks it in a process of its own,
-right_*.py are pages that must pass; wrong.py holds the slips that must not, each with what it is told.
+blank_01/task.py is the page that `diffrl-lab start blank-01` puts into my/, blank_run.py asks it in a process of its
+own, right_*.py are pages that must pass; wrong.py holds the slips that must not, each with what it is told.
 """
 
 from __future__ import annotations
@@ -22,57 +22,72 @@ from diffrl_lab.course.checks import Verdict
 from diffrl_lab.course.lessons import ROOT
 from diffrl_lab.course.progress import free_name
 
-FOLDER = Path(__file__).with_name("blank_01")
-FUNCTIONS = ("betas", "noised", "posterior", "train", "sample")
+FUNCTIONS = {"01": ("betas", "noised", "posterior", "train", "sample"), "05": ("dropped", "guided", "train", "sample")}
 LINES, MODULES, SECONDS = 60, {"torch", "math", "__future__"}, 240
-SHARE, STD = 0.3, 0.2  # the law: 0.3 N(-1, 0.2^2) + 0.7 N(1, 0.2^2), as in lesson 01
+SHARE, STD = 0.3, 0.2  # the law of 01: 0.3 N(-1, 0.2^2) + 0.7 N(1, 0.2^2), as in lesson 01
+SHARES, WIDTH = (0.2, 0.5, 0.3), 0.25  # the law of 05: three modes, at the wishes -1, 0 and 1
 
 
-def start(*, reset: bool = False, root: Path = ROOT) -> tuple[Path, Path | None]:
+def folder(number: str = "01") -> Path:
+    """Where a page's task and its right pages lie. Raises ValueError for a number that has no blank page."""
+    if number not in FUNCTIONS:
+        raise ValueError(f"there are the blank pages {', '.join(FUNCTIONS)}; got {number!r}")
+    return Path(__file__).with_name(f"blank_{number}")
+
+
+def start(number: str = "01", *, reset: bool = False, root: Path = ROOT) -> tuple[Path, Path | None]:
     """The task as a page in my/, made if missing. -> (the page, where `reset` set an older one aside)."""
-    page, aside = root / "my" / "blank_01.py", None
+    task = folder(number) / "task.py"
+    page, aside = root / "my" / f"blank_{number}.py", None
     page.parent.mkdir(exist_ok=True)
     if page.exists() and reset:
         aside = free_name(page)
         page.rename(aside)
     if not page.exists():
-        shutil.copyfile(FOLDER / "task.py", page)
+        shutil.copyfile(task, page)
     return page, aside
 
 
-def judge(page: Path, seed: int = 0) -> Verdict:
-    """Hold a page against the laws of a DDPM; the verdict names the first that it breaks. Takes seconds.
+def judge(page: Path, seed: int = 0, number: str = "01") -> Verdict:
+    """Hold a page against the laws of its task; the verdict names the first that it breaks. Takes seconds.
 
     Raises OSError for a file that cannot be read. The page runs with limits on time and memory, yet not in a sandbox:
     it is the learner's own.
     """
     text = page.read_text(encoding="utf-8")
-    for complaint in written(text):
+    folder(number)
+    for complaint in written(text, number):
         return Verdict(None if complaint == "an empty page" else False, complaint)
-    asked, fresh = questions(seed)
-    for part, laws in (("formulae", _formulae), ("samples", lambda asked, said: _samples(asked, said, fresh))):
-        said = _said(page, asked | {"part": part})
+    if number == "05":
+        asked, name = wishes(seed), "classifier-free guidance"
+        parts = (("formulae", _guidance), ("samples", _guided_samples))
+    else:
+        (asked, fresh), name = questions(seed), "a DDPM"
+        parts = (("formulae", _formulae), ("samples", lambda asked, said: _samples(asked, said, fresh)))
+    for part, laws in parts:
+        said = _said(page, asked | {"part": part, "page": number})
         for complaint in said["error"] if "error" in said else laws(asked, said):
             return Verdict(False, complaint)
-    return Verdict(True, "a DDPM, from an empty page")
+    return Verdict(True, f"{name}, from an empty page")
 
 
 def _said(page: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """A page's answers, from a process of its own, or {"error": [a sentence]}."""
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "asked.json").write_text(json.dumps(asked))
-        copy = shutil.copyfile(page, Path(folder) / "page.py")
-        command = [sys.executable, "-I", str(FOLDER / "run.py"), str(copy), "asked.json", "said.json"]
+    with tempfile.TemporaryDirectory() as place:
+        (Path(place) / "asked.json").write_text(json.dumps(asked))
+        copy = shutil.copyfile(page, Path(place) / "page.py")
+        run = Path(__file__).with_name("blank_run.py")
+        command = [sys.executable, "-I", str(run), str(copy), "asked.json", "said.json"]
         try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS)
-            return json.loads((Path(folder) / "said.json").read_text())
+            done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=SECONDS)
+            return json.loads((Path(place) / "said.json").read_text())
         except subprocess.TimeoutExpired:
             return {"error": [f"it took more than {SECONDS} s; 1,000 steps of training need a few"]}
         except (OSError, ValueError):
             return {"error": [f"the process ended without an answer: {done.stderr[-200:].strip() or 'killed'}"]}
 
 
-def written(text: str) -> Iterator[str]:
+def written(text: str, number: str = "01") -> Iterator[str]:
     """What can be said of a page before it runs."""
     try:
         tree = ast.parse(text)
@@ -95,7 +110,7 @@ def written(text: str) -> Iterator[str]:
                 yield f"it imports {name}; torch and math must do"
         if isinstance(node, ast.Name) and node.id in ("__import__", "exec", "eval", "open"):
             yield f"it uses {node.id}; nothing here needs that"
-    missing = [f for f in FUNCTIONS if f not in {n.name for n in body if isinstance(n, ast.FunctionDef)}]
+    missing = [f for f in FUNCTIONS[number] if f not in {n.name for n in body if isinstance(n, ast.FunctionDef)}]
     if missing:
         yield f"missing: {', '.join(f + '()' for f in missing)}"
 
@@ -199,6 +214,92 @@ def _samples(asked: dict[str, Any], said: dict[str, Any], fresh: np.ndarray) -> 
     far = _w1(x[:, 0], fresh[0])
     if far > 6 * floor:
         yield f"your samples are {far:.3f} from fresh data (W1), two sets of data {floor:.3f} from each other"
+
+
+def wishes(seed: int) -> dict[str, Any]:
+    """What a page of classifier-free guidance is asked: numbers, rows to drop, data with their wishes, and samples."""
+    rng = np.random.default_rng(seed)
+    wish = rng.choice([-1.0, 0.0, 1.0], size=3000, p=SHARES)
+    asked = {name: rng.normal(size=5).tolist() for name in ("free", "conditional")}
+    asked |= {"c": rng.choice([-1.0, 0.0, 1.0], size=400).tolist(), "w": [0.0, 1.0, 0.5, 3.0]}
+    asked |= {"drop": [[0.0, 1], [1.0, 1], [0.25, 1], [0.25, 1], [0.25, 2]]}
+    asked |= {"x": (wish + WIDTH * rng.normal(size=3000)).tolist(), "wish": wish.tolist(), "steps": 2000}
+    ask = [[1.0, 0.0], [-1.0, 0.0], [-1.0, 1.0], [0.0, 1.0], [1.0, 1.0], [-1.0, 3.0], [1.0, 3.0]]
+    return asked | {"ask": ask, "samples": 1000, "seed": seed}
+
+
+def _guidance(asked: dict[str, Any], said: dict[str, Any]) -> Iterator[str]:
+    free, conditional = (np.asarray(asked[name]) for name in ("free", "conditional"))
+    for w in asked["w"]:
+        slips = {
+            "your w = 0 is the conditional answer already; here w counts from the free one":
+                (1 + w) * conditional - w * free,
+            "you walk away from the wish": free - w * (conditional - free),
+            "you began at the conditional answer and stepped with w": conditional + w * conditional,
+        }  # fmt: skip
+        right = free + w * (conditional - free)
+        yield from _compared(f"guided(free, conditional, {w:g})", said["guided"][str(w)], right, slips)
+    c, n = np.asarray(asked["c"]), len(asked["c"])
+    drops = [np.asarray(rows, dtype=float) for rows in said["dropped"]]
+    for (p, _), rows in zip(asked["drop"], drops, strict=True):
+        if rows.shape != (n, 2):
+            yield f"dropped(c, {p:g}, seed) has shape {rows.shape}; {(n, 2)} is wanted, value and flag"
+            return
+        if not np.isfinite(rows).all():
+            yield f"dropped(c, {p:g}, seed) holds NaN, and everything behind it will be NaN: put a 0 there"
+            return
+        if not np.isin(rows[:, 1], (0, 1)).all():
+            yield f"the second column of dropped(c, {p:g}, seed) is a flag, 0 or 1; got {rows[:, 1].min():.3g} and more"
+            return
+        kept = rows[:, 1] == 1
+        if p == 0 and np.array_equal(rows[:, 1], (c != 0).astype(float)):
+            yield "your flag is 0 for a wish of 0: that is a wish, too, and not a missing one"
+        elif p in (0, 1) and kept.mean() == p:
+            yield "your flag is upside down: 1 says that there is a wish"
+        elif abs((1 - kept).mean() - p) > 4 * (p * (1 - p) / n) ** 0.5 + 1e-9:
+            yield f"dropped(c, {p:g}, seed) dropped {(1 - kept).mean():.0%} of {n} wishes, each by itself {p:.0%}"
+        if not (rows[~kept, 0] == 0).all():
+            yield "the value of a dropped wish is still there: put a 0 in its place"
+        if not (rows[kept, 0] == c[kept]).all():
+            yield "a wish that was not dropped has changed"
+    if not np.array_equal(drops[2], drops[3]):
+        yield "dropped(c, 0.25, 1) twice gives two results: draw from a generator with that seed"
+    if np.array_equal(drops[2], drops[4]):
+        yield "dropped with two seeds gives the same: the seed is not used"
+
+
+def _guided_samples(asked: dict[str, Any], said: dict[str, Any]) -> Iterator[str]:
+    n = asked["samples"]
+    x = {tuple(q): np.asarray(s, dtype=float) for q, s in zip(asked["ask"], said["samples"], strict=True)}
+    for (c, w), s in x.items():
+        if s.shape != (n, 1) or not np.isfinite(s).all():
+            yield f"sample(model, {n}, {c:g}, {w:g}, seed) gives shape {s.shape}, finite: {np.isfinite(s).all()}"
+            return
+    if said["again"][0] != said["again"][1] or said["trained twice"][0] != said["trained twice"][1]:
+        yield "equal seeds give two results: draw from generators with that seed"
+    if said["again"][0] == said["again"][2]:
+        yield "sample with two seeds gives the same: the seed is not used"
+    if not np.allclose(x[1.0, 0.0], x[-1.0, 0.0], atol=1e-3):
+        yield "at w = 0 your samples listen to the wish: there only the free answer may count"
+    for c in (-1.0, 0.0, 1.0):
+        near = np.abs(x[c, 1.0] - c) < 0.5
+        if near.mean() < 0.8:
+            why = ": is a wish for 0 no wish to your network?" if c == 0 else ""
+            yield f"at w = 1 and wish {c:g} only {near.mean():.0%} of the samples are near it{why}"
+        elif abs(x[c, 1.0][near].std() / WIDTH - 1) > 0.4:
+            yield f"at w = 1 and wish {c:g} the mode is {x[c, 1.0][near].std() / WIDTH:.2f} times as wide as the data's"
+    free = x[1.0, 0.0]
+    for c, share in zip((-1.0, 0.0, 1.0), SHARES, strict=True):
+        got = float((np.abs(free - c) < 0.5).mean())
+        if abs(got - share) > 0.12:
+            where = f"{got:.0%} of the samples are near {c:g}, and {share:.0%} of the data"
+            yield f"at w = 0 {where}: drop wishes in training"
+    for c in (-1.0, 1.0):  # exact at w = 3: -1.43 and 1.36; the powered law that filtering would give: 1.02
+        far = float(c * x[c, 3.0].mean())
+        if far < 1.15:
+            yield f"at w = 3 your samples lie at {c * far:.2f}: this is no guidance, which overshoots by 0.3 to 0.5"
+        elif far > 2.2:
+            yield f"at w = 3 your samples lie at {c * far:.2f}, far beyond what guidance does: mind the last steps"
 
 
 def _w1(a: np.ndarray, b: np.ndarray) -> float:

@@ -17,6 +17,7 @@ const CSS = `
 .dm output{font-variant-numeric:tabular-nums;white-space:nowrap;min-width:13em}
 .dm-group{display:inline-flex;gap:4px;align-items:center}
 .dm-key{display:inline-flex;gap:5px;align-items:center;font-size:13px}
+.dm-chart .dm-key{margin-right:10px}
 .dm-key i{display:inline-block;width:14px;height:10px;border-radius:2px}
 .dm-status{min-height:1.5em;margin-top:4px}
 .dm-note{font-size:12.5px;opacity:.75}`;

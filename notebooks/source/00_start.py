@@ -297,7 +297,7 @@ check("00.reached", goal_reached)
 
 # %%
 views.survey_map({
-    ("trajectory optimisation", "offline", "single"): ("00, 04: Planner", True),
+    ("trajectory optimisation", "offline", "single"): ("00, 04, 05: Planner", True),
     ("trajectory optimisation", "online", "single"): ("07: replanning", False),
     ("trajectory optimisation", "offline", "multi"): ("15: MADiff, DoF", False),
     ("policy learning", "offline", "single"): ("10: Diffusion-QL, IDQL", False),

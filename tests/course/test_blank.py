@@ -8,15 +8,34 @@ import pytest
 
 from diffrl_lab.course import blank
 from diffrl_lab.course.blank_01.wrong import BOOTSTRAP, WRONG
+from diffrl_lab.course.blank_05 import wrong as wrong_05
 
-RIGHT = sorted(blank.FOLDER.glob("right_*.py"))
-CLASSIC = (blank.FOLDER / "right_classic.py").read_text("utf-8")
+RIGHT = [page for number in blank.FUNCTIONS for page in sorted(blank.folder(number).glob("right_*.py"))]
+CLASSIC = (blank.folder("01") / "right_classic.py").read_text("utf-8")
+PAGE_05 = (blank.folder("05") / "right_v.py").read_text("utf-8")
 
 
 @pytest.mark.parametrize("page", RIGHT, ids=[p.stem for p in RIGHT])
-def test_right_pages_pass_however_they_are_written(page: Path) -> None:
-    verdict = blank.judge(page)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_right_pages_pass_however_they_are_written(page: Path, seed: int) -> None:
+    verdict = blank.judge(page, seed, page.parent.name[-2:])
     assert verdict.ok, verdict
+
+
+@pytest.mark.parametrize(("old", "new", "told"), wrong_05.WRONG, ids=[told for *_, told in wrong_05.WRONG])
+def test_each_slip_of_guidance_is_told(old: str, new: str, told: str, tmp_path: Path) -> None:
+    assert PAGE_05.count(old) == 1
+    (tmp_path / "page.py").write_text(PAGE_05.replace(old, new), encoding="utf-8")
+    verdict = blank.judge(tmp_path / "page.py", number="05")
+    assert verdict.ok is False and told in verdict.message, verdict
+    assert [t for *_, t in wrong_05.WRONG if t in verdict.message] == [told]
+
+
+def test_a_number_without_a_blank_page_is_told_which_there_are(tmp_path: Path) -> None:
+    for ask in (lambda: blank.start("04", root=tmp_path), lambda: blank.judge(Path(__file__), number="04")):
+        with pytest.raises(ValueError, match="there are the blank pages 01, 05; got '04'"):
+            ask()
+    assert "guidance" in blank.start("05", root=tmp_path)[0].read_text("utf-8")
 
 
 @pytest.mark.parametrize(("old", "new", "told"), WRONG, ids=[told for *_, told in WRONG])

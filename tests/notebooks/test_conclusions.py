@@ -56,7 +56,8 @@ def _conclude(test, message):
         file.write(json.dumps([message, held, _seen]) + "\\n")
 get_ipython().ast_transformers.append(_Recorded())
 """
-# The same lesson with learning switched off: optimisers do not move, and shipped planners are their untrained rung.
+# The same lesson with learning switched off: optimisers do not move, shipped planners are their untrained rung, and
+# conditioned planners and guides have fresh weights.
 UNTRAINED = """
 import torch
 from diffrl_lab.methods.diffuser import Planner
@@ -64,6 +65,19 @@ for _kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
     _kind.step = lambda self, closure=None: None
 _load = Planner.load.__func__
 Planner.load = classmethod(lambda cls, name, rung="good": _load(cls, name, "untrained"))
+from diffrl_lab.methods.decision_diffuser import DecisionDiffuser
+from diffrl_lab.methods.value_guidance import Guide
+def _unlearned(load, of):
+    def loaded(cls, path):
+        made = load.__func__(cls, path)
+        torch.manual_seed(0)
+        for part in of(made).modules():
+            if hasattr(part, "reset_parameters"):
+                part.reset_parameters()
+        return made
+    return classmethod(loaded)
+DecisionDiffuser.load = _unlearned(DecisionDiffuser.load, lambda made: made.planner.denoiser)
+Guide.load = _unlearned(Guide.load, lambda made: made)
 """
 
 

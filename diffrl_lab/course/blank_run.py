@@ -1,4 +1,4 @@
-"""Put a learner's page to its questions, in a process of its own: `python -I run.py PAGE QUESTIONS ANSWERS`.
+"""Put a learner's page to its questions, in a process of its own: `python -I blank_run.py PAGE QUESTIONS ANSWERS`.
 
 It knows torch and nothing of diffrl_lab. Questions and answers are JSON: numbers, lists, and an error as its text.
 """
@@ -16,11 +16,39 @@ def numbers(value):
     return torch.as_tensor(value, dtype=torch.float64).detach().cpu().tolist()
 
 
+def guidance(page, asked):
+    import torch
+
+    tensor = lambda x: torch.tensor(x, dtype=torch.float64)  # noqa: E731
+    free, conditional, c = (tensor(asked[name]) for name in ("free", "conditional", "c"))
+    if asked["part"] == "formulae":
+        return {
+            "guided": {str(w): numbers(page["guided"](free[:, None], conditional[:, None], w)) for w in asked["w"]},
+            "dropped": [numbers(page["dropped"](c.clone(), p, seed)) for p, seed in asked["drop"]],
+        }
+    x, wish = torch.tensor(asked["x"])[:, None], torch.tensor(asked["wish"])
+    torch.manual_seed(1)
+    short = [page["train"](x.clone(), wish.clone(), 20, 3) for _ in range(2)]
+    model = page["train"](x.clone(), wish.clone(), asked["steps"], asked["seed"])
+    n, seed = asked["samples"], asked["seed"]
+    return {
+        "trained twice": [numbers(page["sample"](net, 50, 1.0, 2.0, 4)) for net in short],
+        "samples": [numbers(page["sample"](model, n, c, w, seed)) for c, w in asked["ask"]],
+        "again": [numbers(page["sample"](model, 50, 1.0, 1.0, s)) for s in (5, 5, 6)],
+    }
+
+
 def answer(page, asked):
     import torch
 
     torch.set_num_threads(1)
     page = runpy.run_path(page)
+    return (guidance if asked["page"] == "05" else ddpm)(page, asked)
+
+
+def ddpm(page, asked):
+    import torch
+
     tensor = lambda x: torch.tensor(x, dtype=torch.float64)  # noqa: E731
     beta = tensor(asked["beta"])
     x_0, x_n, eps = (tensor(asked[name])[:, None] for name in ("x_0", "x_n", "eps"))

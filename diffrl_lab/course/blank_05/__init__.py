@@ -1,0 +1,1 @@
+"""A blank page: classifier-free guidance in at most 60 lines of torch. course.blank judges it."""
