@@ -57,14 +57,14 @@ class Windowed:
     width: int = 256  # of the denoiser's MLP
     depth: int = 3  # its residual blocks
     channels: int = 32  # of its convolution along the window
-    steps: int = 2000  # updates of the denoiser
+    steps: int = 3000  # updates of the denoiser
     batch: int = 128  # windows in each
     lr: float = 2e-3  # the highest learning rate; half a cosine takes it to 0
     ema: float = 0.995  # decay of the running average of the weights, which is what plans
     first: float = 10.0  # weight of the first action in the loss (Diffuser's action_weight)
     gamma: float = 0.99  # discount of the returns that J learns
     value_width: int = 256  # of J's MLP
-    value_steps: int = 2000  # updates of J
+    value_steps: int = 3000  # updates of J
     value_batch: int = 256
     value_lr: float = 1e-3
 
