@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -179,6 +181,27 @@ def test_arrival_is_what_a_follower_of_the_whole_episode_would_find() -> None:
                 short[:, 2:] = 0
                 assert arrives(env, short, seed=seed) == (metres < 0.45)
     env.close()
+
+
+def test_goals_are_driven_at_the_scales_that_seed_0_chose_and_one_seed_does_not_need_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The whole path from pilot to table, with plans that do not depend on a network."""
+    seen = []
+
+    def goal(maze: str, form: str, scale: float, *, seed: int, first: int = 0, queries: int = 1, episodes: int = 1):
+        seen.append((maze, form, scale, seed, episodes))
+        hit = float(scale == 1.0)
+        return {"queries": queries, "episodes": episodes, "clear": hit, "reached": hit, "reached_low": 0.0,
+                "cpu_batched": 0.1}  # fmt: skip
+
+    monkeypatch.setattr(guidance_study, "goal", goal)
+    monkeypatch.setattr(guidance_study, "RUNS", tmp_path)
+    table = guidance_study.tables("goals", (1,))
+    assert {(r["form"], r["scale"]) for r in table.rows} == {("pin", 0.0), ("cfg", 1.0), ("classifier", 1.0)}
+    assert {r["seed"] for r in table.rows} == {1} and {r["episodes"] for r in table.rows} == {500}
+    assert {s for *_, s, n in seen if n == 1} == {0}
+    assert len(pooled(table)) == 12
 
 
 def test_the_chosen_scale_has_most_clear_plans_and_a_pool_counts_all_episodes() -> None:
