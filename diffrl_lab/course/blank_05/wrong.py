@@ -9,7 +9,7 @@ WRONG = [
     ("torch.stack([c * keep, keep], 1)", "torch.stack([c * keep, (c * keep != 0).to(c)], 1)", "that is a wish, too"),
     ("(torch.rand(len(c), generator=torch.Generator().manual_seed(seed)) >= p)", "(torch.rand(len(c)) >= p)",
      "twice gives"),
-    ("torch.rand(len(c), generator", "torch.rand(1, generator", "each by itself"),
+    ("manual_seed(seed)) >= p)", "manual_seed(seed))[:1].expand(len(c)) >= p)", "each by itself"),
     ("return torch.stack([c * keep, keep], 1)",
      "return torch.stack([torch.where(keep > 0, c, float('nan')), keep], 1)", "holds NaN"),
     ("told = dropped(c[i], 0.25, seed + k)", "told = dropped(c[i], 0.0, seed + k)", "drop wishes in training"),
