@@ -174,8 +174,8 @@ def test_the_summary_counts_far_pairs_alone_and_pairs_methods_on_episodes() -> N
 
 def test_tables_are_joined_with_what_made_each_row() -> None:
     first = Table([{"seed": 0, "made": 0, "cpu_seconds": 3600.0}], {"made": ["here"], "hours": 1.0, "points": 1})
-    other = Table([{"seed": 1, "made": 1, "cpu_seconds": 7200.0}, {"seed": 0, "made": 0, "cpu_seconds": 0.0}],
-                  {"made": ["here", "there"], "hours": 2.0, "points": 2})  # fmt: skip
+    other = Table([{"seed": 1, "made": 0, "cpu_seconds": 7200.0}, {"seed": 0, "made": 1, "cpu_seconds": 0.0}],
+                  {"made": ["there", "here"], "hours": 2.0, "points": 2})  # fmt: skip
     table = joined([first, other])
     assert table.about == {"made": ["here", "there"], "hours": 3.0, "points": 3, "seeds": [0, 1]}
     assert [r["made"] for r in table.rows] == [0, 1, 0]

@@ -47,7 +47,7 @@ def test_on_a_linear_gaussian_bandit_it_learns_the_conditional_mean_and_variance
 
 
 def test_with_an_exact_denoiser_the_actions_have_the_exact_law() -> None:
-    policy = DiffusionPolicy(bandit(lambda x, v, g, rng: rng.standard_normal(len(x))), ONE)
+    policy = DiffusionPolicy(bandit(lambda x, v, g, rng: 1 + 2 * rng.standard_normal(len(x))), ONE)
     centre, spread = float(policy.act_scaler.center), float(policy.act_scaler.spread)
     n = 20_000
     a = drawn(policy, [0.0, 0.0], [0.0], n, denoiser=GaussianDenoiser([0.4], Cosine(), std=0.3))
