@@ -171,11 +171,12 @@ assert abs(left["noisy energy"] - left["exact"]) < 1.5 * error, "exact: the nois
 assert abs(left["J at x_t"] - left["exact"]) > 2 * error, "large effect: the slope at x_t is another law"
 
 # %%
-learned = {k: v.clamp(-2.2, 2.2) for k, v in got.items() if k != "exact"}
-views.show(views.histogram(learned, exact=(grid[:, 0], tilted.log_prob(grid).exp()),
-    title="Left: " + ", ".join(f"{v:.0f} % ({k})" for k, v in left.items()), alt="Histograms of guided samples against "
-    "the exact tilt, dashed: with the slope of J at x_t or at x0_hat the shares of the two modes are off, with the "
-    "noisy energy they fit."))
+others = {k: v.clamp(-2.2, 2.2) for k, v in got.items() if k != "exact"}
+went = [f"{v:.0f} % ({k})" for k, v in left.items()]
+views.show(views.histogram(others, exact=(grid[:, 0], tilted.log_prob(grid).exp()), title="Left: "
+    + ", ".join(went[:2]) + ",\n" + ", ".join(went[2:]), alt="Histograms of guided samples against the exact tilt, "
+    "dashed: with the slope of J at x_t or at x0_hat the shares of the two modes are off, with the noisy "
+    "energy they fit."))
 naive.reveal(left["J at x_t"])
 
 # %% [markdown]
@@ -232,7 +233,7 @@ over.reveal(place[3])
 
 # %% [markdown]
 # **Large effect.** They do not agree: classifier-free guidance *overshoots*, and more with every turn of the knob. Each score on the way is powered, but the noisy versions of the powered law have other
-# scores. This is what "too much guidance" looks like before anything collapses: samples leave the data, all in the wished direction.
+# scores. This is what "too much guidance" looks like before anything collapses: samples leave the data, all in the wished direction. (The sampler matters, too: with no fresh noise in its steps it goes farther, see Bradley and Nakkiran 2024.)
 #
 # ### What is no wish?
 #
@@ -346,7 +347,7 @@ movie({name: {"t": S, "x_t": x} for name, (x, *_) in film.items()}, maze=maze, c
 
 # %% [markdown]
 # Move the slider, and watch the dots. (With two ways coverage can only say one half or all, so the frontiers show its entropy.) Classifier-free guidance arrives in one corridor within a few notches, and then *turns
-# back*: less return, and through walls. On the exact modes, too: the powered law (dashed) ends where nobody goes right; the samples go on. The value's ascent walks slowly along the exact frontier of the tilted drives.
+# back*: less return, and through walls. On the exact modes (now drawn without fresh noise, as the plans are), too: the powered law (dashed) ends where nobody goes right; the samples go on. The value's ascent walks slowly along the exact frontier of the tilted drives.
 #
 # Is one *form* better, then? Not by this: $w$ is in other units for each. Compare the frontiers where the return is equal.
 #
@@ -450,7 +451,7 @@ best = {form: final["large", form]["interval"] for form in ("cfg", "classifier")
 assert best["cfg"][0] > best["classifier"][1], "large effect: in the large maze the intervals are apart"
 views.intervals([(f"{maze}: {form}" + f", scale {r['scale']:g}" * (form != "pin"), r["reached"], *r["interval"])
     for (maze, form), r in final.items()], xlabel="share of the goals that are reached, driven",
-    title=f"{row['queries']} goals for each of {len(goals.about['seeds'])} training(s)", alt="Goals reached by the "
+    title=f"{row['queries']} goals in each maze; trainings: {len(goals.about['seeds'])}", alt="Goals reached by the "
     "three forms at the best scale of each in four mazes, with intervals: nearly all in the two small mazes; "
     "in medium and large the classifier reaches fewest.")
 
