@@ -31,7 +31,10 @@ def train(x, c, steps, seed):
         told = dropped(c[i], 0.25, seed + k)
         v = net(torch.cat([alpha * x[i] + sigma * eps, t, told], 1))
         loss = (v - alpha * eps + sigma * x[i]).square().mean()
-        optimizer.zero_grad(), loss.backward(), optimizer.step(), decay.step()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        decay.step()
     return net
 
 
