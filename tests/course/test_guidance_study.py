@@ -239,6 +239,25 @@ def test_the_shipped_frontiers_show_one_form_passing_through_the_wall_where_the_
             assert least < at["tilt"]["entropy"] < most
 
 
+def test_the_shipped_goals_are_reached_less_often_by_a_classifier_where_the_maze_is_large() -> None:
+    table = Table.load(RESULTS / "guidance-goals.json")
+    assert pooled(table) == table.about["pooled"]
+    at = {(r["maze"], r["form"]): r for r in table.about["pooled"]}
+    assert len(at) == 12 and all(r["episodes"] == 500 * r["seeds"] for r in at.values())
+    for maze in ("medium", "large"):
+        for form in ("pin", "cfg"):
+            assert at[maze, form]["interval"][0] > at[maze, "classifier"]["interval"][1]
+    cost = {r["form"]: (r["evaluations"], r["guide"], r["backward"]) for r in table.rows}
+    assert cost == {"pin": (10, 0, 0), "cfg": (20, 0, 0), "classifier": (10, 10, 10)}
+    # one scale each, chosen on other queries
+    assert len({(r["maze"], r["form"], r["scale"]) for r in table.rows}) == 12
+    for maze in ("umaze", "medium", "large", "two-ways"):
+        pilot = Table.load(RESULTS / f"guidance-goals-{maze}.json")
+        assert {f: chosen(pilot, f) for f in ("pin", "cfg", "classifier")} == {
+            f: at[maze, f]["scale"] for f in ("pin", "cfg", "classifier")
+        }
+
+
 def test_shipped_weights_open_and_sample_finite_plans() -> None:
     dd = DecisionDiffuser.load(WEIGHTS / "guidance-two-ways-returns.safetensors")
     plan = dd.planner.free(4, torch.Generator().manual_seed(0))
