@@ -156,5 +156,7 @@ def test_a_windows_return_ends_with_a_fall_and_goes_on_past_a_time_limit() -> No
     late = np.arange(L)[-10:].mean() / (1 - gamma)  # of the last 1 / (1 - gamma) = 10 steps
     assert_close(float(R[-1]), L - 1 + gamma * late, rtol=1e-6, atol=0)
     assert (rows[-1] == rows[-1, 1]).sum() == 7 and int(rows[-1, 1]) == int(both.ends[-1])
+    short = Episodes.join([(obs[:5], act[:4], rew[:4], False)])  # shorter than 1 / (1 - gamma)
+    assert_close(windows_to_go(short, 8, gamma)[2], torch.full((4,), 1 / (1 - gamma)))
     with pytest.raises(ValueError, match="gamma"):
         windows_to_go(both, 8, 1.0)
