@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +90,20 @@ def bench() -> str:
     return "\n\n".join(f"**{name}**\n\n" + "\n".join(re.findall(r"^\|.*\|$", body, re.M)) for name, body in sections)
 
 
-def filled(text: str) -> str:
-    """The README with its tables as the results have them now."""
-    tables = {"lessons": lessons, "planner": planner, "long run": long_run, "bench": bench}
-    for name, table in ((name, make()) for name, make in tables.items()):
+def marked(text: str, tables: Mapping[str, str]) -> str:
+    """A page with each table between its marks, <!-- name --> and <!-- /name -->. Raises ValueError without them."""
+    for name, table in tables.items():
         before, begin, rest = text.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition(f"<!-- /{name} -->")
         if not (begin and end):
-            raise ValueError(f"README.md needs one pair of marks <!-- {name} --> and <!-- /{name} -->")
+            raise ValueError(f"the page needs one pair of marks <!-- {name} --> and <!-- /{name} -->")
         text = f"{before}{begin}{table}\n{end}{after}"
     return text
+
+
+def filled(text: str) -> str:
+    """The README with its tables as the results have them now."""
+    return marked(text, {"lessons": lessons(), "planner": planner(), "long run": long_run(), "bench": bench()})
 
 
 def fill() -> None:

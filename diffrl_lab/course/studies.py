@@ -1,0 +1,134 @@
+"""The tables of docs/studies.md, made from data/results: `python -m diffrl_lab.course.studies`.
+
+A cell is the mean over training seeds with, in brackets, its 95 % interval by Student's t; with one seed there is none.
+A table that holds summaries keeps its own intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+from diffrl_lab.analysis.sweeps import Table
+from diffrl_lab.course.readme import marked
+
+ROOT = Path(__file__).parents[2]
+PAGE, RESULTS = ROOT / "docs" / "studies.md", ROOT / "data" / "results"
+IN_README = {"lessons.json", "planner.json", "guidance-planner.json"}
+IN_LESSONS = {"guidance-asked.json", "guidance-driven.json", "guidance-laws.json"}
+GRIDS = ("guidance-plans-", "guidance-goals-")  # point by point, what equal return and 500 goals are made from
+GUIDANCE = "python -m diffrl_lab.course.guidance_study"
+
+
+@dataclass(frozen=True)
+class Study:
+    """One table of the page: a row for each combination of `by`, a column for each of `columns` (name -> format)."""
+
+    file: str
+    command: str
+    by: tuple[str, ...]
+    columns: Mapping[str, str]
+    heads: Mapping[str, str] = field(default_factory=dict)  # what a column is called, if not by its name
+    keep: Callable[[dict[str, Any]], bool] = lambda row: True
+    times: Mapping[str, float] = field(default_factory=dict)  # a column is shown times this
+
+
+STUDIES: dict[str, Study] = {
+    "exact": Study(
+        "guidance-exact.json",
+        f"{GUIDANCE} exact",
+        ("form", "scale"),
+        {"left": ".3f", "law_left": ".3f", "over": ".2f", "law_over": ".2f"},
+        {"law_left": "left, law", "law_over": "over, law"},
+        lambda row: row["scale"] in (0, 0.5, 1, 2, 4, 8),
+    ),
+    "equal return": Study(
+        "guidance-frontiers.json",
+        f"{GUIDANCE} frontiers",
+        ("world", "level", "form"),
+        {"scale": ".2f", "left": ".2f", "entropy": ".2f", "coverage": ".2f", "invalid": ".2f", "off": ".2f"},
+        {"level": "return"},
+        lambda row: row["by"] == "return" and row["level"] in {"two-ways-p20": (148, 156),
+                                                              "two-ways-p50": (158, 162, 164)}.get(row["world"], ()),
+    ),
+    "equal invalid": Study(
+        "guidance-frontiers.json",
+        f"{GUIDANCE} frontiers",
+        ("world", "level", "form"),
+        {"scale": ".2f", "valid_return": ".0f", "left": ".2f", "entropy": ".2f", "coverage": ".2f"},
+        {"level": "invalid", "valid_return": "return of valid plans"},
+        lambda row: row["by"] == "invalid" and row["level"] in (0.05, 0.25) and row["form"] not in ("mixture", "tilt"),
+    ),
+    "goals": Study(
+        "guidance-goals.json",
+        f"{GUIDANCE} goals",
+        ("maze", "form", "scale"),
+        dict.fromkeys(("aimed", "clear", "reached"), ".3f")
+        | {"evaluations": ".0f", "backward": ".0f", "cpu_batched": ".2f"},
+        {"cpu_batched": "ms"},
+        times={"cpu_batched": 1000},
+    ),
+    "robots": Study(
+        "locomotion.json",
+        "python -m diffrl_lab.course.locomotion_study",
+        ("name", "method"),
+        {"iqm": ".1f", "mean": ".1f", "training_cpu": ".0f", "driving_cpu": ".0f"},
+        {"name": "robot", "iqm": "IQM", "training_cpu": "training, CPU s", "driving_cpu": "10 drives, CPU s"},
+    ),
+}
+
+
+def interval(values: list[Any], form: str) -> str:
+    """The mean of a column's seeds and its 95 % interval by Student's t; – without any value."""
+    x = np.array([v for v in values if v is not None], float)
+    x = x[np.isfinite(x)]
+    if not len(x):
+        return "–"
+    if len(x) == 1 or np.ptp(x) < 1e-9:  # a law is the same for every seed
+        return f"{x[0]:{form}}"
+    half = student.ppf(0.975, len(x) - 1) * x.std(ddof=1) / len(x) ** 0.5
+    return f"{x.mean():{form}} ({x.mean() - half:{form}} to {x.mean() + half:{form}})"
+
+
+def cell(rows: list[dict[str, Any]], name: str, form: str) -> str:
+    """One column of rows that differ in their seed; a table of summaries has one row and an interval of its own."""
+    own = rows[0].get(f"{name}_interval") if len(rows) == 1 else None
+    if own is None or rows[0].get(name) is None:
+        return interval([row.get(name) for row in rows], form)
+    return f"{rows[0][name]:{form}} ({own[0]:{form}} to {own[1]:{form}})" if own[0] < own[1] else f"{own[0]:{form}}"
+
+
+def table(study: Study) -> str:
+    """The study's table, its seeds, hours and command. Raises ValueError where the file has no such row."""
+    found = Table.load(RESULTS / study.file)
+    rows: dict[tuple, list[dict[str, Any]]] = {}
+    for row in found.rows:
+        if study.keep(row):
+            shown = row | {k: row[k] * factor for k, factor in study.times.items()}
+            rows.setdefault(tuple(row.get(k) for k in study.by), []).append(shown)
+    if not rows:
+        raise ValueError(f"{study.file} has no row of this study")
+    lines = [[study.heads.get(k, k) for k in (*study.by, *study.columns)],
+             ["---"] * len(study.by) + ["---:"] * len(study.columns)]
+    for key, same in rows.items():
+        names = ["–" if k is None else f"{k:g}" if isinstance(k, float) else str(k) for k in key]
+        lines.append([*names, *(cell(same, name, form) for name, form in study.columns.items())])
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    about = found.about.get("about", found.about)  # a study with summaries keeps its grid's record inside
+    seeds, hours = len(about["seeds"]), about["hours"] + about.get("training_hours", 0.0)
+    cost = f"{60 * hours:.1f} CPU minutes" if hours < 1 else f"{hours:.1f} CPU hours"
+    return f"{body}\n\n{seeds} training seed{'s' * (seeds > 1)}, {cost}: `{study.command}` → `{study.file}`."
+
+
+def filled(text: str) -> str:
+    """The page with its tables as the results have them now."""
+    return marked(text, {name: table(study) for name, study in STUDIES.items()})
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")
