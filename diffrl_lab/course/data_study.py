@@ -534,7 +534,7 @@ def points(part: str, seeds: tuple[int, ...]) -> list[tuple[list[dict[str, Any]]
     if part == "stitching":
         return [([one(whole, m, k) for k in (2, FAR, 0) for m in ("bc", "planner", "retrieval")], seeds[:1])]
     if part == "recorders":
-        return [([one(SIZES[1], "planner", recorder=r) for r in ("expert", "mixed", "targets")], seeds[:1])]
+        return [([one(SIZES[1], "planner", recorder=r) for r in ("expert", "mixed", "targets")], seeds)]
     raise ValueError(f"a part is one of {', '.join(PARTS)}; got {part!r}")
 
 
