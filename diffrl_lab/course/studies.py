@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 PAGE, RESULTS = ROOT / "docs" / "studies.md", ROOT / "data" / "results"
 IN_README = {"lessons.json", "planner.json", "guidance-planner.json"}
 IN_LESSONS = {"guidance-asked.json", "guidance-driven.json", "guidance-laws.json"}
+UNCONDITIONED = "python -m diffrl_lab.course.unconditioned_study"
+FLOORS = {f"floor_{name}_95": "floor" for name in ("energy", "precision", "recall")}
 GRIDS = ("guidance-plans-", "guidance-goals-")  # point by point, what equal return and 500 goals are made from
 GUIDANCE = "python -m diffrl_lab.course.guidance_study"
 
@@ -79,6 +81,24 @@ STUDIES: dict[str, Study] = {
         ("name", "method"),
         {"iqm": ".1f", "mean": ".1f", "training_cpu": ".0f", "driving_cpu": ".0f"},
         {"name": "robot", "iqm": "IQM", "training_cpu": "training, CPU s", "driving_cpu": "10 drives, CPU s"},
+    ),
+    "windows": Study(
+        "unconditioned.json",
+        UNCONDITIONED,
+        ("world", "size", "T"),
+        {"held_loss": ".3f", "energy": ".2f", "floor_energy_95": ".2f", "precision": ".2f", "floor_precision_95": ".2f",
+         "recall": ".2f", "floor_recall_95": ".2f", "memorised": ".2f", "residual": ".2f", "infeasible": ".2f"},
+        {"world": "robot", "held_loss": "loss, held out", **FLOORS},
+        lambda row: row["world"] in ("hopper", "halfcheetah") and row["T"] in (0, 5, 20, 100),
+    ),
+    "plans": Study(
+        "unconditioned.json",
+        UNCONDITIONED,
+        ("world", "size", "T"),
+        {"energy": ".2f", "floor_energy_95": ".2f", "precision": ".2f", "floor_precision_95": ".2f", "recall": ".2f",
+         "floor_recall_95": ".2f", "segments_in_walls": ".3f", "inconsistency": ".3f", "floor_inconsistency": ".3f"},
+        {"world": "maze", "segments_in_walls": "in walls", **FLOORS, "floor_inconsistency": "floor"},
+        lambda row: row["world"] not in ("hopper", "halfcheetah") and row["T"] in (5, 20, 100),
     ),
 }
 
