@@ -78,6 +78,8 @@ def _unlearned(load, of):
     return classmethod(loaded)
 DecisionDiffuser.load = _unlearned(DecisionDiffuser.load, lambda made: made.planner.denoiser)
 Guide.load = _unlearned(Guide.load, lambda made: made)
+from diffrl_lab.methods.windows import Windows
+Windows.load = _unlearned(Windows.load, lambda made: made.denoiser)
 """
 
 
