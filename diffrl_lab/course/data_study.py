@@ -16,10 +16,10 @@ environment's own random resets, which nothing was tuned on. Which transitions a
 seed, the same for all methods, and a smaller size is a part of a larger one. Retrieval needs no training.
 
 The grid: efficiency 2 sizes x 3 seeds x 3 methods, the whole recording with one seed, 7 retrievals (8 minutes of one
-core); stitching 2 more k x 2 methods and 2 retrievals (2 minutes), one seed; recorders 2 more, two seeds (1 minute); guide
-3 x 3 guides of the shipped planner of the large maze, 20 rows of 400 plans (3 minutes). It was planned with five sizes
-and three seeds throughout and reduced for lack of hours; `points` says what is left. The guide's seeds differ in the
-guides and in the goal. How long a training takes was chosen by one look at seed 7 and 200,000 transitions; for the
+core); stitching 2 more k x 2 methods and 2 retrievals (2 minutes), one seed; recorders 2 more, two seeds (1 minute);
+guide 3 x 3 guides of the shipped planner of the large maze, 20 rows of 400 plans (3 minutes). It was planned with five
+sizes and three seeds throughout and reduced for lack of hours; `points` says what is left. The guide's seeds differ in
+the guides and in the goal. How long a training takes was chosen by one look at seed 7 and 200,000 transitions; for the
 guides the backbone, the bins and the scales by seed 0.
 """
 
