@@ -24,7 +24,7 @@ IN_LESSONS = {"guidance-asked.json", "guidance-driven.json", "guidance-laws.json
 UNCONDITIONED = "python -m diffrl_lab.course.unconditioned_study"
 FLOORS = {f"floor_{name}_95": "floor" for name in ("energy", "precision", "recall")}
 GRIDS = ("guidance-plans-", "guidance-goals-")  # point by point, what equal return and 500 goals are made from
-GUIDANCE = "python -m diffrl_lab.course.guidance_study"
+GUIDANCE, DATA = (f"python -m diffrl_lab.course.{name}_study" for name in ("guidance", "data"))
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Study:
     heads: Mapping[str, str] = field(default_factory=dict)  # what a column is called, if not by its name
     keep: Callable[[dict[str, Any]], bool] = lambda row: True
     times: Mapping[str, float] = field(default_factory=dict)  # a column is shown times this
+    of: str = "rows"  # the list of the file that is shown: its points, or a summary of them
+    main: str = ""  # the column of a summary whose interval is called just that
 
 
 STUDIES: dict[str, Study] = {
@@ -74,6 +76,42 @@ STUDIES: dict[str, Study] = {
         | {"evaluations": ".0f", "backward": ".0f", "cpu_batched": ".2f"},
         {"cpu_batched": "ms"},
         times={"cpu_batched": 1000},
+    ),
+    "efficiency": Study(
+        "data-efficiency.json",
+        f"{DATA} efficiency",
+        ("transitions", "method"),
+        {"seeds": ".0f", "success": ".2f", "over_bc": "+.2f"},
+        {"over_bc": "over cloning"},
+        of="summary",
+        main="success",
+    ),
+    "stitching": Study(
+        "data-stitching.json",
+        f"{DATA} stitching",
+        ("k", "method"),
+        {"success": ".2f", "near": ".2f"},
+        {"k": "legs of at most k cells (0: whole)", "success": "goals beyond", "near": "goals within"},
+        of="summary",
+        main="success",
+    ),
+    "recorders": Study(
+        "data-recorders.json",
+        f"{DATA} recorders",
+        ("recorder", "method"),
+        {"success": ".2f", "over_bc": "+.2f"},
+        {"over_bc": "over cloning"},
+        of="summary",
+        main="success",
+    ),
+    "guide": Study(
+        "data-guide.json",
+        f"{DATA} guide",
+        ("way", "form", "gamma", "scale"),
+        {"arrive": ".2f", "prefers": ".2f"},
+        {"way": "way to the goal, m", "prefers": "J prefers the better of two"},
+        of="summary",
+        main="arrive",
     ),
     "robots": Study(
         "locomotion.json",
@@ -123,24 +161,32 @@ def cell(rows: list[dict[str, Any]], name: str, form: str) -> str:
     return f"{rows[0][name]:{form}} ({own[0]:{form}} to {own[1]:{form}})" if own[0] < own[1] else f"{own[0]:{form}}"
 
 
+def _name(value: Any) -> str:
+    """What stands in a row's head: – for nothing, a range as its two ends."""
+    if isinstance(value, list):
+        return " to ".join(_name(v) for v in value)
+    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def table(study: Study) -> str:
     """The study's table, its seeds, hours and command. Raises ValueError where the file has no such row."""
     found = Table.load(RESULTS / study.file)
     rows: dict[tuple, list[dict[str, Any]]] = {}
-    for row in found.rows:
+    for row in found.rows if study.of == "rows" else found.about[study.of]:
         if study.keep(row):
             shown = row | {k: row[k] * factor for k, factor in study.times.items()}
-            rows.setdefault(tuple(row.get(k) for k in study.by), []).append(shown)
+            shown |= {f"{study.main}_interval": row["interval"]} if study.main else {}
+            rows.setdefault(tuple(_name(row.get(k)) for k in study.by), []).append(shown)
     if not rows:
         raise ValueError(f"{study.file} has no row of this study")
     lines = [[study.heads.get(k, k) for k in (*study.by, *study.columns)],
              ["---"] * len(study.by) + ["---:"] * len(study.columns)]
     for key, same in rows.items():
-        names = ["–" if k is None else f"{k:g}" if isinstance(k, float) else str(k) for k in key]
-        lines.append([*names, *(cell(same, name, form) for name, form in study.columns.items())])
+        lines.append([*key, *(cell(same, name, form) for name, form in study.columns.items())])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     about = found.about.get("about", found.about)  # a study with summaries keeps its grid's record inside
-    seeds, hours = len(about["seeds"]), about["hours"] + about.get("training_hours", 0.0)
+    seeds = max((len(same) for same in rows.values()), default=1) if study.of == "rows" else len(about["seeds"])
+    hours = about["hours"] + about.get("training_hours", 0.0)
     cost = f"{60 * hours:.1f} CPU minutes" if hours < 1 else f"{hours:.1f} CPU hours"
     return f"{body}\n\n{seeds} training seed{'s' * (seeds > 1)}, {cost}: `{study.command}` → `{study.file}`."
 
