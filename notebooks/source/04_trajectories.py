@@ -492,7 +492,7 @@ assert all(abs(ours / theirs - 1) < 0.25 for ours, theirs in live.values()), "la
 # %% [markdown]
 # **Large effect: a measure can be blind.** By energy distance, one normal law *is* a hopper's log as far as this much data can tell; by precision hardly one of its windows is a hopper's. Use several measures, and know
 # each one's floor. **Few steps cost diversity:** with five, samples are safe and alike. **Open:** size against training time; at these budgets three times the updates did more for the dynamics than any
-# size. Most rows are one training: the file says which.
+# size. Rows that ship, and the large hopper, are one training, the others three.
 #
 # ## 5 · Plans
 #
