@@ -29,9 +29,9 @@ starts and 100 fell at once: now each has 3,000, and scale 60 stands in place of
 How far the hours went (GRID): Hopper with three trainings, HalfCheetah with two. What came out, in the table: guided
 lies well above cloning; on Hopper not above the best tenth, on HalfCheetah level with it; it differs far more from
 training to training. Of one training on Hopper, guidance alone and choice alone each beat neither (whose settings were
-tuned for guidance); both together are not told apart from one of them. Why no more, as far as the diagnostics of one training
-tell: J ranks held-out windows well, but at the scale that drives best the plans that climb it leave what the robot can
-do, so most of what J gains is not there.
+tuned for guidance); both together are not told apart from one of them. Why no more, as far as the diagnostics of one
+training tell: J ranks held-out windows well, but at the scale that drives best the plans that climb it leave what the
+robot can do, so most of what J gains is not there.
 """
 
 from __future__ import annotations

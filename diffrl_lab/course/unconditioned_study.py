@@ -15,9 +15,10 @@ The grid, written down for 50 minutes of one core: robots 2 worlds x 3 sizes x 3
 windows, T = 5, 10, 20, 50, 100 with 128 windows each; mazes 3 x 3 x 3 x 1,000 updates of 64 pieces with 256 plans each.
 About half of it was computed, as the machine was shared: `PLAN` says what. The robots' small and medium models and
 those of umaze have three training seeds, what ships and Hopper's large model one, HalfCheetah has no large one, and
-large and two-ways have no models of this study. All three mazes have size `shipped`, the planners that ship (trained 2 to 6 times as long on 200,000 steps,
-which hold the shipped recording, so nothing is said of memorising). Always the last checkpoint. Size `medium-3000`,
-the robots' medium models with three times the updates, is what ships as weights. `PART --seeds N` computes more.
+large and two-ways have no models of this study. All three mazes have size `shipped`, the planners that ship (trained 2
+to 6 times as long on 200,000 steps, which hold the shipped recording, so nothing is said of memorising). Always the
+last checkpoint. Size `medium-3000`, the robots' medium models with three times the updates, is what ships as weights.
+`PART --seeds N` computes more.
 
 What the numbers are held against (`floor_*`): the training episodes split in halves twenty times, windows of one half
 scored as samples against the other half, median and 95 % quantile; and `held_*`, the held-out episodes scored as
