@@ -83,7 +83,7 @@ PLANNERS: dict[str, dict[str, Any]] = {
     "neither": {"candidates": 1, "scale": 0},
 }
 METHODS = ("guided", "cloning", "best 10 %", "not guided", "not chosen", "neither")
-GRID = {  # training seed: methods
+GRID: dict[str, dict[int, tuple[str, ...]]] = {  # robot -> training seed -> methods
     "hopper": {0: METHODS, 1: METHODS[:3], 2: METHODS[:3]},
     "halfcheetah": {0: METHODS[:4], 1: METHODS[:3]},
 }
