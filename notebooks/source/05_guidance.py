@@ -11,7 +11,7 @@
 # - write classifier-free guidance, and say what it samples instead of what it is said to sample;
 # - compare two ways of guidance fairly, and tell *losing a mode* from *leaving the data*.
 #
-# **You need** lesson 04: plans, `pin`, and the maze with two ways. **Machine:** about 40 seconds on two CPU cores, no network.
+# **You need** lesson 04: plans, `pin`, and the maze with two ways. **Machine:** about 25 seconds on two CPU cores, no network.
 # **You:** 85 minutes (an estimate).
 
 # %%
