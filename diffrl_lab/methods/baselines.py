@@ -104,45 +104,31 @@ def best_episodes(episodes: Episodes, share: float = 0.1, of: str = "steps") -> 
 class StateCloning:
     """Behaviour cloning of robots: action = MLP(state), on the recorded actions (Pomerleau 1989).
 
-    loss = "squared": least squares. "gaussian": the likelihood of a Gaussian whose mean and deviation depend on the
-    state, and whose mean acts: it counts an error less where recorded actions scatter. noise: standard deviation of
-    what is added to the scaled states during training. `for row in cloning: ...` trains it; `act` then takes states
-    [n, d] to actions [n, a] in [-1, 1]. Raises ValueError for another loss.
+    Least squares. `for row in cloning: ...` trains it; `act` then takes states [n, d] to actions [n, a] in [-1, 1].
     """
 
     def __init__(
         self,
         episodes: Episodes,
         *,
-        loss: str = "squared",
         width: int = 256,
         steps: int = 5000,
         batch: int = 256,
         lr: float = 1e-3,
-        noise: float = 0.0,
         seed: int = 0,
     ):
-        if loss not in ("squared", "gaussian"):
-            raise ValueError(f'loss must be "squared" or "gaussian", got {loss!r}')
         generator = torch.Generator().manual_seed(seed)
         rows = transitions(episodes)
         self.scaler = Scaler.fit(rows.obs.float(), "standard")
-        states, actions, self.a = self.scaler(rows.obs.float()), rows.act.float(), rows.act.shape[1]
+        states, actions = self.scaler(rows.obs.float()), rows.act.float()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.net = MLP(states.shape[1], out=self.a * (2 if loss == "gaussian" else 1), width=width, label=0)
+            self.net = MLP(states.shape[1], out=actions.shape[1], width=width, label=0)
 
-        def of(i: Tensor) -> Tensor:
-            x = states[i]
-            if noise:
-                x = x + noise * torch.randn(x.shape, generator=generator)
-            out, wanted = self.net(x), actions[i]
-            if loss == "squared":
-                return (out - wanted).square().mean()
-            mean, log_std = out[:, : self.a], out[:, self.a :].clamp(-4, 1)
-            return (0.5 * ((wanted - mean) / log_std.exp()).square() + log_std).mean()
+        def loss(i: Tensor) -> Tensor:
+            return (self.net(states[i]) - actions[i]).square().mean()
 
-        self.update = descend(of, self.net, lr=lr, schedule=cosine_decay(steps), generator=generator)
+        self.update = descend(loss, self.net, lr=lr, schedule=cosine_decay(steps), generator=generator)
         self.steps = steps
         self.batches = iter(lambda: torch.randint(len(states), (batch,), generator=generator), None)
 
@@ -155,7 +141,7 @@ class StateCloning:
     @torch.no_grad()
     def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> Array:
         x = self.scaler(torch.as_tensor(np.asarray(obs), dtype=torch.float32))
-        return self.net(x)[:, : self.a].clamp(-1, 1).double().numpy()
+        return self.net(x).clamp(-1, 1).double().numpy()
 
 
 def retrieval(episodes: Episodes, *, held_out: tuple[float, float] | None = None, slowness: float = 0.1) -> Follower:

@@ -12,7 +12,7 @@
 # - tell many routes from one unreliable route.
 #
 # **You need** lesson 01: $x_t = \alpha_t x_0 + \sigma_t \epsilon$, and the denoiser $D(x_t, t) = \mathbb{E}[x_0 \mid x_t]$.
-# **Machine:** about 40 seconds on two CPU cores, no network. **You:** 80 minutes (an estimate).
+# **Machine:** about 45 seconds on two CPU cores, no network. **You:** 80 minutes (an estimate).
 
 # %%
 from diffrl_lab.widgets import views
@@ -378,8 +378,8 @@ assert overfit[3] > floor.quantile(0.95) and overfit[0] < 0.05, "large effect: l
 # ### Robots that never ran
 #
 # The survey's experiment asks for *MuJoCo locomotion logs*. A hopper and a half-cheetah were driven by half-trained runners (about 40, where 0 is random and 100 the
-# best policy we trained); each log has 20,000 steps. A window is 32 steps of observation $o_k$ *and* action $a_k$, and two shipped models draw new ones. *Play them:* which
-# row never happened?
+# best policy we trained); each log has 20,000 steps. A window is 32 steps of observation $o_k$ *and* action $a_k$, and two shipped models draw new ones. *Play them:*
+# would you know without the titles which of them never happened?
 
 # %%
 from diffrl_lab.analysis.feasibility import dynamics_residual, infeasible, locomotive
