@@ -124,8 +124,10 @@ STUDIES: dict[str, Study] = {
         UNCONDITIONED,
         ("world", "size", "T"),
         {"held_loss": ".3f", "energy": ".2f", "floor_energy_95": ".2f", "precision": ".2f", "floor_precision_95": ".2f",
-         "recall": ".2f", "floor_recall_95": ".2f", "memorised": ".2f", "residual": ".2f", "infeasible": ".2f"},
-        {"world": "robot", "held_loss": "loss, held out", **FLOORS},
+         "recall": ".2f", "floor_recall_95": ".2f", "memorised": ".2f", "residual": ".2f", "floor_residual": ".0e",
+         "still_residual": ".2f", "infeasible": ".2f", "floor_residual_99": ".0e", "floor_residual_state_99": ".0e"},
+        {"world": "robot", "held_loss": "loss, held out", **FLOORS, "floor_residual": "real", "still_residual": "still",
+         "floor_residual_99": "99 % level", "floor_residual_state_99": "from the state"},
         lambda row: row["world"] in ("hopper", "halfcheetah") and row["T"] in (0, 5, 20, 100),
     ),
     "plans": Study(
