@@ -37,8 +37,10 @@ PYTHON = os.path.join(VENV, "Scripts", "python.exe") if WINDOWS else os.path.joi
 PIP = [PYTHON, "-m", "pip", "install", "--progress-bar", "off", "--no-compile", "--log", LOG]
 TORCH_INDEX = "https://download.pytorch.org/whl/"
 NEEDED_GB = {"lab": 3.0, "test": 4.0}  # 1.7 and 2.4 stay; the rest is needed while installing
-PROBES = {"lab": ["diffrl_lab", "torch", "jupyterlab", "anywidget", "minari", "mujoco"],
-          "test": ["pytest", "nbval", "stable_baselines3", "distributed"]}
+PROBES = {
+    "lab": ["diffrl_lab", "torch", "jupyterlab", "anywidget", "minari", "mujoco"],
+    "test": ["pytest", "nbval", "stable_baselines3", "distributed"],
+}
 EXTRAS = {"lab": "", "test": "[test,record,cluster]"}
 
 
@@ -57,8 +59,11 @@ def check_python(version=None):
     if tuple(version[:2]) >= OLDEST:
         return
     newer = [name for name in ("python3.13", "python3.12", "python3.11") if shutil.which(name)]
-    advice = (f"this machine has one: `{newer[0]} run.py lab`" if newer
-              else "install Python 3.12 (python.org, your system's packages, or conda) and run it again")
+    advice = (
+        f"this machine has one: `{newer[0]} run.py lab`"
+        if newer
+        else "install Python 3.12 (python.org, your system's packages, or conda) and run it again"
+    )
     raise Trouble(f"this is Python {version[0]}.{version[1]}, and Python 3.11 or newer is needed: {advice}")
 
 
@@ -69,16 +74,20 @@ def check_venv_module():
         import venv  # noqa: F401
     except ImportError as missing:
         package = "python{}.{}-venv".format(*sys.version_info[:2])
-        raise Trouble(f"this Python lacks the module '{missing.name}', which makes environments: on Debian and Ubuntu "
-                      f"`sudo apt install {package}`, then run this again") from None
+        raise Trouble(
+            f"this Python lacks the module '{missing.name}', which makes environments: on Debian and Ubuntu "
+            f"`sudo apt install {package}`, then run this again"
+        ) from None
 
 
 def check_disk(kind):
     """Raise Trouble if the folder's disk has too little room for the environment."""
     free = shutil.disk_usage(ROOT).free / 1e9
     if free < NEEDED_GB[kind]:
-        raise Trouble(f"the disk is too full: the environment needs {NEEDED_GB[kind]:.0f} GB in {ROOT}, "
-                      f"and {free:.1f} GB are free")
+        raise Trouble(
+            f"the disk is too full: the environment needs {NEEDED_GB[kind]:.0f} GB in {ROOT}, "
+            f"and {free:.1f} GB are free"
+        )
 
 
 def diagnose(log, step):
@@ -90,12 +99,17 @@ def diagnose(log, step):
     if re.search(r"CERTIFICATE_VERIFY_FAILED|SSLError", log):
         return f"the network's certificate was refused while downloading {step}: set pip's `cert` and run this again"
     # pip takes a silent index for an empty one and tells only its log; PyTorch's own index may be silent
-    if re.search(rf"Could not fetch URL (?!{TORCH_INDEX})\S+: connection error|Read timed out|ReadTimeout"
-                 r"|connection broken|ProxyError|Cannot connect to proxy|NewConnectionError.*/packages/", log):
+    if re.search(
+        rf"Could not fetch URL (?!{TORCH_INDEX})\S+: connection error|Read timed out|ReadTimeout"
+        r"|connection broken|ProxyError|Cannot connect to proxy|NewConnectionError.*/packages/",
+        log,
+    ):
         return f"no network: {step} could not be downloaded; connect (or set pip's proxy or index) and run this again"
     if "No matching distribution found for torch" in log:
-        return (f"there is no PyTorch for this system (Python {platform.python_version()}, {platform.system()} "
-                f"{platform.machine()}): take Python 3.12, or see environment.yml for conda")
+        return (
+            f"there is no PyTorch for this system (Python {platform.python_version()}, {platform.system()} "
+            f"{platform.machine()}): take Python 3.12, or see environment.yml for conda"
+        )
     errors = re.findall(r"ERROR: .*", log)
     return f"pip could not install {step}" + (f" ({errors[-1]})" if errors else "")
 
@@ -143,8 +157,16 @@ def state(kind):
     modules = sum((PROBES[name] for name in made), [])
     probe = f"import importlib.util as u, sys; sys.exit(any(u.find_spec(m) is None for m in {modules!r}))"
     try:
-        sound = subprocess.call([PYTHON, "-c", probe], env=clean_environment(), cwd=ROOT,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+        sound = (
+            subprocess.call(
+                [PYTHON, "-c", probe],
+                env=clean_environment(),
+                cwd=ROOT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            == 0
+        )
     except OSError:
         sound = False
     return "make" if not sound else "ready" if kind in made else "extend"
@@ -156,7 +178,7 @@ def alone():
     with open(os.path.join(ROOT, ".venv.lock"), "w") as file:
         try:
             import fcntl
-        except ImportError:     # Windows: it refuses to delete files in use anyway
+        except ImportError:  # Windows: it refuses to delete files in use anyway
             yield
             return
         try:
@@ -183,11 +205,18 @@ def call(argv, step):
     start, live = time.time(), sys.stdout.isatty()
     with open(LOG, "w", encoding="utf-8") as log:
         log.write("$ {}\n".format(" ".join(argv)))
-    process = subprocess.Popen(argv, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
+    process = subprocess.Popen(
+        argv,
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
     with open(LOG, "a", encoding="utf-8") as log:
         for line in process.stdout:
-            if "--log" not in argv:     # pip keeps its own, and a fuller one
+            if "--log" not in argv:  # pip keeps its own, and a fuller one
                 log.write(line)
             if live:
                 print(f"\r\033[K  {time.time() - start:3.0f} s  {line.strip():.60}", end="", flush=True)
@@ -221,11 +250,14 @@ def set_up(kind):
         start = time.time()
         if found == "make":
             check_venv_module()
-            say("the environment is half-made, outdated or broken: making it again" if os.path.lexists(VENV)
-                else "making the environment in .venv (once; some minutes)")
-            remove_venv()       # before the disk is looked at: a half-made one may be what fills it
+            say(
+                "the environment is half-made, outdated or broken: making it again"
+                if os.path.lexists(VENV)
+                else "making the environment in .venv (once; some minutes)"
+            )
+            remove_venv()  # before the disk is looked at: a half-made one may be what fills it
             check_disk(kind)
-            base = getattr(sys, "_base_executable", None) or sys.executable     # .venv's own Python may run this file
+            base = getattr(sys, "_base_executable", None) or sys.executable  # .venv's own Python may run this file
             call([base, "-m", "venv", VENV], "a virtual environment")
             # PyTorch first and alone: its index is then asked for ten packages, not for a hundred and fifty
             call(PIP + torch_options() + ["-c", "constraints.txt", torch_pin()], "PyTorch")
@@ -267,15 +299,26 @@ def lab_command(options):
     """JupyterLab's command line and environment: loopback and a token, whatever options and the user's settings say."""
     env = clean_environment()
     own = os.path.join(ROOT, ".jupyter")
-    env.update(JUPYTER_CONFIG_DIR=os.path.join(own, "config"), JUPYTER_DATA_DIR=os.path.join(own, "data"),
-               JUPYTERLAB_SETTINGS_DIR=os.path.join(own, "settings"), JUPYTER_PREFER_ENV_PATH="1",
-               JUPYTERLAB_WORKSPACES_DIR=os.path.join(own, "workspaces"))
-    env.pop("JUPYTER_TOKEN", None)      # Jupyter draws one itself, and shows it in the address to open
+    env.update(
+        JUPYTER_CONFIG_DIR=os.path.join(own, "config"),
+        JUPYTER_DATA_DIR=os.path.join(own, "data"),
+        JUPYTERLAB_SETTINGS_DIR=os.path.join(own, "settings"),
+        JUPYTER_PREFER_ENV_PATH="1",
+        JUPYTERLAB_WORKSPACES_DIR=os.path.join(own, "workspaces"),
+    )
+    env.pop("JUPYTER_TOKEN", None)  # Jupyter draws one itself, and shows it in the address to open
     if env.get("DIFFRL_LAB_TOKEN"):
         env["JUPYTER_TOKEN"] = env["DIFFRL_LAB_TOKEN"]
-    argv = [PYTHON, "-m", "jupyterlab"] + list(options) + [
-        "--ServerApp.ip=127.0.0.1", "--ServerApp.allow_remote_access=False", "--ServerApp.root_dir=" + ROOT,
-        "--LabApp.extension_manager=readonly"]
+    argv = (
+        [PYTHON, "-m", "jupyterlab"]
+        + list(options)
+        + [
+            "--ServerApp.ip=127.0.0.1",
+            "--ServerApp.allow_remote_access=False",
+            "--ServerApp.root_dir=" + ROOT,
+            "--LabApp.extension_manager=readonly",
+        ]
+    )
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         argv.append("--allow-root")
     return argv, env
@@ -285,8 +328,12 @@ def lab(options):
     set_up("lab")
     lesson = os.path.join("my", "00_start.ipynb")
     if not os.path.exists(os.path.join(ROOT, lesson)):
-        subprocess.call([PYTHON, "-m", "diffrl_lab.cli", "start", "00"], cwd=ROOT, env=clean_environment(),
-                        stdout=subprocess.DEVNULL)
+        subprocess.call(
+            [PYTHON, "-m", "diffrl_lab.cli", "start", "00"],
+            cwd=ROOT,
+            env=clean_environment(),
+            stdout=subprocess.DEVNULL,
+        )
     argv, env = lab_command(options)
     if os.path.exists(os.path.join(ROOT, lesson)):
         argv.insert(3, lesson)

@@ -30,11 +30,13 @@ def run() -> list[dict]:
                     first = ahead, (pause - begun - driving) / 60
                 ahead, driving = 2 * ahead, driving + time.perf_counter() - pause
         whole = (time.perf_counter() - begun - driving) / 60
-        rows.append({
-            "maze": maze,
-            "updates to 95 %": first[0] if first else "not reached",
-            "minutes to 95 %": first[1] if first else "not reached",
-            "updates in all": training.step,
-            "minutes in all": whole,
-        })
+        rows.append(
+            {
+                "maze": maze,
+                "updates to 95 %": first[0] if first else "not reached",
+                "minutes to 95 %": first[1] if first else "not reached",
+                "updates in all": training.step,
+                "minutes in all": whole,
+            }
+        )
     return rows

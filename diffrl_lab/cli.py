@@ -23,10 +23,15 @@ app.add_typer(course_app, name="course")
 # ---------------------------------------------------------------------------------------------------------------- data
 @app.command()
 def record(
-    name: Annotated[str, typer.Argument(help="pointmaze-umaze, -medium, -large, -two-ways, written in full; "
-                                             "hopper, halfcheetah or walker2d.")],
-    kind: Annotated[str | None, typer.Option(help="Robots: random, medium, medium-replay, medium-expert, "
-                                                  "expert.")] = None,
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="pointmaze-umaze, -medium, -large, -two-ways, written in full; hopper, halfcheetah or walker2d."
+        ),
+    ],
+    kind: Annotated[
+        str | None, typer.Option(help="Robots: random, medium, medium-replay, medium-expert, expert.")
+    ] = None,
     p: Annotated[float, typer.Option(help="two-ways only: the probability of the left corridor.")] = 0.5,
     steps: Annotated[int, typer.Option(help="Environment steps in all.")] = 200_000,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal recordings, bit for bit.")] = 0,
@@ -55,11 +60,13 @@ def record(
 @app.command()
 def behaviour(
     name: Annotated[str, typer.Argument(help="hopper, halfcheetah or walker2d.")],
-    steps: Annotated[int, typer.Option(help="Environment steps in all; the learning rate falls to 0 there.")] =
-        3_000_000,
+    steps: Annotated[
+        int, typer.Option(help="Environment steps in all; the learning rate falls to 0 there.")
+    ] = 3_000_000,
     seed: Annotated[int, typer.Option(help="For a new training.")] = 0,
-    state: Annotated[Path, typer.Option(help="Folder of checkpoints; a stopped training goes on from them.")] =
-        Path("runs/behaviours"),
+    state: Annotated[Path, typer.Option(help="Folder of checkpoints; a stopped training goes on from them.")] = Path(
+        "runs/behaviours"
+    ),
     ship: Annotated[bool, typer.Option("--ship", help="Into data/weights and its manifest.")] = False,
 ) -> None:
     """Train the policies that drive a robot's recordings (10 minutes a million steps on a free core); measure them."""
@@ -93,8 +100,18 @@ def train(
     from diffrl_lab.course import planners
 
     try:
-        made = planners.train(name, seed=seed, dataset=dataset, env=env, steps=steps, out=out, ladder=ladder,
-                              held_out=held_out, resume=resume, ship=ship)
+        made = planners.train(
+            name,
+            seed=seed,
+            dataset=dataset,
+            env=env,
+            steps=steps,
+            out=out,
+            ladder=ladder,
+            held_out=held_out,
+            resume=resume,
+            ship=ship,
+        )
     except (ValueError, ImportError, OSError) as error:
         typer.echo(f"diffrl-lab train: {error}", err=True)
         raise typer.Exit(2) from None
@@ -119,8 +136,17 @@ def evaluate(
     from diffrl_lab.course import planners
 
     try:
-        found = planners.evaluate(name, episodes=episodes, seed=seed, method=method, weights=weights, rung=rung,
-                                  dataset=dataset, env=env, held_out=held_out)
+        found = planners.evaluate(
+            name,
+            episodes=episodes,
+            seed=seed,
+            method=method,
+            weights=weights,
+            rung=rung,
+            dataset=dataset,
+            env=env,
+            held_out=held_out,
+        )
         text = planners.report(found, json)
     except (ValueError, ImportError, OSError) as error:
         typer.echo(f"diffrl-lab evaluate: {error}", err=True)
@@ -276,8 +302,9 @@ def grade(
     from diffrl_lab.course import grading
 
     try:
-        graded = grading.grade(submissions, out, lesson=lesson, workers=workers, again=again, trust=trust,
-                               tell=typer.echo)
+        graded = grading.grade(
+            submissions, out, lesson=lesson, workers=workers, again=again, trust=trust, tell=typer.echo
+        )
     except (ValueError, OSError) as error:
         raise typer.Exit(_complain(error)) from None
     typer.echo(f"{len(graded)} submissions in {out / 'grades.json'}")
@@ -301,8 +328,16 @@ def report(
 
     try:
         rules = reports.Rules(attempts, reports.deadlines(deadline or ()), penalty)
-        page = reports.report(out, submissions=submissions, roster=roster, key=key, overrides=override, rules=rules,
-                              names=names, lms=lms or ())
+        page = reports.report(
+            out,
+            submissions=submissions,
+            roster=roster,
+            key=key,
+            overrides=override,
+            rules=rules,
+            names=names,
+            lms=lms or (),
+        )
     except (ValueError, OSError) as error:
         raise typer.Exit(_complain(error)) from None
     typer.echo(f"{page}; {out / 'pseudonyms.json'} says who is who, and stays with you")

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "diffrl_lab"
 ROOMS = ["data", "diffusion", "nets", "methods", "analysis", "widgets"]
-ENTRANCES = ["course", "cli"]       # these may import every room; no room imports them
+ENTRANCES = ["course", "cli"]  # these may import every room; no room imports them
 STRANGERS = {"diffusion", "nets"}
 
 
@@ -31,8 +31,11 @@ def forbidden(room: str) -> set[str]:
     return {*right, *ENTRANCES, *(STRANGERS - {room} if room in STRANGERS else ())}
 
 
-@pytest.mark.parametrize("path", sorted(path for room in ROOMS for path in (PACKAGE / room).rglob("*.py")),
-                         ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for room in ROOMS for path in (PACKAGE / room).rglob("*.py")),
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
 def test_a_room_imports_only_rooms_to_its_left(path: Path) -> None:
     parts = path.relative_to(PACKAGE).parts
     wrong = rooms_imported(path.read_text(), ".".join(["diffrl_lab", *parts[:-1]])) & forbidden(parts[0])
@@ -45,10 +48,17 @@ def test_the_package_has_no_room_that_the_order_does_not_name() -> None:
     assert {path.stem for path in PACKAGE.glob("*.py")} <= {"__init__", "cli"}
 
 
-@pytest.mark.parametrize("text", [
-    "import diffrl_lab.nets.mlp", "from diffrl_lab.nets import MLP", "from diffrl_lab import nets",
-    "from ..nets import MLP", "from .. import nets", "def f():\n    from ..nets.mlp import MLP",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import diffrl_lab.nets.mlp",
+        "from diffrl_lab.nets import MLP",
+        "from diffrl_lab import nets",
+        "from ..nets import MLP",
+        "from .. import nets",
+        "def f():\n    from ..nets.mlp import MLP",
+    ],
+)
 def test_every_way_to_import_is_seen(text: str) -> None:
     assert rooms_imported(text, "diffrl_lab.diffusion") & forbidden("diffusion") == {"nets"}
     assert not rooms_imported(text, "diffrl_lab.methods") & forbidden("methods")

@@ -62,8 +62,9 @@ def test_every_dependency_is_pinned_and_every_pin_is_what_pyproject_allows() -> 
         assert wanted.specifier.contains(pins()[canonicalize_name(wanted.name)]), line
 
 
-@pytest.mark.skipif(sys.platform != "linux" or sys.version_info[:2] != (3, 11),
-                    reason="the pins are what Linux and Python 3.11 need")
+@pytest.mark.skipif(
+    sys.platform != "linux" or sys.version_info[:2] != (3, 11), reason="the pins are what Linux and Python 3.11 need"
+)
 def test_every_pin_is_needed_by_some_dependency() -> None:
     needed, todo = set(), [Requirement(line) for line in PROJECT["dependencies"] + sum(EXTRAS.values(), [])]
     while todo:
@@ -85,7 +86,7 @@ def test_environment_yml_takes_the_same_list_and_the_same_pins() -> None:
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())
     [pip] = [entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict)]
     assert "-c constraints.txt" in pip
-    [extras] = [re.fullmatch(r"-e \.\[(.*)\]", line)[1] for line in pip if line.startswith("-e ")]   # type: ignore[index]
+    [extras] = [re.fullmatch(r"-e \.\[(.*)\]", line)[1] for line in pip if line.startswith("-e ")]  # type: ignore[index]
     assert set(extras.split(",")) == set(EXTRAS)
     [python] = [line for line in conda["dependencies"] if str(line).startswith("python=")]
     assert python.removeprefix("python=") in PROJECT["requires-python"]
@@ -106,8 +107,21 @@ def test_the_installed_versions_are_the_pinned_ones() -> None:
 @pytest.mark.parametrize("version", ["3.12", "3.13"])
 def test_the_pins_resolve_for_other_pythons(version: str, tmp_path: Path) -> None:
     """PyTorch is left out where the index offers this machine no wheel of it; all else must resolve to wheels."""
-    resolve = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--only-binary=:all:",
-               "--python-version", version, "--target", str(tmp_path), "-c", str(ROOT / "constraints.txt")]
+    resolve = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--dry-run",
+        "--quiet",
+        "--only-binary=:all:",
+        "--python-version",
+        version,
+        "--target",
+        str(tmp_path),
+        "-c",
+        str(ROOT / "constraints.txt"),
+    ]
     if subprocess.run([*resolve, "six"], capture_output=True, timeout=120).returncode:
         pytest.skip("the package index cannot be reached")
     lines = PROJECT["dependencies"] + sum(EXTRAS.values(), [])
@@ -128,7 +142,7 @@ def test_run_py_uses_no_syntax_that_python_3_6_lacks() -> None:
 
     text = (ROOT / "run.py").read_text()
     ast.parse(text, feature_version=(3, 6))
-    assert "from __future__ import annotations" not in text     # Python 3.7's
+    assert "from __future__ import annotations" not in text  # Python 3.7's
 
 
 def test_a_missing_venv_module_names_the_package_that_has_it(run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,16 +158,19 @@ def test_a_full_disk_is_seen_before_anything_is_fetched(run: ModuleType, monkeyp
     assert not Path(run.VENV).exists()
 
 
-@pytest.mark.parametrize(("log", "sentence"), [
-    ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk became full"),
-    ("WARNING: Retrying after connection broken by 'NewConnectionError([Errno 101])'", "no network"),
-    ("Could not fetch URL https://index/six/: connection error: x\nERROR: ResolutionImpossible", "no network"),
-    ("Could not fetch URL https://download.pytorch.org/whl/cpu/six/: connection error", "could not install"),
-    ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] ...", "certificate was refused"),
-    ("ERROR: [Errno 13] Permission denied: '/opt/x'", "no permission to write"),
-    ("ERROR: No matching distribution found for torch==2.13.0", "there is no PyTorch for this system"),
-    ("ERROR: something new", r"pip could not install everything else \(ERROR: something new\)"),
-])
+@pytest.mark.parametrize(
+    ("log", "sentence"),
+    [
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk became full"),
+        ("WARNING: Retrying after connection broken by 'NewConnectionError([Errno 101])'", "no network"),
+        ("Could not fetch URL https://index/six/: connection error: x\nERROR: ResolutionImpossible", "no network"),
+        ("Could not fetch URL https://download.pytorch.org/whl/cpu/six/: connection error", "could not install"),
+        ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] ...", "certificate was refused"),
+        ("ERROR: [Errno 13] Permission denied: '/opt/x'", "no permission to write"),
+        ("ERROR: No matching distribution found for torch==2.13.0", "there is no PyTorch for this system"),
+        ("ERROR: something new", r"pip could not install everything else \(ERROR: something new\)"),
+    ],
+)
 def test_what_pip_wrote_becomes_one_sentence(run: ModuleType, log: str, sentence: str) -> None:
     said = run.diagnose(log, "everything else")
     assert re.search(sentence, said) and "\n" not in said
@@ -265,8 +282,11 @@ def test_pytorch_comes_from_the_index_that_was_asked_for(run: ModuleType, monkey
         raise OSError
 
     monkeypatch.setattr(run.urllib.request, "urlopen", unreachable)
-    for build, index in [("", "https://download.pytorch.org/whl/cpu"), ("cu130", "https://download.pytorch.org/whl/cu130"),
-                         ("https://mirror.example/x", "https://mirror.example/x")]:
+    for build, index in [
+        ("", "https://download.pytorch.org/whl/cpu"),
+        ("cu130", "https://download.pytorch.org/whl/cu130"),
+        ("https://mirror.example/x", "https://mirror.example/x"),
+    ]:
         monkeypatch.setenv("DIFFRL_TORCH", build)
         assert run.torch_options() == ["--extra-index-url", index, "--retries", "0", "--timeout", "5"]
     monkeypatch.setenv("DIFFRL_TORCH", "pypi")
@@ -274,14 +294,14 @@ def test_pytorch_comes_from_the_index_that_was_asked_for(run: ModuleType, monkey
 
 
 def test_jupyterlab_listens_on_loopback_behind_a_token(run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JUPYTER_TOKEN", "")     # what would switch the token off
+    monkeypatch.setenv("JUPYTER_TOKEN", "")  # what would switch the token off
     argv, env = run.lab_command(["--ServerApp.ip=0.0.0.0", "--no-browser"])
-    assert [option for option in argv if "ip=" in option][-1] == "--ServerApp.ip=127.0.0.1"     # the last one counts
-    assert "JUPYTER_TOKEN" not in env           # so that Jupyter draws one
-    assert Path(env["JUPYTER_CONFIG_DIR"]).is_relative_to(run.ROOT)     # and no setting of the user's prevents it
+    assert [option for option in argv if "ip=" in option][-1] == "--ServerApp.ip=127.0.0.1"  # the last one counts
+    assert "JUPYTER_TOKEN" not in env  # so that Jupyter draws one
+    assert Path(env["JUPYTER_CONFIG_DIR"]).is_relative_to(run.ROOT)  # and no setting of the user's prevents it
     monkeypatch.setenv("DIFFRL_LAB_TOKEN", "a-secret")
     argv, env = run.lab_command([])
-    assert env["JUPYTER_TOKEN"] == "a-secret" and "a-secret" not in " ".join(argv)      # where `ps` would show it
+    assert env["JUPYTER_TOKEN"] == "a-secret" and "a-secret" not in " ".join(argv)  # where `ps` would show it
 
 
 def test_what_would_bend_python_or_pip_is_kept_out(run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,8 +311,10 @@ def test_what_would_bend_python_or_pip_is_kept_out(run: ModuleType, monkeypatch:
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
-    code = ("import sys; before = set(sys.modules); import diffrl_lab; "
-            "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names)))")
+    code = (
+        "import sys; before = set(sys.modules); import diffrl_lab; "
+        "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.split() == ["diffrl_lab"]
 

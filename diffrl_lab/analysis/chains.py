@@ -21,8 +21,10 @@ def inconsistency(positions: Tensor, velocities: Tensor, dt: Tensor | float) -> 
     neither simulator nor map. Raises ValueError where the shapes differ.
     """
     if positions.shape != velocities.shape or positions.ndim < 2 or positions.shape[-2] < 2:
-        raise ValueError("positions and velocities must both be [..., H, d] with H >= 2, got "
-                         f"{list(positions.shape)} and {list(velocities.shape)}")
+        raise ValueError(
+            "positions and velocities must both be [..., H, d] with H >= 2, got "
+            f"{list(positions.shape)} and {list(velocities.shape)}"
+        )
     dt = torch.as_tensor(dt, dtype=positions.dtype)
     moved = positions.diff(dim=-2)
     said = (velocities[..., 1:, :] + velocities[..., :-1, :]) / 2 * dt[..., None, None]
@@ -32,9 +34,9 @@ def inconsistency(positions: Tensor, velocities: Tensor, dt: Tensor | float) -> 
 class Spread(NamedTuple):
     """Variance of many chains about their mean: total = between + within, summed over dimensions."""
 
-    total: Tensor    # [H]
+    total: Tensor  # [H]
     between: Tensor  # [H]  variance of the groups' means: different routes
-    within: Tensor   # [H]  mean variance inside a group: unreliability on one route
+    within: Tensor  # [H]  mean variance inside a group: unreliability on one route
 
 
 def spread(chains: Tensor, groups: Tensor) -> Spread:
@@ -45,8 +47,9 @@ def spread(chains: Tensor, groups: Tensor) -> Spread:
     """
     groups = torch.as_tensor(groups)
     if chains.ndim != 3 or groups.shape != chains.shape[:1]:
-        raise ValueError("spread takes chains [S, H, d] and one group for each, got "
-                         f"{list(chains.shape)} and {list(groups.shape)}")
+        raise ValueError(
+            f"spread takes chains [S, H, d] and one group for each, got {list(chains.shape)} and {list(groups.shape)}"
+        )
     mean = chains.mean(0)
     within, between = torch.zeros_like(mean[:, 0]), torch.zeros_like(mean[:, 0])
     for g in groups.unique():
@@ -108,8 +111,9 @@ def commitment(
     """
     at = range(len(frames)) if at is None else list(at)
     if again < 1 or len(frames) < 2 or not len(at) or not 0 <= min(at) <= max(at) < len(frames):
-        raise ValueError(f"give at least one run, two frames, and places among them; got {again}, {len(frames)}, "
-                         f"{list(at)[:9]}")
+        raise ValueError(
+            f"give at least one run, two frames, and places among them; got {again}, {len(frames)}, {list(at)[:9]}"
+        )
     times, ended = _times(frames), torch.as_tensor(mode(frames[-1].x_t))
     agreed = []
     for k in at:

@@ -29,8 +29,9 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
     return float(2 * torch.cdist(x, y).mean() - _within(x) - _within(y))
 
 
-def noise_floor(data: Tensor, n: int, m: int | None = None, generator: torch.Generator | None = None,
-                repeats: int = 50) -> Tensor:
+def noise_floor(
+    data: Tensor, n: int, m: int | None = None, generator: torch.Generator | None = None, repeats: int = 50
+) -> Tensor:
     """Energy distances between two disjoint samples, of n and m (default n) rows of `data` [N, ...] -> [repeats].
 
     What a perfect model scores: its samples differ from the data by this much. Rows must be independent (one window
@@ -118,12 +119,20 @@ def memorised(x: Tensor, train: Tensor, fresh: Tensor, level: float = 0.05) -> M
     if not 1 <= j <= m:
         raise ValueError(f"a share of {level} of {m} fresh rows is less than one row: give more of them")
     count, law = int((near < fresh_near[j - 1]).sum()), stats.betabinom(n, j, m + 1 - j)
-    return Memorised(count / n, j / (m + 1), float(law.ppf(0.95)) / n, float(law.sf(count - 1)),
-                     float(fresh_near[j - 1]))
+    return Memorised(
+        count / n, j / (m + 1), float(law.ppf(0.95)) / n, float(law.sf(count - 1)), float(fresh_near[j - 1])
+    )
 
 
-def floor(metric: Metric, draw: Callable[[int, torch.Generator], Tensor], n: int, m: int | None = None, *,
-          generator: torch.Generator, repeats: int = 200) -> Tensor:
+def floor(
+    metric: Metric,
+    draw: Callable[[int, torch.Generator], Tensor],
+    n: int,
+    m: int | None = None,
+    *,
+    generator: torch.Generator,
+    repeats: int = 200,
+) -> Tensor:
     """What a perfect model scores: metric(n rows, m other rows), both of one law, m = n by default -> [repeats].
 
     draw(n, generator) -> n independent rows: of a known law, or `without_replacement(data)`. Its 95 % quantile is the
@@ -164,11 +173,16 @@ def smallest_defect(
     if not sizes or sorted(set(sizes)) != sizes:
         raise ValueError(f"sizes must rise, got {sizes}")
     threshold = float(floor(metric, draw, n, m, generator=generator, repeats=repeats).quantile(level))
-    found = torch.stack([(_scores(metric, draw, defect, s, n, m or n, generator, repeats) > threshold).double().mean()
-                         for s in sizes])
+    found = torch.stack(
+        [(_scores(metric, draw, defect, s, n, m or n, generator, repeats) > threshold).double().mean() for s in sizes]
+    )
     enough = (found >= power).flip(0).long().cumprod(0).flip(0)
-    return Detection(sizes[int(enough.argmax())] if enough.any() else float("inf"),
-                     torch.tensor(sizes, dtype=torch.float64), found, threshold)
+    return Detection(
+        sizes[int(enough.argmax())] if enough.any() else float("inf"),
+        torch.tensor(sizes, dtype=torch.float64),
+        found,
+        threshold,
+    )
 
 
 def without_replacement(data: Tensor) -> Callable[[int, torch.Generator], Tensor]:

@@ -131,6 +131,8 @@ def _plans(obs: ArrayLike, actions: ArrayLike) -> tuple[NDArray[np.float64], NDA
     o, a = np.asarray(obs, float), np.asarray(actions, float)
     h = o.shape[1] if o.ndim == 3 else 0
     if h < 2 or a.ndim != 3 or len(a) != len(o) or a.shape[1] not in (h, h - 1):
-        raise ValueError("plans are obs [N, H, d] and actions [N, H or H - 1, a] with H >= 2, got "
-                         f"{list(o.shape)} and {list(a.shape)}")
+        raise ValueError(
+            "plans are obs [N, H, d] and actions [N, H or H - 1, a] with H >= 2, got "
+            f"{list(o.shape)} and {list(a.shape)}"
+        )
     return o, a[:, : h - 1]  # the last action leads out of the plan

@@ -44,12 +44,15 @@ class Centres:
         """
         labels = torch.as_tensor(labels)
         if labels.shape != data.shape[:1] or not len(labels) or torch.bincount(labels.clamp(min=0)).min() < 2:
-            raise ValueError("labels must name 0 to K - 1 for each row, at least twice each; got "
-                             f"{labels.unique().tolist()[:9]} for {len(data)} rows")
+            raise ValueError(
+                "labels must name 0 to K - 1 for each row, at least twice each; got "
+                f"{labels.unique().tolist()[:9]} for {len(data)} rows"
+            )
         groups = [data[labels == k].flatten(1).double() for k in range(int(labels.max()) + 1)]
         centres = torch.stack([g.mean(0) for g in groups])
-        radius = torch.stack([torch.linalg.vector_norm(g - c, dim=1).quantile(level)
-                              for g, c in zip(groups, centres, strict=True)])
+        radius = torch.stack(
+            [torch.linalg.vector_norm(g - c, dim=1).quantile(level) for g, c in zip(groups, centres, strict=True)]
+        )
         return cls(centres, radius)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -80,8 +83,13 @@ def shares(labels: ArrayLike, modes: int) -> Shares:
     count, n = _counted(labels, modes)
     stayed = int(count.sum())
     each = [wilson(int(c), stayed) if stayed else (0.0, 1.0) for c in count]
-    return Shares(count, count / stayed if stayed else np.full(modes, np.nan), np.array(each),
-                  (n - stayed) / n, wilson(n - stayed, n))
+    return Shares(
+        count,
+        count / stayed if stayed else np.full(modes, np.nan),
+        np.array(each),
+        (n - stayed) / n,
+        wilson(n - stayed, n),
+    )
 
 
 def coverage(labels: ArrayLike, modes: int, above: float = 0.0) -> float:
@@ -220,8 +228,9 @@ def homotopy(plans: ArrayLike, walls: Walls, tolerance: float = 0.2) -> list[Wor
         met = a[i, j, 0] + s * (b[i, j, 0] - a[i, j, 0]) < x
         for n, step, when in zip(i[met], j[met], s[met], strict=True):
             crossings[n].append((step + when, k + 1 if a[n, step, 1] > y else -k - 1))
-    return [None if bad else _reduced([c for _, c in sorted(found)])
-            for bad, found in zip(invalid, crossings, strict=True)]
+    return [
+        None if bad else _reduced([c for _, c in sorted(found)]) for bad, found in zip(invalid, crossings, strict=True)
+    ]
 
 
 def numbered(classes: Sequence[Hashable | None], known: Sequence[Hashable]) -> NDArray[np.int64]:
@@ -252,8 +261,10 @@ def _length_in_walls(a: NDArray, b: NDArray, walls: Walls, spacing: float = 0.02
 def _counted(labels: ArrayLike, modes: int) -> tuple[NDArray[np.int64], int]:
     found = np.asarray(labels)
     if found.ndim != 1 or not len(found) or found.dtype.kind not in "iu" or found.min() < -1 or found.max() >= modes:
-        raise ValueError(f"labels must be whole numbers [n], n >= 1, from -1 to {modes - 1}; got {found.shape} "
-                         f"of {found.dtype} with {np.unique(found)[:9].tolist()}")
+        raise ValueError(
+            f"labels must be whole numbers [n], n >= 1, from -1 to {modes - 1}; got {found.shape} "
+            f"of {found.dtype} with {np.unique(found)[:9].tolist()}"
+        )
     return np.bincount(found[found >= 0], minlength=modes), len(found)
 
 

@@ -138,12 +138,26 @@ def run_grid(
     if failures:
         raise SweepError(name, failures, len(points))
     made = list({json.dumps(known[p.key]["made"], sort_keys=True): known[p.key]["made"] for p in points}.values())
-    rows = [p.params | {"seed": p.seed} | known[p.key]["result"] | known[p.key]["arrays"]
-            | {"key": p.key, "cpu_seconds": known[p.key]["cpu_seconds"], "made": made.index(known[p.key]["made"])}
-            for p in points]
+    rows = [
+        p.params
+        | {"seed": p.seed}
+        | known[p.key]["result"]
+        | known[p.key]["arrays"]
+        | {"key": p.key, "cpu_seconds": known[p.key]["cpu_seconds"], "made": made.index(known[p.key]["made"])}
+        for p in points
+    ]
     hours = sum(row["cpu_seconds"] for row in rows) / 3600
-    return Table(rows, {"function": name, "version": version, "seeds": [int(s) for s in seeds], "points": len(rows),
-                        "hours": hours, "made": made})
+    return Table(
+        rows,
+        {
+            "function": name,
+            "version": version,
+            "seeds": [int(s) for s in seeds],
+            "points": len(rows),
+            "hours": hours,
+            "made": made,
+        },
+    )
 
 
 def _points(fn: Any, grid: Any, seeds: Sequence[int], version: str) -> tuple[str, list[Point]]:
@@ -194,8 +208,10 @@ def _outcomes(
         raise ValueError(f"executor is None, a number of processes or a scheduler's address, got {executor!r}")
     interactive = fn.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__")
     if "<locals>" in fn.__qualname__ or "<lambda>" in fn.__qualname__ or interactive:
-        raise ValueError(f"other processes import the function, so it must stand in a module; got {fn.__qualname__} "
-                         f"of {fn.__module__}: move it into a file, or give executor=None")
+        raise ValueError(
+            f"other processes import the function, so it must stand in a module; got {fn.__qualname__} "
+            f"of {fn.__module__}: move it into a file, or give executor=None"
+        )
     return _in_pool(fn, points, executor, deaths)
 
 
@@ -225,8 +241,13 @@ def _in_pool(fn: Callable, points: list[Point], workers: int, deaths: int) -> It
                         broken = True
                         died[point.key] += 1
                         if died[point.key] > deaths:
-                            yield point, (f"its process died {died[point.key]} times (a script must call run_grid "
-                                          "under `if __name__ == '__main__':`, since processes import it)")
+                            yield (
+                                point,
+                                (
+                                    f"its process died {died[point.key]} times (a script must call run_grid "
+                                    "under `if __name__ == '__main__':`, since processes import it)"
+                                ),
+                            )
                         else:
                             suspects.append(point)
                     except Exception as error:  # a result that cannot be sent
@@ -292,8 +313,10 @@ def _cpu() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-                platform.processor() or platform.machine())
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor() or platform.machine(),
+    )
 
 
 def _keep(folder: Path, key: str, record: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_HOME = {"check": "checks", "hint": "checks", "guess": "guesses", "aim": "guesses", "claims": "claims",
-         "overview": "progress", "symbols": "outline"}
+_HOME = {
+    "check": "checks",
+    "hint": "checks",
+    "guess": "guesses",
+    "aim": "guesses",
+    "claims": "claims",
+    "overview": "progress",
+    "symbols": "outline",
+}
 __all__ = ["aim", "check", "claims", "guess", "hint", "overview", "symbols"]
 
 

@@ -24,7 +24,7 @@ from diffrl_lab.data import locomotion
 
 STATE = Path("runs/behaviours")
 ENVS = 8
-ROLLOUT = 256             # steps of each environment between two updates
+ROLLOUT = 256  # steps of each environment between two updates
 EVERY = 10 * ENVS * ROLLOUT  # 20,480 environment steps between two rungs of the ladder
 WIDTH = 128
 NEEDS_SB3 = 'training behaviour policies needs Stable-Baselines3: pip install "stable-baselines3>=2.6"'
@@ -37,12 +37,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "walker2d": dict(gamma=0.99, gae_lambda=0.95, ent_coef=0.0, clip_range=0.2, vf_coef=0.5, max_grad_norm=0.5),
 }
 LOG_STD = {"hopper": 0.0, "halfcheetah": -2.0, "walker2d": 0.0}  # of the actions, untrained
-EPISODES = 100            # behind each measured mean, seeds 0 to 99
-RUNGS = 8                 # kept up to the medium policy, at most
-CANDIDATES = 8            # checkpoints that are tried as the expert
+EPISODES = 100  # behind each measured mean, seeds 0 to 99
+RUNGS = 8  # kept up to the medium policy, at most
+CANDIDATES = 8  # checkpoints that are tried as the expert
 EXPERT_NOISE = {"hopper": 0.25, "halfcheetah": 0.5, "walker2d": 0.25}  # of the trained deviation: what PPO explores
 # with costs Hopper up to half of its return (it falls), and half of it still 28 of 100 points
-MEDIUM = 40               # the score that the medium policy is nearest to; 30 to 50 are accepted
+MEDIUM = 40  # the score that the medium policy is nearest to; 30 to 50 are accepted
 
 
 def train(name: str, steps: int = 3_000_000, seed: int = 0, state: str | os.PathLike = STATE) -> Path:
@@ -75,19 +75,38 @@ def train(name: str, steps: int = 3_000_000, seed: int = 0, state: str | os.Path
     else:
         log = []
         envs = VecNormalize(make_vec_env(locomotion.ENVIRONMENTS[name], ENVS, seed=seed), gamma=SETTINGS[name]["gamma"])
-        model = PPO("MlpPolicy", envs, seed=seed, device="cpu", learning_rate=3e-4, n_steps=ROLLOUT, batch_size=256,
-                    n_epochs=10, **SETTINGS[name],
-                    policy_kwargs=dict(log_std_init=LOG_STD[name], ortho_init=False, activation_fn=torch.nn.ReLU,
-                                       net_arch=dict(pi=[WIDTH, WIDTH], vf=[WIDTH, WIDTH])))
+        model = PPO(
+            "MlpPolicy",
+            envs,
+            seed=seed,
+            device="cpu",
+            learning_rate=3e-4,
+            n_steps=ROLLOUT,
+            batch_size=256,
+            n_epochs=10,
+            **SETTINGS[name],
+            policy_kwargs=dict(
+                log_std_init=LOG_STD[name],
+                ortho_init=False,
+                activation_fn=torch.nn.ReLU,
+                net_arch=dict(pi=[WIDTH, WIDTH], vf=[WIDTH, WIDTH]),
+            ),
+        )
         _keep_rung(folder, name, seed, model, envs)
     model.lr_schedule = lambda _: 3e-4 * max(0.0, 1 - model.num_timesteps / steps)
     while model.num_timesteps < steps:
         wall, cpu = time.perf_counter(), time.process_time()
         model.learn(EVERY, reset_num_timesteps=not log)
         done = list(model.ep_info_buffer or ())  # the last 100 episodes
-        log.append({"steps": model.num_timesteps, "return": float(np.mean([e["r"] for e in done])),
-                    "length": float(np.mean([e["l"] for e in done])), "wall_s": round(time.perf_counter() - wall, 1),
-                    "cpu_s": round(time.process_time() - cpu, 1)})
+        log.append(
+            {
+                "steps": model.num_timesteps,
+                "return": float(np.mean([e["r"] for e in done])),
+                "length": float(np.mean([e["l"] for e in done])),
+                "wall_s": round(time.perf_counter() - wall, 1),
+                "cpu_s": round(time.process_time() - cpu, 1),
+            }
+        )
         _keep_rung(folder, name, seed, model, envs)
         buffer = io.BytesIO()
         model.save(buffer, exclude=["lr_schedule"])
@@ -137,34 +156,56 @@ def assemble(name: str, state: str | os.PathLike = STATE) -> Path:
 
     candidates = sorted(log, key=lambda row: -row["return"])[:CANDIDATES]
     expert = max((row["steps"] for row in candidates), key=lambda rung: tried(rung, EXPERT_NOISE[name]))
-    table = {"random": measured(None), "expert": measured(policy(expert), noise=False),
-             "expert, actions drawn": measured(policy(expert, EXPERT_NOISE[name]))}
+    table = {
+        "random": measured(None),
+        "expert": measured(policy(expert), noise=False),
+        "expert, actions drawn": measured(policy(expert, EXPERT_NOISE[name])),
+    }
     low, high = table["random"]["mean"], table["expert"]["mean"]
 
     crossing = next((i for i, row in enumerate(log) if 100 * (row["return"] - low) / (high - low) >= MEDIUM), len(log))
-    around = {row["steps"]: 100 * (tried(row["steps"]) - low) / (high - low)
-              for row in log[max(0, crossing - 8): crossing + 3]}
+    around = {
+        row["steps"]: 100 * (tried(row["steps"]) - low) / (high - low)
+        for row in log[max(0, crossing - 8) : crossing + 3]
+    }
     medium = min(around, key=lambda rung: abs(around[rung] - MEDIUM))
     table["medium"] = measured(policy(medium), noise=False)
     table["medium, actions drawn"] = measured(policy(medium))
     reached = 100 * (table["medium, actions drawn"]["mean"] - low) / (high - low)
     if not 30 <= reached <= 50:
-        raise ValueError(f"no checkpoint of {name} scores 30 to 50: the nearest to {MEDIUM} is that after "
-                         f"{medium} steps with {reached:.0f}")
+        raise ValueError(
+            f"no checkpoint of {name} scores 30 to 50: the nearest to {MEDIUM} is that after "
+            f"{medium} steps with {reached:.0f}"
+        )
     env.close()
     early = [rung for rung in files if rung <= medium]
     kept = sorted({early[i] for i in np.linspace(0, len(early) - 1, min(RUNGS, len(early))).round().astype(int)})
     kept += [expert] * (expert not in kept)
     with safe_open(str(files[expert]), "pt") as held:
         seed = int(held.metadata()["seed"])
-    about = {"env": locomotion.ENVIRONMENTS[name], "algorithm": "PPO", "seed": seed, "rungs": kept, "medium": medium,
-             "expert": expert, "episodes": EPISODES, "measured": table, "d4rl_v2": locomotion.D4RL_RETURNS[name],
-             "expert_noise": EXPERT_NOISE[name],
-             "trained": {"steps": log[-1]["steps"], "best_return": max(row["return"] for row in log),
-                         "hours": round(sum(row["wall_s"] for row in log) / 3600, 2),
-                         "cpu_hours": round(sum(row["cpu_s"] for row in log) / 3600, 2)}}
-    tensors = {f"{rung}/{key}": tensor for rung in kept
-               for key, tensor in loaded(rung, EXPERT_NOISE[name] if rung == expert else 1.0).items()}
+    about = {
+        "env": locomotion.ENVIRONMENTS[name],
+        "algorithm": "PPO",
+        "seed": seed,
+        "rungs": kept,
+        "medium": medium,
+        "expert": expert,
+        "episodes": EPISODES,
+        "measured": table,
+        "d4rl_v2": locomotion.D4RL_RETURNS[name],
+        "expert_noise": EXPERT_NOISE[name],
+        "trained": {
+            "steps": log[-1]["steps"],
+            "best_return": max(row["return"] for row in log),
+            "hours": round(sum(row["wall_s"] for row in log) / 3600, 2),
+            "cpu_hours": round(sum(row["cpu_s"] for row in log) / 3600, 2),
+        },
+    }
+    tensors = {
+        f"{rung}/{key}": tensor
+        for rung in kept
+        for key, tensor in loaded(rung, EXPERT_NOISE[name] if rung == expert else 1.0).items()
+    }
     path = Path(state) / f"behaviour-{name}.safetensors"
     _write(path, save(tensors, {"ladder": json.dumps(about)}))
     return path
@@ -175,12 +216,16 @@ def report(path: Path) -> str:
     with safe_open(str(path), "pt") as held:
         about = json.loads(held.metadata()["ladder"])
     low, high = about["measured"]["random"]["mean"], about["measured"]["expert"]["mean"]
-    lines = [f"{about['env']}: {about['trained']['steps']} steps in {about['trained']['hours']} h "
-             f"({about['trained']['cpu_hours']} h of CPU); medium after {about['medium']}, "
-             f"expert after {about['expert']}"]
+    lines = [
+        f"{about['env']}: {about['trained']['steps']} steps in {about['trained']['hours']} h "
+        f"({about['trained']['cpu_hours']} h of CPU); medium after {about['medium']}, "
+        f"expert after {about['expert']}"
+    ]
     for who, m in about["measured"].items():
-        lines.append(f"{who:23} {m['mean']:8.1f} [{m['low']:.1f}, {m['high']:.1f}]  score "
-                     f"{100 * (m['mean'] - low) / (high - low):5.1f}")
+        lines.append(
+            f"{who:23} {m['mean']:8.1f} [{m['low']:.1f}, {m['high']:.1f}]  score "
+            f"{100 * (m['mean'] - low) / (high - low):5.1f}"
+        )
     return "\n".join([*lines, "D4RL v2, another setting: random {:.1f}, expert {:.1f}".format(*about["d4rl_v2"])])
 
 
@@ -193,8 +238,11 @@ def ship(path: Path) -> Path:
     target = shipped.DATA / "weights" / path.name
     _write(target, path.read_bytes())
     name = path.stem.removeprefix("behaviour-")
-    shipped.add(f"weights/{path.name}", f"diffrl-lab behaviour {name} --steps {about['trained']['steps']} "
-                f"--seed {about['seed']} --ship", about["seed"])
+    shipped.add(
+        f"weights/{path.name}",
+        f"diffrl-lab behaviour {name} --steps {about['trained']['steps']} --seed {about['seed']} --ship",
+        about["seed"],
+    )
     return target
 
 
@@ -204,8 +252,11 @@ def _keep_rung(folder: Path, name: str, seed: int, model, envs) -> None:
     from safetensors.torch import save
 
     net = [*model.policy.mlp_extractor.policy_net[::2], model.policy.action_net]
-    tensors = {f"{kind}{i}": getattr(layer, kind).detach().float().clone()
-               for i, layer in enumerate(net) for kind in ("weight", "bias")}
+    tensors = {
+        f"{kind}{i}": getattr(layer, kind).detach().float().clone()
+        for i, layer in enumerate(net)
+        for kind in ("weight", "bias")
+    }
     tensors["log_std"] = model.policy.log_std.detach().float().clone()
     tensors["mean"] = torch.as_tensor(envs.obs_rms.mean).float()
     tensors["std"] = torch.as_tensor(np.sqrt(envs.obs_rms.var + envs.epsilon)).float()

@@ -141,8 +141,11 @@ def data_intact() -> str | None:
 
 
 def _matches(path: Path, entry: dict) -> bool:
-    return (path.is_file() and path.stat().st_size == entry["bytes"]
-            and hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"])
+    return (
+        path.is_file()
+        and path.stat().st_size == entry["bytes"]
+        and hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
+    )
 
 
 def disk_has_room() -> str | None:
@@ -162,8 +165,17 @@ def can_test() -> str | None:
 
 
 NEEDED: list[Callable[[], str | None]] = [
-    python_version, packages, this_copy, torch_computes, maze_runs, datasets_readable, widgets_installed,
-    kernel_is_ours, lessons_there, data_intact, disk_has_room,
+    python_version,
+    packages,
+    this_copy,
+    torch_computes,
+    maze_runs,
+    datasets_readable,
+    widgets_installed,
+    kernel_is_ours,
+    lessons_there,
+    data_intact,
+    disk_has_room,
 ]
 OPTIONAL: list[Callable[[], str | None]] = [can_test]
 

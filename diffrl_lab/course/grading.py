@@ -172,8 +172,11 @@ def function(exercise: str) -> str:
 
 @cache
 def _ours(lesson: str) -> list[ast.Module]:
-    return [sandbox.parsed(cell) for path in sorted((ROOT / "notebooks").glob(f"{lesson}_*.ipynb"))
-            for cell in sandbox.cells(path.read_bytes())]
+    return [
+        sandbox.parsed(cell)
+        for path in sorted((ROOT / "notebooks").glob(f"{lesson}_*.ipynb"))
+        for cell in sandbox.cells(path.read_bytes())
+    ]
 
 
 def asking(module: ModuleType) -> str:
@@ -220,8 +223,10 @@ def mark(exercise: str, cases: list[dict[str, Any]], right: list[Any], came: Map
         return entry | {"status": came["status"] if came["status"] != "answered" else "ended"}
     for answer, truth in zip(answers, right, strict=True):
         if _size(answer) > 10 * _size(truth) + 1000:  # a judge may multiply sizes
-            return entry | {"status": "wrong", "verdict": f"your answer holds {_size(answer)} numbers instead of "
-                                                          f"{_size(truth)}"}
+            return entry | {
+                "status": "wrong",
+                "verdict": f"your answer holds {_size(answer)} numbers instead of {_size(truth)}",
+            }
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         holds = checks.properties(module, cases, answers, right)
@@ -290,8 +295,14 @@ class Sandbox:
         if self.process is not None and self.process.poll() is None:
             return
         self.stderr = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(command(self.trust), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=self.stderr, env=_environment(self.trust), start_new_session=True)
+        self.process = subprocess.Popen(
+            command(self.trust),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.stderr,
+            env=_environment(self.trust),
+            start_new_session=True,
+        )
         self._exchange(None, b"", 300)
         code = [{"cell_type": "code", "source": "from diffrl_lab.course import check\ncheck('', 7)"}]
         came = self._ask("", "", "", "", json.dumps({"cells": code}).encode(), [{}], 0)
@@ -325,8 +336,16 @@ class Sandbox:
             raise
 
     def _ask(self, exercise: str, name: str, before: str, ask: str, notebook: bytes, cases: Any, seed: int) -> dict:
-        request = {"exercise": exercise, "name": name, "preamble": before, "ask": ask, "seed": seed,
-                   "sandboxed": not self.trust, "notebook": len(notebook), "limits": asdict(self.limits)}
+        request = {
+            "exercise": exercise,
+            "name": name,
+            "preamble": before,
+            "ask": ask,
+            "seed": seed,
+            "sandboxed": not self.trust,
+            "notebook": len(notebook),
+            "limits": asdict(self.limits),
+        }
         began = time.monotonic()
         header, body = self._exchange(request, notebook + sandbox.pack(cases), self.limits.wall + 30)
         seconds = time.monotonic() - began
@@ -389,13 +408,56 @@ def command(trust: bool = False) -> list[str]:
         return [sys.executable, "-m", "diffrl_lab.course.sandbox"]
     python = [str(_inside(Path(sys.executable))), "-m", "diffrl_lab.course.sandbox"]
     shut = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
-    inner = ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--tmpfs", "/tmp", "--remount-ro", "/",
-             "--chdir", "/tmp", "--cap-add", "CAP_SYS_ADMIN", "--"]
+    inner = [
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--remount-ro",
+        "/dev",
+        "--tmpfs",
+        "/tmp",
+        "--remount-ro",
+        "/",
+        "--chdir",
+        "/tmp",
+        "--cap-add",
+        "CAP_SYS_ADMIN",
+        "--",
+    ]
     if os.getuid():
         return [*shut, *_mounts(), *inner, *python]
-    return ["bwrap", "--die-with-parent", *_mounts(), "--dev-bind", "/proc", "/proc", "--dev-bind", "/dev", "/dev",
-            "--dir", "/tmp", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--", "setpriv", "--reuid", NOBODY,
-            "--regid", NOBODY, "--clear-groups", "--", *shut, "--ro-bind", "/", "/", *inner, *python]
+    return [
+        "bwrap",
+        "--die-with-parent",
+        *_mounts(),
+        "--dev-bind",
+        "/proc",
+        "/proc",
+        "--dev-bind",
+        "/dev",
+        "/dev",
+        "--dir",
+        "/tmp",
+        "--cap-add",
+        "CAP_SETUID",
+        "--cap-add",
+        "CAP_SETGID",
+        "--",
+        "setpriv",
+        "--reuid",
+        NOBODY,
+        "--regid",
+        NOBODY,
+        "--clear-groups",
+        "--",
+        *shut,
+        "--ro-bind",
+        "/",
+        "/",
+        *inner,
+        *python,
+    ]
 
 
 def _inside(path: Path) -> Path:
@@ -490,9 +552,11 @@ def grade(
                 return
             _write(kept, result)
         with told:
-            tell(f"{ascii(result['student'])[1:-1]:20} {result['lesson'] or '--'}  "
-                 f"{result['total']:.2f} of {result['of']:.0f}  {result['status']:8} {result['seconds']:5.1f} s  "
-                 f"{ascii(result['file'])[1:-1]}")
+            tell(
+                f"{ascii(result['student'])[1:-1]:20} {result['lesson'] or '--'}  "
+                f"{result['total']:.2f} of {result['of']:.0f}  {result['status']:8} {result['seconds']:5.1f} s  "
+                f"{ascii(result['file'])[1:-1]}"
+            )
 
     boxes = [Sandbox(limits, trust) for _ in range(workers or os.cpu_count() or 1)]
     free: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
@@ -535,8 +599,14 @@ def graded(submission: Submission, secret: bytes, box: Sandbox) -> dict[str, Any
     for exercise in checks.exercises(submission.lesson) if submission.lesson else ():
         seed, message = None, {"refused": "the file was not read"}.get(status, "the file is not a notebook")
         if submission.content is None or status != "ok":
-            entry = {"marks": 0.0, "of": MARKS, "verdict": message, "properties": {}, "form": False,
-                     "status": "missing"}
+            entry = {
+                "marks": 0.0,
+                "of": MARKS,
+                "verdict": message,
+                "properties": {},
+                "form": False,
+                "status": "missing",
+            }
         else:
             seed, cases, right = drawn(exercise, str(submission.sha256), secret)
             came: dict[str, Any] = {"status": "ended", "message": _LIMITS["ended"], "answers": [], "seconds": 0.0}

@@ -400,8 +400,9 @@ def crossing(level: float, x: ArrayLike, y: ArrayLike, *, last: bool = False) ->
         k = int(above[0]) - 1 if len(above) else len(a) - 1
         k = 0 if a[0] == level else k
     if not 0 <= k < len(a) - 1:
-        raise ValueError(f"the curve does not rise through {level:g}: from {a[0]:g} to {a[-1]:g}, within "
-                         f"[{a.min():g}, {a.max():g}]")
+        raise ValueError(
+            f"the curve does not rise through {level:g}: from {a[0]:g} to {a[-1]:g}, within [{a.min():g}, {a.max():g}]"
+        )
     f = 0.0 if a[k] == level else (level - a[k]) / (a[k + 1] - a[k])
     return b[k] + f * (b[k + 1] - b[k])
 
@@ -463,8 +464,10 @@ def frontiers(table: Table) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
     for world in sorted({r["world"] for r in table.rows}):
         curves = {}
         for form, seed in ((f, s) for f in FORMS for s in seeds):
-            at = sorted((r for r in table.rows if (r["world"], r["form"], r["seed"]) == (world, form, seed)),
-                        key=lambda r: r["scale"])
+            at = sorted(
+                (r for r in table.rows if (r["world"], r["form"], r["seed"]) == (world, form, seed)),
+                key=lambda r: r["scale"],
+            )
             # where no plan is valid there is nothing to compare, and the curve ends
             curves[form, seed] = np.array([[r[c] for c in COLUMNS] for r in at if r["left"] is not None], float)
         levels = [("return", v) for v in LEVELS.get(world, [])] + [("invalid", v) for v in INVALID]
@@ -730,11 +733,19 @@ def pooled(table: Table) -> list[dict[str, Any]]:
         rows = [r for r in table.rows if (r["maze"], r["form"]) == (maze, form)]
         n = sum(r["episodes"] for r in rows)
         hits = sum(round(r["reached"] * r["episodes"]) for r in rows)
-        found.append({
-            "maze": maze, "form": form, "scale": rows[0]["scale"], "seeds": len(rows), "episodes": n,
-            "reached": hits / n, "interval": list(wilson(hits, n)), "lowest": min(r["reached_low"] for r in rows),
-            "cpu_batched": float(np.mean([r["cpu_batched"] for r in rows])),
-        })
+        found.append(
+            {
+                "maze": maze,
+                "form": form,
+                "scale": rows[0]["scale"],
+                "seeds": len(rows),
+                "episodes": n,
+                "reached": hits / n,
+                "interval": list(wilson(hits, n)),
+                "lowest": min(r["reached_low"] for r in rows),
+                "cpu_batched": float(np.mean([r["cpu_batched"] for r in rows])),
+            }
+        )
     return found
 
 

@@ -277,8 +277,10 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     best 10 %."""
     found: dict[str, Any] = {}
     for name in dict.fromkeys(row["name"] for row in rows):
-        of = {m: sorted((r for r in rows if (r["name"], r["method"]) == (name, m)), key=lambda r: r["seed"])
-              for m in METHODS}
+        of = {
+            m: sorted((r for r in rows if (r["name"], r["method"]) == (name, m)), key=lambda r: r["seed"])
+            for m in METHODS
+        }
         about = {}
         for m in (m for m in METHODS if of[m]):
             scores = [r["scores"] for r in of[m]]
@@ -323,16 +325,31 @@ def main(words: list[str]) -> None:
         print(name, json.dumps([(r["method"], r["option"], r["cpu"]) for r in tuning if r["name"] == name]), flush=True)
     for seed in range(n):
         for name in (name for name in robots if seed in GRID[name]):
-            table = run_grid(scored, {"name": [name], "method": list(GRID[name][seed])}, seeds=[seed], cache=RUNS,
-                             version=VERSION, progress=False)
+            table = run_grid(
+                scored,
+                {"name": [name], "method": list(GRID[name][seed])},
+                seeds=[seed],
+                cache=RUNS,
+                version=VERSION,
+                progress=False,
+            )
             points += kept(table)
             print(name, seed, {r["method"]: round(r["iqm"], 1) for r in table.rows}, flush=True)
             if seed == 0:
-                checks += kept(run_grid(diagnosed, {"name": [name]}, seeds=[seed], cache=RUNS, version=VERSION,
-                                        progress=False))
+                checks += kept(
+                    run_grid(diagnosed, {"name": [name]}, seeds=[seed], cache=RUNS, version=VERSION, progress=False)
+                )
     seconds = sum(row["cpu"] for row in tuning) + sum(row["cpu_seconds"] for row in (*points, *checks))
-    content = {"format": 1, "kind": KIND, "steps": STEPS, "about": {"hours": round(seconds / 3600, 3), "made": made},
-               "summary": summary(points), "tuning": tuning, "rows": points, "diagnostics": checks}
+    content = {
+        "format": 1,
+        "kind": KIND,
+        "steps": STEPS,
+        "about": {"hours": round(seconds / 3600, 3), "made": made},
+        "summary": summary(points),
+        "tuning": tuning,
+        "rows": points,
+        "diagnostics": checks,
+    }
     target = RESULTS / "locomotion.json"
     beside = target.with_suffix(".part")
     beside.write_text(json.dumps(content, indent=1) + "\n")

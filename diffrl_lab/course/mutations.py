@@ -50,8 +50,10 @@ def main() -> None:
         note = "" if m.formed else " (its form is the slip)"
         print(f"| {m.exercise} | {m.number} | {m.message if m.killed else 'NOT REJECTED AS MEANT'}{note} |")
     right = sum(len(checks.load(name).RIGHT) for name in checks.exercises())
-    print(f"\n{len(checks.exercises())} exercises, {right} right answers, {len(every)} wrong ones, "
-          f"{sum(m.killed for m in every)} rejected with a message of their own")
+    print(
+        f"\n{len(checks.exercises())} exercises, {right} right answers, {len(every)} wrong ones, "
+        f"{sum(m.killed for m in every)} rejected with a message of their own"
+    )
 
 
 if __name__ == "__main__":

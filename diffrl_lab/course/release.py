@@ -56,8 +56,7 @@ CONSTANTS: dict[str, list[Constant]] = {
             "start and goal",
             [((7, 1), (1, 10)), ((1, 10), (7, 1)), ((7, 10), (1, 1)), ((1, 1), (7, 10))],
             lambda v: {
-                "start, goal = walls.centre((7, 1)), walls.centre((1, 10))":
-                    f"start, goal = walls.centre({v[0]}), walls.centre({v[1]})",
+                "start, goal = walls.centre((7, 1)), walls.centre((1, 10))": f"start, goal = walls.centre({v[0]}), walls.centre({v[1]})",
             },
         )
     ],
@@ -85,8 +84,7 @@ CONSTANTS: dict[str, list[Constant]] = {
                 "the dashed 0.2.": f"the dashed {p}.",
                 '"20 % of the data': f'"{100 * p:.0f} % of the data',
                 'left["x_T of std 5"] - 20)': f'left["x_T of std 5"] - {100 * p:.0f})',
-                "the lowest fifth of the noise becomes the left turns":
-                    f"the lowest {100 * p:.0f} % of the noise become the left turns",
+                "the lowest fifth of the noise becomes the left turns": f"the lowest {100 * p:.0f} % of the noise become the left turns",
                 "no such fifth": "no such part",
             },
         )
@@ -104,7 +102,12 @@ class Bug:
 
 
 def release(
-    folder: Path, variant: str, which: Iterable[str] = (), *, run: bool = True, root: Path = lessons.ROOT,
+    folder: Path,
+    variant: str,
+    which: Iterable[str] = (),
+    *,
+    run: bool = True,
+    root: Path = lessons.ROOT,
     tell: Callable[[str], Any] = lambda text: None,
 ) -> Path:
     """Write the lessons named (all by default) for the cohort `variant`. -> the key, which students must not get.
@@ -128,8 +131,17 @@ def release(
         hashes = {"sha256": _sha256(path), "source_sha256": _sha256(source)}
         about[source.stem[:2]] = {"file": path.name, **hashes, **entry}
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
-    text = json.dumps({"version": KEY_VERSION, "variant": variant, "made": made_at, "diffrl_lab": __version__,
-                       "run": run, "lessons": about}, indent=1)
+    text = json.dumps(
+        {
+            "version": KEY_VERSION,
+            "variant": variant,
+            "made": made_at,
+            "diffrl_lab": __version__,
+            "run": run,
+            "lessons": about,
+        },
+        indent=1,
+    )
     beside = key.with_name(key.name + ".part")
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as out:
@@ -215,11 +227,19 @@ _CHECK = "verdict = {check}\nprint(verdict)\n1.0 * bool(verdict)"
 _CHECK_BUG = 'verdict = {check}\nprint("repaired" if verdict else "not yet")\n1.0 * bool(verdict)'
 
 
-def _nbgrader(ident: str, *, grade: bool = False, solution: bool = False, locked: bool = False, points: float = 0
-              ) -> dict[str, Any]:
+def _nbgrader(
+    ident: str, *, grade: bool = False, solution: bool = False, locked: bool = False, points: float = 0
+) -> dict[str, Any]:
     """Metadata of a cell in nbgrader's schema 3."""
-    about: dict[str, Any] = {"schema_version": 3, "grade_id": ident, "grade": grade, "solution": solution,
-                             "locked": locked, "task": False, "cell_type": "code"}
+    about: dict[str, Any] = {
+        "schema_version": 3,
+        "grade_id": ident,
+        "grade": grade,
+        "solution": solution,
+        "locked": locked,
+        "task": False,
+        "cell_type": "code",
+    }
     return about | ({"points": points} if grade else {})
 
 

@@ -98,8 +98,15 @@ def deadlines(words: Iterable[str]) -> dict[str, datetime]:
 
 
 def report(
-    out: Path, *, submissions: Path | None = None, roster: Path | None = None, key: Path | None = None,
-    overrides: Path | None = None, rules: Rules = Rules(), names: bool = False, lms: Sequence[str] = (),
+    out: Path,
+    *,
+    submissions: Path | None = None,
+    roster: Path | None = None,
+    key: Path | None = None,
+    overrides: Path | None = None,
+    rules: Rules = Rules(),
+    names: bool = False,
+    lms: Sequence[str] = (),
 ) -> Path:
     """Write the report on a grading. -> its index page.
 
@@ -117,17 +124,31 @@ def report(
     students = sorted({g["student"] for g in grades} | set(people))
     counted = {s: chosen([g for g in grades if g["student"] == s], rules) for s in students}
     texts = {id(g): notebook(submissions, g) for c in counted.values() for g in c.values()} if submissions else {}
-    book = {s: {lesson: _marks(g, rules, hidden.get(lesson), texts.get(id(g))) for lesson, g in counted[s].items()}
-            for s in students}
+    book = {
+        s: {lesson: _marks(g, rules, hidden.get(lesson), texts.get(id(g))) for lesson, g in counted[s].items()}
+        for s in students
+    }
     worth = _worth(grades, hidden)
     sheet = {s: {e: entry for each in book[s].values() for e, entry in each.items()} for s in students}
     if overrides:
         _override(sheet, read_overrides(overrides, worth, students), worth)
     alias = pseudonyms(students, out / "pseudonyms.json")
-    title = {s: f"{people[s]['name'] or s} ({alias[s]})" if names and s in people else s if names else alias[s]
-             for s in students}
-    alike = similarities({s: {e: n for g in counted[s].values() for e, n in answers(texts.get(id(g)) or []).items()}
-                          for s in students}, hidden, sheet) if submissions else None
+    title = {
+        s: f"{people[s]['name'] or s} ({alias[s]})" if names and s in people else s if names else alias[s]
+        for s in students
+    }
+    alike = (
+        similarities(
+            {
+                s: {e: n for g in counted[s].values() for e, n in answers(texts.get(id(g)) or []).items()}
+                for s in students
+            },
+            hidden,
+            sheet,
+        )
+        if submissions
+        else None
+    )
     aside = [g for g in grades if not any(g is c for c in counted[g["student"]].values())]
     order = sorted(students, key=lambda s: title[s])
     about = {"rules": str(rules), "made": datetime.now(UTC).isoformat(timespec="seconds"), "worth": worth}
@@ -139,8 +160,10 @@ def report(
         rest = [g for g in aside if g["student"] == s]
         page = _feedback(title[s], sheet[s], worth, rest, str(rules))
         lessons._write(page, beside / "feedback" / f"{alias[s]}.ipynb")
-    kept = [{"student": title[s], "exercises": sheet[s], "total": _total(sheet[s]), "of": sum(worth.values())}
-            for s in order]
+    kept = [
+        {"student": title[s], "exercises": sheet[s], "total": _total(sheet[s]), "of": sum(worth.values())}
+        for s in order
+    ]
     (beside / "grades.json").write_text(json.dumps(about | {"students": kept}, indent=1) + "\n", "utf-8")
     head = ["student", *worth, "total"]
     marks = {s: [*(_given(sheet[s].get(e)) for e in worth), _total(sheet[s])] for s in order}
@@ -281,8 +304,11 @@ def _marks(graded: Mapping[str, Any], rules: Rules, bug: Mapping[str, Any] | Non
         named = _named(cells)
         right = named == bug["mistake"]
         entries[f"{lesson}.mistake"] = {
-            "marks": float(right), "of": 1.0, "properties": {}, "status": "ok" if right else "wrong" if named else
-            "unsolved", "note": "",
+            "marks": float(right),
+            "of": 1.0,
+            "properties": {},
+            "status": "ok" if right else "wrong" if named else "unsolved",
+            "note": "",
             "verdict": "the mistake was named" if right else "another mistake was named" if named else "none was named",
         }
     for entry in entries.values():
@@ -304,11 +330,18 @@ def _worth(grades: Iterable[Mapping[str, Any]], hidden: Iterable[str]) -> dict[s
     return {e: worth[e] for e in sorted(worth, key=lambda e: e[:2])}
 
 
-def _override(sheet: dict[str, dict[str, Any]], overrides: Mapping[tuple[str, str], Any], worth: Mapping[str, float]
-              ) -> None:
+def _override(
+    sheet: dict[str, dict[str, Any]], overrides: Mapping[tuple[str, str], Any], worth: Mapping[str, float]
+) -> None:
     for (student, exercise), (marks, reason) in overrides.items():
-        fresh = {"of": worth[exercise], "verdict": "no submission", "properties": {}, "status": "missing", "note": "",
-                 "marks": 0.0}
+        fresh = {
+            "of": worth[exercise],
+            "verdict": "no submission",
+            "properties": {},
+            "status": "missing",
+            "note": "",
+            "marks": 0.0,
+        }
         entry = sheet[student].setdefault(exercise, fresh)
         said = f"set by hand to {marks:g} (graded: {entry['marks']:g}): {reason}"
         entry |= {"marks": marks, "overridden": reason, "note": ", ".join(filter(None, (entry["note"], said)))}
@@ -319,8 +352,10 @@ def _named(cells: Iterable[str]) -> str | None:
     found = None
     for tree in _trees(cells):
         for node in tree.body:
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and any(
-                isinstance(t, ast.Name) and t.id == "mistake" for t in node.targets
+            if (
+                isinstance(node, ast.Assign)
+                and isinstance(node.value, ast.Constant)
+                and any(isinstance(t, ast.Name) and t.id == "mistake" for t in node.targets)
             ):
                 found = node.value.value
     return found.strip().lower() if isinstance(found, str) else None
@@ -395,8 +430,11 @@ def words(answer: ast.AST) -> list[str]:
             own.setdefault(node.arg, f"v{len(own)}")
             continue
         said.append(word)
-        children = [*node.args.args, *_bare(node.body)] if isinstance(node, ast.FunctionDef) else [
-            child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr_context)]
+        children = (
+            [*node.args.args, *_bare(node.body)]
+            if isinstance(node, ast.FunctionDef)
+            else [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr_context)]
+        )
         if isinstance(node, ast.AnnAssign):
             children = [node.target, *([node.value] if node.value else [])]
         stack += reversed(children)
@@ -418,8 +456,11 @@ def likeness(a: frozenset, b: frozenset) -> float:
 @cache
 def right(exercise: str) -> tuple[frozenset, ...]:
     """The pieces of an exercise's own right answers, which were written differently on purpose."""
-    trees = [ast.parse(textwrap.dedent(inspect.getsource(a))).body[0] for a in checks.load(exercise).RIGHT
-             if inspect.isfunction(a)]
+    trees = [
+        ast.parse(textwrap.dedent(inspect.getsource(a))).body[0]
+        for a in checks.load(exercise).RIGHT
+        if inspect.isfunction(a)
+    ]
     return tuple(pieces(tree) for tree in trees if isinstance(tree, ast.FunctionDef))
 
 
@@ -488,17 +529,25 @@ def _csv(path: Path, rows: Iterable[Sequence[Any]], plain: bool = False) -> None
     beside.replace(path)
 
 
-def _upload(name: str, people: Mapping[str, Mapping[str, str]], sheet: Mapping[str, Any], worth: Mapping[str, float]
-            ) -> list[list[Any]]:
+def _upload(
+    name: str, people: Mapping[str, Mapping[str, str]], sheet: Mapping[str, Any], worth: Mapping[str, float]
+) -> list[list[Any]]:
     """The rows of a file for a gradebook: Moodle maps any columns; Canvas wants these first, and the points below."""
     marks = {s: [_given(sheet[s].get(e)) for e in worth] + [_total(sheet[s])] for s in people}
     if name == "moodle":
-        return [["ID number", "Email address", *worth, "Total"],
-                *([people[s]["id"], people[s]["email"], *marks[s]] for s in people)]
+        return [
+            ["ID number", "Email address", *worth, "Total"],
+            *([people[s]["id"], people[s]["email"], *marks[s]] for s in people),
+        ]
     points = ["    Points Possible", "", "", "", *worth.values(), sum(worth.values())]
-    return [["Student", "ID", "SIS Login ID", "Section", *worth, "Total"], points,
-            *([people[s]["name"] or s, people[s]["id"], people[s]["email"], people[s]["section"], *marks[s]]
-              for s in people)]
+    return [
+        ["Student", "ID", "SIS Login ID", "Section", *worth, "Total"],
+        points,
+        *(
+            [people[s]["name"] or s, people[s]["id"], people[s]["email"], people[s]["section"], *marks[s]]
+            for s in people
+        ),
+    ]
 
 
 def markdown(text: str) -> str:
@@ -506,14 +555,21 @@ def markdown(text: str) -> str:
     return "".join(c if c.isalnum() or c in " ," else f"&#{ord(c)};" if c.isprintable() else " " for c in str(text))
 
 
-def _feedback(title: str, mine: Mapping[str, Any], worth: Mapping[str, float], aside: Sequence[Mapping[str, Any]],
-              rules: str) -> Any:
+def _feedback(
+    title: str, mine: Mapping[str, Any], worth: Mapping[str, float], aside: Sequence[Mapping[str, Any]], rules: str
+) -> Any:
     import nbformat
 
     write = nbformat.v4.new_markdown_cell
     every = sum(of for e, of in worth.items() if e in mine)
-    lines = [f"# Feedback for {markdown(title)}", "", f"**{_total(mine):g} of {every:g}** for what was handed in. "
-             f"Rules: {markdown(rules)}.", "", "| exercise | marks | of | |", "|---|---:|---:|---|"]
+    lines = [
+        f"# Feedback for {markdown(title)}",
+        "",
+        f"**{_total(mine):g} of {every:g}** for what was handed in. Rules: {markdown(rules)}.",
+        "",
+        "| exercise | marks | of | |",
+        "|---|---:|---:|---|",
+    ]
     sign = {"ok": "✓ solved", "unsolved": "○ not solved yet", "missing": "○ missing"}
     for e in (e for e in worth if e in mine):
         entry = mine[e]
@@ -552,13 +608,22 @@ proof.</p>
 
 
 def _table(caption: str, head: str, body: str, foot: str = "") -> str:
-    return (f'<div class="wide" role="region" tabindex="0" aria-label="{caption}"><table><caption>{caption}</caption>'
-            f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>\n<tfoot>{foot}</tfoot></table></div>")
+    return (
+        f'<div class="wide" role="region" tabindex="0" aria-label="{caption}"><table><caption>{caption}</caption>'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>\n<tfoot>{foot}</tfoot></table></div>"
+    )
 
 
-def _page(order: Sequence[str], title: Mapping[str, str], alias: Mapping[str, str], sheet: Mapping[str, Any],
-          worth: Mapping[str, float], about: Mapping[str, Any], alike: list[tuple] | None, outsiders: Sequence[str]
-          ) -> str:
+def _page(
+    order: Sequence[str],
+    title: Mapping[str, str],
+    alias: Mapping[str, str],
+    sheet: Mapping[str, Any],
+    worth: Mapping[str, float],
+    about: Mapping[str, Any],
+    alike: list[tuple] | None,
+    outsiders: Sequence[str],
+) -> str:
     """The index page. Every text that is not this module's own passes `safe`."""
     safe = html.escape
 
@@ -575,18 +640,34 @@ def _page(order: Sequence[str], title: Mapping[str, str], alias: Mapping[str, st
     def row(head: str, cells: Iterable[str]) -> str:
         return f'<tr><th scope="row">{head}</th>{"".join(cells)}</tr>'
 
-    body = "".join(row(f'<a href="feedback/{alias[s]}.ipynb">{safe(title[s])}</a>', [
-        *(mark(sheet[s].get(e)) for e in worth), f"<td><b>{_total(sheet[s]):g}</b></td>"]) for s in order)
+    body = "".join(
+        row(
+            f'<a href="feedback/{alias[s]}.ipynb">{safe(title[s])}</a>',
+            [*(mark(sheet[s].get(e)) for e in worth), f"<td><b>{_total(sheet[s]):g}</b></td>"],
+        )
+        for s in order
+    )
     came = {e: [sheet[s][e] for s in order if e in sheet[s]] for e in worth}
-    foot = row("mean of what was handed in", [
-        *(f"<td>{statistics.mean(c['marks'] for c in e):.2f}</td>" if e else "<td>–</td>" for e in came.values()),
-        f"<td>{statistics.mean(map(_total, sheet.values())) if sheet else 0:.2f}</td>"])
-    foot += row("solved", [*(f"<td>{sum(c['status'] == 'ok' for c in each)} of {len(each)}</td>"
-                             for each in came.values()), "<td></td>"])
-    head = heads(["student", *(f"{safe(e)}<br>of {of:g}" for e, of in worth.items()),
-                  f"total<br>of {sum(worth.values()):g}"])
-    notes = "".join(f"<li>{safe(title[s])}, {safe(e)}: {safe(entry['note'])}</li>"
-                    for s in order for e, entry in sheet[s].items() if entry["note"])
+    foot = row(
+        "mean of what was handed in",
+        [
+            *(f"<td>{statistics.mean(c['marks'] for c in e):.2f}</td>" if e else "<td>–</td>" for e in came.values()),
+            f"<td>{statistics.mean(map(_total, sheet.values())) if sheet else 0:.2f}</td>",
+        ],
+    )
+    foot += row(
+        "solved",
+        [*(f"<td>{sum(c['status'] == 'ok' for c in each)} of {len(each)}</td>" for each in came.values()), "<td></td>"],
+    )
+    head = heads(
+        ["student", *(f"{safe(e)}<br>of {of:g}" for e, of in worth.items()), f"total<br>of {sum(worth.values()):g}"]
+    )
+    notes = "".join(
+        f"<li>{safe(title[s])}, {safe(e)}: {safe(entry['note'])}</li>"
+        for s in order
+        for e, entry in sheet[s].items()
+        if entry["note"]
+    )
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width">',
@@ -599,7 +680,9 @@ def _page(order: Sequence[str], title: Mapping[str, str], alias: Mapping[str, st
     ]
     if alike is not None:
         parts += ["<h2>Answers that are more alike than honest ones</h2>", ALIKE_MEANS]
-        rows = "".join("<tr>" + "".join(f'<td class="text">{safe(str(v))}</td>' for v in (title[a], title[b], *rest))
-                       + "</tr>" for a, b, *rest in alike)
+        rows = "".join(
+            "<tr>" + "".join(f'<td class="text">{safe(str(v))}</td>' for v in (title[a], title[b], *rest)) + "</tr>"
+            for a, b, *rest in alike
+        )
         parts.append(_table("Pairs of similar answers", heads(ALIKE), rows) if alike else "<p>None.</p>")
     return "\n".join(p for p in parts if p) + "</main></body></html>\n"

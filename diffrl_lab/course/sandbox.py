@@ -200,8 +200,12 @@ def _blank(line: str) -> str:
 
 def definitions(tree: ast.Module) -> list[ast.stmt]:
     """The statements of a cell that only name things: imports, functions, classes, constants written out."""
-    return [s for s in tree.body if isinstance(s, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))
-            or (isinstance(s, (ast.Assign, ast.AnnAssign)) and s.value is not None and _is_constant(s.value))]
+    return [
+        s
+        for s in tree.body
+        if isinstance(s, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))
+        or (isinstance(s, (ast.Assign, ast.AnnAssign)) and s.value is not None and _is_constant(s.value))
+    ]
 
 
 def names(statement: ast.stmt) -> list[str]:

@@ -57,8 +57,10 @@ STUDIES: dict[str, Study] = {
         ("world", "level", "form"),
         {"scale": ".2f", "left": ".2f", "entropy": ".2f", "coverage": ".2f", "invalid": ".2f", "off": ".2f"},
         {"level": "return"},
-        lambda row: row["by"] == "return" and row["level"] in {"two-ways-p20": (148, 156),
-                                                              "two-ways-p50": (158, 162, 164)}.get(row["world"], ()),
+        lambda row: (
+            row["by"] == "return"
+            and row["level"] in {"two-ways-p20": (148, 156), "two-ways-p50": (158, 162, 164)}.get(row["world"], ())
+        ),
     ),
     "equal invalid": Study(
         "guidance-frontiers.json",
@@ -123,19 +125,48 @@ STUDIES: dict[str, Study] = {
         "unconditioned.json",
         UNCONDITIONED,
         ("world", "size", "T"),
-        {"held_loss": ".3f", "energy": ".2f", "floor_energy_95": ".2f", "precision": ".2f", "floor_precision_95": ".2f",
-         "recall": ".2f", "floor_recall_95": ".2f", "memorised": ".2f", "residual": ".2f", "floor_residual": ".0e",
-         "still_residual": ".2f", "infeasible": ".2f", "floor_residual_99": ".0e", "floor_residual_state_99": ".0e"},
-        {"world": "robot", "held_loss": "loss, held out", **FLOORS, "floor_residual": "real", "still_residual": "still",
-         "floor_residual_99": "99 % level", "floor_residual_state_99": "from the state"},
+        {
+            "held_loss": ".3f",
+            "energy": ".2f",
+            "floor_energy_95": ".2f",
+            "precision": ".2f",
+            "floor_precision_95": ".2f",
+            "recall": ".2f",
+            "floor_recall_95": ".2f",
+            "memorised": ".2f",
+            "residual": ".2f",
+            "floor_residual": ".0e",
+            "still_residual": ".2f",
+            "infeasible": ".2f",
+            "floor_residual_99": ".0e",
+            "floor_residual_state_99": ".0e",
+        },
+        {
+            "world": "robot",
+            "held_loss": "loss, held out",
+            **FLOORS,
+            "floor_residual": "real",
+            "still_residual": "still",
+            "floor_residual_99": "99 % level",
+            "floor_residual_state_99": "from the state",
+        },
         lambda row: row["world"] in ("hopper", "halfcheetah") and row["T"] in (0, 5, 20, 100),
     ),
     "plans": Study(
         "unconditioned.json",
         UNCONDITIONED,
         ("world", "size", "T"),
-        {"energy": ".2f", "floor_energy_95": ".2f", "precision": ".2f", "floor_precision_95": ".2f", "recall": ".2f",
-         "floor_recall_95": ".2f", "segments_in_walls": ".3f", "inconsistency": ".3f", "floor_inconsistency": ".3f"},
+        {
+            "energy": ".2f",
+            "floor_energy_95": ".2f",
+            "precision": ".2f",
+            "floor_precision_95": ".2f",
+            "recall": ".2f",
+            "floor_recall_95": ".2f",
+            "segments_in_walls": ".3f",
+            "inconsistency": ".3f",
+            "floor_inconsistency": ".3f",
+        },
         {"world": "maze", "segments_in_walls": "in walls", **FLOORS, "floor_inconsistency": "floor"},
         lambda row: row["world"] not in ("hopper", "halfcheetah") and row["T"] in (5, 20, 100),
     ),
@@ -180,8 +211,10 @@ def table(study: Study) -> str:
             rows.setdefault(tuple(_name(row.get(k)) for k in study.by), []).append(shown)
     if not rows:
         raise ValueError(f"{study.file} has no row of this study")
-    lines = [[study.heads.get(k, k) for k in (*study.by, *study.columns)],
-             ["---"] * len(study.by) + ["---:"] * len(study.columns)]
+    lines = [
+        [study.heads.get(k, k) for k in (*study.by, *study.columns)],
+        ["---"] * len(study.by) + ["---:"] * len(study.columns),
+    ]
     for key, same in rows.items():
         lines.append([*key, *(cell(same, name, form) for name, form in study.columns.items())])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -124,8 +124,10 @@ def model(world: str, size: str, seed: int) -> Windows | Planner:
             for row in run:
                 if row["step"] % 250 == 0:
                     now = run.model()
-                    curve.append({"step": row["step"]} | {
-                        k: round(now.loss(v, torch.Generator().manual_seed(0)), 4) for k, v in seen.items()})
+                    curve.append(
+                        {"step": row["step"]}
+                        | {k: round(now.loss(v, torch.Generator().manual_seed(0)), 4) for k, v in seen.items()}
+                    )
             run.model(world=world, size=size, curve=curve, seconds=round(time.process_time() - begun, 1)).save(path)
         return Windows.load(path)
     if not path.is_file():
@@ -149,8 +151,9 @@ class Scores(NamedTuple):
 def scores(x: Tensor, data: Tensor) -> Scores:
     """Samples x [n, H, d] against data [m, H, d], both scaled; directions of the sliced distance from seed 0."""
     g = torch.Generator().manual_seed(0)
-    return Scores(distance.energy_distance(x, data), distance.sliced_w2(x, data, generator=g),
-                  *distance.precision_recall(x, data))
+    return Scores(
+        distance.energy_distance(x, data), distance.sliced_w2(x, data, generator=g), *distance.precision_recall(x, data)
+    )
 
 
 @lru_cache(maxsize=2)
@@ -245,18 +248,29 @@ def point(world: str, size: str, T: int, *, seed: int) -> dict[str, Any]:  # noq
         obs, act = m.split(raw)
         residual = dynamics_residual(simulate, obs, act, scale)
         share = (residual > np.quantile(floor, 0.99)).mean(1)
-        return {**found, **more, "residual": float(np.median(residual)), "infeasible": float(share.mean()),
-                "infeasible_interval": list(bootstrap(share, draws=2000))}
+        return {
+            **found,
+            **more,
+            "residual": float(np.median(residual)),
+            "infeasible": float(share.mean()),
+            "infeasible_interval": list(bootstrap(share, draws=2000)),
+        }
     walls, drives = Walls.named(world), _pieces(episodes(world)[0], 2000, 5)
     held = _pieces(episodes(world)[1], n, 2)
 
     def gaps(x: Tensor) -> float:
         return float(m._gaps(x[..., :-1], x[..., -1].mean(-1).exp()).median())
 
-    return {**found, "points_in_walls": points_in_walls(raw, walls), "segments_in_walls": segments_in_walls(raw, walls),
-            "inconsistency": gaps(raw), "floor_points_in_walls": points_in_walls(drives, walls),
-            "floor_segments_in_walls": segments_in_walls(drives, walls), "floor_inconsistency": gaps(drives),
-            "held_segments_in_walls": segments_in_walls(held, walls)}
+    return {
+        **found,
+        "points_in_walls": points_in_walls(raw, walls),
+        "segments_in_walls": segments_in_walls(raw, walls),
+        "inconsistency": gaps(raw),
+        "floor_points_in_walls": points_in_walls(drives, walls),
+        "floor_segments_in_walls": segments_in_walls(drives, walls),
+        "floor_inconsistency": gaps(drives),
+        "held_segments_in_walls": segments_in_walls(held, walls),
+    }
 
 
 # ------------------------------------------------------------------------------------------------------------ the runs

@@ -17,6 +17,17 @@ from diffrl_lab.data.episodes import (
 from diffrl_lab.data.scaling import Scaler
 
 __all__ = [
-    "STEP", "TERMINAL", "TIME_LIMIT", "Episodes", "Scaler", "Transitions", "padded_windows", "resample",
-    "returns_to_go", "segments", "transitions", "window_starts", "windows",
+    "STEP",
+    "TERMINAL",
+    "TIME_LIMIT",
+    "Episodes",
+    "Scaler",
+    "Transitions",
+    "padded_windows",
+    "resample",
+    "returns_to_go",
+    "segments",
+    "transitions",
+    "window_starts",
+    "windows",
 ]

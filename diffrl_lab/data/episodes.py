@@ -31,8 +31,10 @@ def _checked(name: str, values: object, ndim: int | None) -> Tensor:
     try:
         tensor = torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{name} must be an array of numbers, got {np.asarray(values, dtype=object).dtype} "
-                         f"({type(values).__name__}): {error}") from None
+        raise ValueError(
+            f"{name} must be an array of numbers, got {np.asarray(values, dtype=object).dtype} "
+            f"({type(values).__name__}): {error}"
+        ) from None
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise ValueError(f"{name} must be real numbers, got {tensor.dtype}")
     if ndim is None and tensor.ndim < 2:
@@ -53,9 +55,9 @@ class Episodes:
     NaN or infinity, a wrong shape or dtype, an episode without a step, rows after the last end.
     """
 
-    obs: Tensor   # [N, *o]  what was observed
-    act: Tensor   # [N, a]   what was done, 0 in the last row of an episode
-    rew: Tensor   # [N]      what was paid for it, 0 in the last row of an episode
+    obs: Tensor  # [N, *o]  what was observed
+    act: Tensor  # [N, a]   what was done, 0 in the last row of an episode
+    rew: Tensor  # [N]      what was paid for it, 0 in the last row of an episode
     last: Tensor  # [N]      uint8: 0 within an episode, TERMINAL or TIME_LIMIT in its last row
 
     def __post_init__(self) -> None:
@@ -63,13 +65,17 @@ class Episodes:
         rew, last = _checked("rew", self.rew, 1), _checked("last", self.last, 1)
         rew = rew if rew.is_floating_point() else rew.float()
         if not len(obs) == len(act) == len(rew) == len(last):
-            raise ValueError("obs, act, rew and last need the same number of rows, got "
-                             f"{len(obs)}, {len(act)}, {len(rew)} and {len(last)}")
+            raise ValueError(
+                "obs, act, rew and last need the same number of rows, got "
+                f"{len(obs)}, {len(act)}, {len(rew)} and {len(last)}"
+            )
         if not len(last):
             raise ValueError("there must be at least one episode, got no rows")
         if last.is_floating_point() or not bool(((last >= STEP) & (last <= TIME_LIMIT)).all()):
-            raise ValueError(f"last must be whole numbers {STEP} (step), {TERMINAL} (terminal) or {TIME_LIMIT} "
-                             f"(time limit), got {last.dtype} with values {last.unique()[:5].tolist()}")
+            raise ValueError(
+                f"last must be whole numbers {STEP} (step), {TERMINAL} (terminal) or {TIME_LIMIT} "
+                f"(time limit), got {last.dtype} with values {last.unique()[:5].tolist()}"
+            )
         if last[-1] == STEP:
             raise ValueError(f"the last row must end an episode (last = {TERMINAL} or {TIME_LIMIT}), got {STEP}")
         ends = last.nonzero()[:, 0]
@@ -94,14 +100,18 @@ class Episodes:
         for number, (obs, act, rew, terminal) in enumerate(episodes):
             obs, act, rew = np.asarray(obs), np.asarray(act), np.asarray(rew)
             if not len(obs) == len(act) + 1 == len(rew) + 1:
-                raise ValueError(f"episode {number}: L actions and rewards need L + 1 observations, got "
-                                 f"{len(obs)} observations, {len(act)} actions, {len(rew)} rewards")
+                raise ValueError(
+                    f"episode {number}: L actions and rewards need L + 1 observations, got "
+                    f"{len(obs)} observations, {len(act)} actions, {len(rew)} rewards"
+                )
             widths = obs.shape[1:], act.shape[1:]
             if number == 0:
                 first = widths
             elif widths != first:
-                raise ValueError(f"episode {number}: observations and actions have the shapes {widths[0]} and "
-                                 f"{widths[1]}, but {first[0]} and {first[1]} in the first episode")
+                raise ValueError(
+                    f"episode {number}: observations and actions have the shapes {widths[0]} and "
+                    f"{widths[1]}, but {first[0]} and {first[1]} in the first episode"
+                )
             last = np.zeros(len(obs), np.uint8)
             last[-1] = TERMINAL if terminal else TIME_LIMIT
             for part, values in zip(parts, (obs, _with_zero(act), _with_zero(rew), last), strict=True):
@@ -134,8 +144,12 @@ class Episodes:
         chosen = torch.arange(len(self), device=self.ends.device)[which].reshape(-1)
         if not len(chosen):
             raise ValueError(f"no episode chosen out of {len(self)}")
-        rows = torch.cat([torch.arange(int(a), int(b) + 1)
-                          for a, b in zip(self.starts[chosen].cpu(), self.ends[chosen].cpu(), strict=True)])
+        rows = torch.cat(
+            [
+                torch.arange(int(a), int(b) + 1)
+                for a, b in zip(self.starts[chosen].cpu(), self.ends[chosen].cpu(), strict=True)
+            ]
+        )
         rows = rows.to(self.ends.device)
         return Episodes(self.obs[rows], self.act[rows], self.rew[rows], self.last[rows])
 
@@ -151,9 +165,9 @@ def _with_zero(values: np.ndarray) -> np.ndarray:
 class Transitions(NamedTuple):
     """(o, a, r, o', terminal), one row per step."""
 
-    obs: Tensor       # [M, *o]
-    act: Tensor       # [M, a]
-    rew: Tensor       # [M]
+    obs: Tensor  # [M, *o]
+    act: Tensor  # [M, a]
+    rew: Tensor  # [M]
     next_obs: Tensor  # [M, *o] of the same episode
     terminal: Tensor  # [M] bool: no future after o'. A time limit is not terminal: bootstrap through it.
 
@@ -177,8 +191,10 @@ def window_starts(episodes: Episodes, horizon: int, stride: int = 1, *, final: b
     rows = episodes.lengths + int(final)
     counts = torch.where(rows >= horizon, (rows - horizon) // stride + 1, 0)
     if not bool(counts.any()):
-        raise ValueError(f"windows of {horizon} steps need longer episodes: the longest has {int(rows.max())}; "
-                         "lower horizon or record more")
+        raise ValueError(
+            f"windows of {horizon} steps need longer episodes: the longest has {int(rows.max())}; "
+            "lower horizon or record more"
+        )
     return torch.repeat_interleave(episodes.starts, counts) + stride * _count_up(counts)
 
 
@@ -234,8 +250,15 @@ def returns_to_go(episodes: Episodes, gamma: float, bootstrap: Tensor | None = N
     return returns.to(episodes.rew.dtype)
 
 
-def segments(episodes: Episodes, points: int, min_len: int = 1, generator: torch.Generator | None = None,
-             n: int = 256, *, max_len: int | None = None) -> tuple[Tensor, Tensor]:
+def segments(
+    episodes: Episodes,
+    points: int,
+    min_len: int = 1,
+    generator: torch.Generator | None = None,
+    n: int = 256,
+    *,
+    max_len: int | None = None,
+) -> tuple[Tensor, Tensor]:
     """n random pieces of episodes, each resampled to `points` observations -> obs [n, points, d], duration [n] (steps).
 
     A piece starts at a row drawn uniformly from those with min_len steps after them, and ends at a row drawn uniformly
@@ -245,12 +268,16 @@ def segments(episodes: Episodes, points: int, min_len: int = 1, generator: torch
     however long the piece. Raises ValueError when no episode is long enough.
     """
     if points < 2 or min_len < 1 or n < 1 or (max_len is not None and max_len < min_len):
-        raise ValueError("segments need points >= 2 and n, min_len >= 1 and max_len >= min_len, got "
-                         f"{points}, {n}, {min_len}, {max_len}")
+        raise ValueError(
+            "segments need points >= 2 and n, min_len >= 1 and max_len >= min_len, got "
+            f"{points}, {n}, {min_len}, {max_len}"
+        )
     possible = (episodes.lengths - min_len + 1).clamp(min=0).cpu().cumsum(0)  # starts in this and earlier episodes
     if not int(possible[-1]):
-        raise ValueError(f"segments of at least {min_len} steps need longer episodes: the longest has "
-                         f"{int(episodes.lengths.max())}; lower min_len or record more")
+        raise ValueError(
+            f"segments of at least {min_len} steps need longer episodes: the longest has "
+            f"{int(episodes.lengths.max())}; lower min_len or record more"
+        )
     draw = torch.rand(2, n, generator=generator, dtype=torch.float64)
     pick = (draw[0] * possible[-1]).long()
     episode = torch.searchsorted(possible, pick, right=True)

@@ -37,8 +37,8 @@ class Replayed(NamedTuple):
 
     qpos: Array  # [N, H, nq]
     qvel: Array  # [N, H, nv]
-    obs: Array   # [N, H, d]
-    rew: Array   # [N, H]
+    obs: Array  # [N, H, d]
+    rew: Array  # [N, H]
 
 
 def make(name: str, **options: Any):
@@ -67,11 +67,17 @@ def replay(env, qpos: ArrayLike, qvel: ArrayLike, actions: ArrayLike) -> Replaye
     q, v, a = (np.asarray(x, float) for x in (qpos, qvel, actions))
     wanted = (len(q), model.nq), (len(q), model.nv), (len(q), *a.shape[1:2], model.nu)
     if (q.shape, v.shape, a.shape) != wanted or a.ndim != 3:
-        raise ValueError(f"qpos [N, {model.nq}], qvel [N, {model.nv}] and actions [N, H, {model.nu}] were wanted; "
-                         f"got {list(q.shape)}, {list(v.shape)} and {list(a.shape)}")
+        raise ValueError(
+            f"qpos [N, {model.nq}], qvel [N, {model.nv}] and actions [N, H, {model.nu}] were wanted; "
+            f"got {list(q.shape)}, {list(v.shape)} and {list(a.shape)}"
+        )
     n, h = a.shape[:2]
-    out = Replayed(np.empty((n, h, model.nq)), np.empty((n, h, model.nv)),
-                   np.empty((n, h, *world.observation_space.shape)), np.empty((n, h)))
+    out = Replayed(
+        np.empty((n, h, model.nq)),
+        np.empty((n, h, model.nv)),
+        np.empty((n, h, *world.observation_space.shape)),
+        np.empty((n, h)),
+    )
     for i in range(n):
         mujoco.mj_resetData(model, data)
         world.set_state(q[i], v[i])
@@ -90,7 +96,7 @@ def state(env, obs: ArrayLike) -> tuple[Array, Array]:
     o = np.asarray(obs, float)
     if o.shape[-1:] != (model.nq - 1 + model.nv,):
         raise ValueError(f"observations of {model.nq - 1 + model.nv} numbers were wanted, got {list(o.shape)}")
-    return np.concatenate([np.zeros((*o.shape[:-1], 1)), o[..., :model.nq - 1]], -1), o[..., model.nq - 1:]
+    return np.concatenate([np.zeros((*o.shape[:-1], 1)), o[..., : model.nq - 1]], -1), o[..., model.nq - 1 :]
 
 
 def poses(env, obs: ArrayLike) -> Array:
@@ -138,8 +144,8 @@ class Policy:
     """
 
     layers: tuple[tuple[Tensor, Tensor], ...]  # (weight [out, in], bias [out])
-    mean: Tensor     # [d]
-    std: Tensor      # [d]
+    mean: Tensor  # [d]
+    std: Tensor  # [d]
     log_std: Tensor  # [a]
 
     @classmethod
@@ -178,8 +184,12 @@ class Ladder:
     def chosen(self, kind: str) -> list[int]:
         """Which rungs a kind of recording is driven by: each gives the same number of steps."""
         medium, expert = self.about["medium"], self.about["expert"]
-        return {"medium": [medium], "expert": [expert], "medium-expert": [medium, expert],
-                "medium-replay": [rung for rung in self.policies if rung <= medium]}[kind]
+        return {
+            "medium": [medium],
+            "expert": [expert],
+            "medium-expert": [medium, expert],
+            "medium-replay": [rung for rung in self.policies if rung <= medium],
+        }[kind]
 
 
 def ladder(name: str, weights: str | os.PathLike | None = None) -> Ladder:
@@ -194,8 +204,10 @@ def ladder(name: str, weights: str | os.PathLike | None = None) -> Ladder:
     file = f"weights/behaviour-{_known(name)}.safetensors"
     if weights is None:
         if not any(entry["file"] == file for entry in manifest()):
-            raise ValueError(f"no policies for {name} ship; train some: `diffrl-lab behaviour {name}`, then give "
-                             f"--weights runs/behaviours/behaviour-{name}.safetensors")
+            raise ValueError(
+                f"no policies for {name} ship; train some: `diffrl-lab behaviour {name}`, then give "
+                f"--weights runs/behaviours/behaviour-{name}.safetensors"
+            )
         weights = shipped(file)
     try:
         with safe_open(str(weights), "pt") as held:
@@ -208,8 +220,10 @@ def ladder(name: str, weights: str | os.PathLike | None = None) -> Ladder:
             raise ValueError(f"{weights} holds policies for {about['env']}, wanted {ENVIRONMENTS[name]}")
         return Ladder({rung: Policy.of(t) for rung, t in tensors.items()}, about)
     except (OSError, KeyError, SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{weights} does not hold policies that `diffrl-lab behaviour {name}` made "
-                         f"({type(error).__name__}: {error})") from error
+        raise ValueError(
+            f"{weights} does not hold policies that `diffrl-lab behaviour {name}` made "
+            f"({type(error).__name__}: {error})"
+        ) from error
 
 
 @cache
@@ -242,8 +256,13 @@ def drive(env, policy: Policy | None, seed: int, limit: int | None = None, noise
         else:
             action = policy.act(obs, generator if noise else None)
         obs, reward, terminal, truncated, _ = env.step(action)
-        for key, value in (("obs", obs), ("act", action), ("rew", reward),
-                           ("qpos", data.qpos.copy()), ("qvel", data.qvel.copy())):
+        for key, value in (
+            ("obs", obs),
+            ("act", action),
+            ("rew", reward),
+            ("qpos", data.qpos.copy()),
+            ("qvel", data.qvel.copy()),
+        ):
             row[key].append(value)
     return {**{key: np.array(values) for key, values in row.items()}, "terminal": terminal}
 
@@ -295,14 +314,23 @@ def record(
     torch.set_num_threads(1)  # sums of floats depend on how they are split
     try:
         with tqdm(total=steps, unit=" steps", desc=f"{name} {kind}", disable=not progress) as bar:
-            while (left := steps - sum(done.values())):
+            while left := steps - sum(done.values()):
                 rung = int(rng.choice([r for r in done if done[r] == min(done.values())]))
                 # seeds of one million and more: no recorded episode is one that an evaluation uses
                 reset = int(rng.integers(10**6, 2**31))
-                run = {k: v.astype(np.float32) if k != "terminal" else v
-                       for k, v in drive(env, policies[rung], reset, left).items()}
-                episodes.append({**{k: run[k] for k in ("obs", "act", "terminal")}, "rew": run["rew"].astype(float),
-                                 "infos": {k: run[k] for k in ("qpos", "qvel")}, "seed": reset, "told": {"rung": rung}})
+                run = {
+                    k: v.astype(np.float32) if k != "terminal" else v
+                    for k, v in drive(env, policies[rung], reset, left).items()
+                }
+                episodes.append(
+                    {
+                        **{k: run[k] for k in ("obs", "act", "terminal")},
+                        "rew": run["rew"].astype(float),
+                        "infos": {k: run[k] for k in ("qpos", "qvel")},
+                        "seed": reset,
+                        "told": {"rung": rung},
+                    }
+                )
                 done[rung] += len(run["act"])
                 bar.update(len(run["act"]))
     finally:
@@ -314,9 +342,11 @@ def record(
         "description": f"{steps} steps of {name}, kind {kind}, seed {seed}",
         "author": {"diffrl_lab"},
         "recorded_with": f"diffrl-lab record {name} --kind {kind} --steps {steps} --seed {seed}"
-                         + (f" --weights {Path(weights).name}" if weights is not None else ""),
+        + (f" --weights {Path(weights).name}" if weights is not None else ""),
         "requirements": ["gymnasium>=1.1", "mujoco>=3.3,<3.9"],
-        "ref_min_score": low, "ref_max_score": high, "num_episodes_average_score": held.about["episodes"],
+        "ref_min_score": low,
+        "ref_max_score": high,
+        "num_episodes_average_score": held.about["episodes"],
         "steps_of_rung": {str(rung): count for rung, count in done.items()},
     }
     recordings.write(folder, episodes, (env.observation_space, env.action_space, env.spec), about)

@@ -20,7 +20,7 @@ import numpy as np
 from diffrl_lab.data.episodes import Episodes
 
 RECORDINGS = {f"pointmaze-{maze}": maze for maze in ("umaze", "medium", "large", "two-ways")}
-NOISE = 0.1    # standard deviation of what is added to every recorded action
+NOISE = 0.1  # standard deviation of what is added to every recorded action
 SPREAD = 0.38  # m: starts and goals lie all over their cells; the environment's own 0.25 leaves gaps between them
 NEEDS_MINARI = 'Minari datasets need Minari with HDF5: pip install "minari[hdf5]"'
 
@@ -58,7 +58,7 @@ def record(
         "description": f"{steps} steps of {name} by a controller that knows the map, seed {seed}",
         "author": {"diffrl_lab"},
         "recorded_with": f"diffrl-lab record {name} --steps {steps} --seed {seed}"
-                         + (f" --p {p:g}" if name == "pointmaze-two-ways" else ""),
+        + (f" --p {p:g}" if name == "pointmaze-two-ways" else ""),
         "requirements": ["gymnasium-robotics>=1.4", "mujoco>=3.3,<3.9"],
         **_references(RECORDINGS[name]),
     }
@@ -86,11 +86,21 @@ def _drive_all(maze: str, steps: int, seed: int, p: float, progress: bool) -> tu
             run = worlds.drive(env, controller, seed=reset, rng=np.random.default_rng(reset))
             n = min(len(run["act"]), left)
             state = run["obs"][: n + 1].astype(np.float32)
-            obs = {"observation": state, "achieved_goal": state[:, :2],
-                   "desired_goal": np.broadcast_to(run["goal"].astype(np.float32), (n + 1, 2))}
+            obs = {
+                "observation": state,
+                "achieved_goal": state[:, :2],
+                "desired_goal": np.broadcast_to(run["goal"].astype(np.float32), (n + 1, 2)),
+            }
             side = {-1.0: "left", 0.0: "none", 1.0: "right"}[worlds.side(state[:, :2])]
-            episodes.append({"obs": obs, "act": run["act"][:n].astype(np.float32), "rew": run["rew"][:n].astype(float),
-                             "seed": reset, "told": {"side": side} if maze == "two-ways" else {}})
+            episodes.append(
+                {
+                    "obs": obs,
+                    "act": run["act"][:n].astype(np.float32),
+                    "rew": run["rew"][:n].astype(float),
+                    "seed": reset,
+                    "told": {"side": side} if maze == "two-ways" else {},
+                }
+            )
             left -= n
             bar.update(n)
     spaces = env.unwrapped.observation_space, env.unwrapped.action_space, env.unwrapped.spec
@@ -105,8 +115,12 @@ def _references(maze: str) -> dict[str, Any]:
     if maze not in REFERENCE_RETURNS:
         return {}
     low, high = REFERENCE_RETURNS[maze]
-    return {"ref_min_score": low, "ref_max_score": high, "num_episodes_average_score": 100,
-            "ref_episode_steps": EPISODE_STEPS[maze]}
+    return {
+        "ref_min_score": low,
+        "ref_max_score": high,
+        "num_episodes_average_score": 100,
+        "ref_episode_steps": EPISODE_STEPS[maze],
+    }
 
 
 def place(dataset_id: str, out: str | os.PathLike | None, overwrite: bool) -> Path:
@@ -131,11 +145,15 @@ def write(folder: Path, episodes: list[dict], spaces: tuple, about: dict) -> Non
     from minari.dataset.minari_storage import MinariStorage
 
     observations, actions, spec = spaces
+
     def single(space: Any) -> Any:
         return gymnasium.spaces.Box(-np.inf, np.inf, space.shape, np.float32)
 
-    observations = (gymnasium.spaces.Dict({k: single(s) for k, s in observations.items()})
-                    if isinstance(observations, gymnasium.spaces.Dict) else single(observations))
+    observations = (
+        gymnasium.spaces.Dict({k: single(s) for k, s in observations.items()})
+        if isinstance(observations, gymnasium.spaces.Dict)
+        else single(observations)
+    )
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -143,10 +161,17 @@ def write(folder: Path, episodes: list[dict], spaces: tuple, about: dict) -> Non
         storage.update_metadata({**about, "minari_version": minari.__version__})
         storage.update_episodes(
             EpisodeBuffer(
-                id=number, seed=e["seed"], observations=e["obs"], actions=e["act"], rewards=e["rew"],
+                id=number,
+                seed=e["seed"],
+                observations=e["obs"],
+                actions=e["act"],
+                rewards=e["rew"],
                 terminations=_last(len(e["rew"]), e.get("terminal", False)),
-                truncations=_last(len(e["rew"]), not e.get("terminal", False)), infos=e.get("infos"))
-            for number, e in enumerate(episodes))
+                truncations=_last(len(e["rew"]), not e.get("terminal", False)),
+                infos=e.get("infos"),
+            )
+            for number, e in enumerate(episodes)
+        )
         if episodes[0]["told"]:
             storage.update_episode_metadata([e["told"] for e in episodes])
         _pack(work / "data" / "main_data.hdf5")
@@ -170,10 +195,12 @@ def _pack(path: Path) -> None:
 
     packed = path.with_suffix(".packed")
     with h5py.File(path, "r") as old, h5py.File(packed, "w", libver="latest") as new:
+
         def copy(name: str, item: Any) -> None:
             if isinstance(item, h5py.Dataset):
-                made = new.create_dataset(name, data=item[()], chunks=item.shape, compression="gzip",
-                                          compression_opts=9, shuffle=True)
+                made = new.create_dataset(
+                    name, data=item[()], chunks=item.shape, compression="gzip", compression_opts=9, shuffle=True
+                )
             else:
                 made = new.require_group(name)
             made.attrs.update(item.attrs)
@@ -203,8 +230,10 @@ def read(dataset: str | os.PathLike, obs_keys: Sequence[str] | None = None, spli
         for number, episode in zip(chosen, storage.get_episodes(chosen), strict=True):
             ends = np.asarray(episode["terminations"], bool)
             if ends[:-1].any():
-                raise ValueError(f"episode {number} of {folder} goes on after a termination in step "
-                                 f"{int(ends.argmax())}; Minari's episodes end there")
+                raise ValueError(
+                    f"episode {number} of {folder} goes on after a termination in step "
+                    f"{int(ends.argmax())}; Minari's episodes end there"
+                )
             obs = _joined(episode["observations"], storage.observation_space, obs_keys)
             act = np.asarray(episode["actions"]).reshape(len(ends), -1).astype(np.float32)
             parts.append((obs, act, np.asarray(episode["rewards"], np.float32), len(ends) > 0 and bool(ends[-1])))
@@ -232,10 +261,15 @@ def infos(dataset: str | os.PathLike, keys: Sequence[str], split: str | None = N
             for key, parts in found.items():
                 values = held.get(key)
                 if not isinstance(values, np.ndarray) or len(values) != len(episode["rewards"]) + 1:
-                    fit = [k for k, v in held.items() if isinstance(v, np.ndarray)
-                           and len(v) == len(episode["rewards"]) + 1]
-                    raise ValueError(f"episode {number} of {folder} has no info {key!r} with a row for each "
-                                     f"observation; it has {fit or 'none'}")
+                    fit = [
+                        k
+                        for k, v in held.items()
+                        if isinstance(v, np.ndarray) and len(v) == len(episode["rewards"]) + 1
+                    ]
+                    raise ValueError(
+                        f"episode {number} of {folder} has no info {key!r} with a row for each "
+                        f"observation; it has {fit or 'none'}"
+                    )
                 parts.append(values)
     except (OSError, KeyError, AssertionError, RuntimeError) as error:
         raise ValueError(_damaged(folder, error)) from error
@@ -287,13 +321,17 @@ def _find(dataset: str | os.PathLike) -> Path:
         if (folder / "metadata.json").is_file():
             return folder
     if path.exists():
-        raise ValueError(f"{path} is not a Minari dataset: a folder with data/metadata.json was wanted, got "
-                         + (f"{sorted(p.name for p in path.iterdir())[:5]}" if path.is_dir() else "a file"))
+        raise ValueError(
+            f"{path} is not a Minari dataset: a folder with data/metadata.json was wanted, got "
+            + (f"{sorted(p.name for p in path.iterdir())[:5]}" if path.is_dir() else "a file")
+        )
     try:
         namespace, plain, _ = parse_dataset_id(name)
     except (ValueError, TypeError):
-        raise ValueError(f"{name!r} is neither a folder nor the id of a Minari dataset such as pointmaze-umaze-v0 "
-                         "or D4RL/pointmaze/large-v2") from None
+        raise ValueError(
+            f"{name!r} is neither a folder nor the id of a Minari dataset such as pointmaze-umaze-v0 "
+            "or D4RL/pointmaze/large-v2"
+        ) from None
     if namespace is None:
         raise ValueError(f"there is no {name} in {_root()}; record it: {_own(plain)[0]}")
     return _download(name)
@@ -322,7 +360,8 @@ def _download(name: str) -> Path:
         command, own = _own(name)
         raise ValueError(
             f"{name} could not be downloaded ({type(error).__name__}: {error}). Without a network, record your own: "
-            f"`{command}`, then read {own}; or copy the dataset's folder to {_root() / name}") from error
+            f"`{command}`, then read {own}; or copy the dataset's folder to {_root() / name}"
+        ) from error
     folder = _root() / name / "data"
     if not (folder / "metadata.json").is_file():
         raise ValueError(f"{name} was downloaded, but {folder} holds no dataset; delete it and try again")
@@ -344,8 +383,10 @@ def _storage(folder: Path):
 
 
 def _damaged(folder: Path, error: Exception) -> str:
-    return (f"{folder} cannot be read as a Minari dataset: it is damaged, cut short, or was written by something else "
-            f"({type(error).__name__}: {error}). Record or download it again")
+    return (
+        f"{folder} cannot be read as a Minari dataset: it is damaged, cut short, or was written by something else "
+        f"({type(error).__name__}: {error}). Record or download it again"
+    )
 
 
 def _check_spaces(storage, obs_keys: Sequence[str] | None, folder: Path) -> None:
@@ -362,8 +403,9 @@ def _check_spaces(storage, obs_keys: Sequence[str] | None, folder: Path) -> None
             raise ValueError(f"{folder}: say with obs_keys which of the observations {keys} become obs")
         wrong = [k for k in (obs_keys or ("observation",)) if not isinstance(observations.spaces.get(k), Box)]
         if wrong or (obs_keys is not None and not obs_keys):
-            raise ValueError(f"{folder}: obs_keys must name Box observations out of {keys}, "
-                             f"got {list(obs_keys or wrong)}")
+            raise ValueError(
+                f"{folder}: obs_keys must name Box observations out of {keys}, got {list(obs_keys or wrong)}"
+            )
     elif not isinstance(observations, Box):
         raise ValueError(f"{folder}: observations must be a Box or a Dict of them, got {observations}")
     elif obs_keys is not None:

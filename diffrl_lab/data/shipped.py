@@ -30,8 +30,10 @@ def shipped(name: str) -> Path:
         if not path.is_file():
             raise ValueError(f"{path} is missing; restore it with `git checkout -- data`, or make it: {entry['maker']}")
         if _sha256(path) != entry["sha256"]:
-            raise ValueError(f"{path} is not the file that data/manifest.json describes; restore it: `git checkout -- "
-                             "data`; or, if it was made anew: `python -m diffrl_lab.data.shipped`")
+            raise ValueError(
+                f"{path} is not the file that data/manifest.json describes; restore it: `git checkout -- "
+                "data`; or, if it was made anew: `python -m diffrl_lab.data.shipped`"
+            )
     return DATA / name
 
 
@@ -39,8 +41,10 @@ def manifest() -> list[dict]:
     """The entries of data/manifest.json; ValueError when the folder is not there (a wheel without the repository)."""
     path = DATA / "manifest.json"
     if not path.is_file():
-        raise ValueError(f"{path} is missing: the shipped data live in the repository; install diffrl_lab from a clone "
-                         "of it with `pip install -e .`")
+        raise ValueError(
+            f"{path} is missing: the shipped data live in the repository; install diffrl_lab from a clone "
+            "of it with `pip install -e .`"
+        )
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -20,8 +20,8 @@ class Mixture:
     """sum_k weights_k N(means_k, std_k^2 I) over events of any shape. Parameters are float64."""
 
     weights: Tensor  # [K], sum to 1
-    means: Tensor    # [K, *event]
-    std: Tensor      # [K]
+    means: Tensor  # [K, *event]
+    std: Tensor  # [K]
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """n draws x [n, *event] (float32) and the component each came from [n]."""
@@ -36,7 +36,7 @@ class Gaussian:
     """N(mean, cov) over paths of one number per step. Parameters are float64."""
 
     mean: Tensor  # [H, 1]
-    cov: Tensor   # [H, H]
+    cov: Tensor  # [H, H]
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n draws [n, H, 1] (float32); a singular covariance (a fixed start) is allowed."""
@@ -85,8 +85,10 @@ def ar1(horizon: int = 32, rho: float = 0.9, std: float = 1.0) -> Gaussian:
     if not -1 < rho < 1:
         raise ValueError(f"a stationary AR(1) process needs |rho| < 1, got {rho}")
     i = torch.arange(horizon)
-    return Gaussian(torch.zeros(horizon, 1, dtype=torch.float64),
-                    std**2 * torch.tensor(rho, dtype=torch.float64) ** (i[:, None] - i).abs())
+    return Gaussian(
+        torch.zeros(horizon, 1, dtype=torch.float64),
+        std**2 * torch.tensor(rho, dtype=torch.float64) ** (i[:, None] - i).abs(),
+    )
 
 
 def brownian(horizon: int = 32, scale: float = 1.0) -> Gaussian:
@@ -112,23 +114,23 @@ MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # a grid's actions 0 to 3, as (row, 
 class Steps(NamedTuple):
     """Recorded steps, one row each, episode after episode. [N]"""
 
-    obs: Tensor         # number of the state
+    obs: Tensor  # number of the state
     act: Tensor
     rew: Tensor
     next_obs: Tensor
     terminated: Tensor  # bool: the world ended, nothing follows
-    truncated: Tensor   # bool: only the recording ended
-    episode: Tensor     # number of the episode
+    truncated: Tensor  # bool: only the recording ended
+    episode: Tensor  # number of the episode
 
 
 @dataclass(frozen=True, eq=False)
 class MDP:
     """A finite Markov decision process in float64. A terminal state leads to itself, with reward 0."""
 
-    P: Tensor         # [S, A, S], P(s' | s, a)
-    rew: Tensor       # [S, A], expected reward
+    P: Tensor  # [S, A, S], P(s' | s, a)
+    rew: Tensor  # [S, A], expected reward
     gamma: float
-    start: Tensor     # [S], law of the first state
+    start: Tensor  # [S], law of the first state
     terminal: Tensor  # [S], bool
 
     def q(self, V: Tensor) -> Tensor:

@@ -148,8 +148,11 @@ class Windows:
         if not isinstance(D, NeuralDenoiser):
             raise ValueError(f"only a network has a denoising loss, got {type(D).__name__}")
         z = self.scaler(x)
-        losses = [float(denoising_loss(D, part, generator=generator)) * len(part)
-                  for _ in range(repeats) for part in z.split(256)]
+        losses = [
+            float(denoising_loss(D, part, generator=generator)) * len(part)
+            for _ in range(repeats)
+            for part in z.split(256)
+        ]
         return sum(losses) / (repeats * len(z))
 
     def save(self, path: str | Path, **about: Any) -> None:

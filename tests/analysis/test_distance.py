@@ -114,20 +114,27 @@ def test_losing_a_mode_lowers_recall_and_leaving_the_data_lowers_precision() -> 
     g = torch.Generator().manual_seed(0)
     data, x = two_modes(300, g), two_modes(300, g)
     usual = floor(lambda a, b: precision_recall(a, b)[0], two_modes, 300, generator=g, repeats=50)
-    one = x * torch.tensor([0.0, 1.0]) + torch.tensor([3.0, 0.0]) + torch.randn(300, 1, generator=g) * torch.tensor(
-        [1.0, 0.0])
+    one = (
+        x * torch.tensor([0.0, 1.0])
+        + torch.tensor([3.0, 0.0])
+        + torch.randn(300, 1, generator=g) * torch.tensor([1.0, 0.0])
+    )
     precision, recall = precision_recall(one, data)
     assert precision >= usual.min() and recall < 0.6
     between = precision_recall(x * torch.tensor([0.1, 1.0]), data)
     assert between[0] < usual.min()
 
 
-@pytest.mark.parametrize("metric", [
-    energy_distance,
-    lambda x, y: sliced_w2(x, y, 16, torch.Generator().manual_seed(0)),
-    lambda x, y: -precision_recall(x, y)[0],
-    lambda x, y: -precision_recall(x, y)[1],
-], ids=["energy distance", "sliced W2", "precision", "recall"])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        energy_distance,
+        lambda x, y: sliced_w2(x, y, 16, torch.Generator().manual_seed(0)),
+        lambda x, y: -precision_recall(x, y)[0],
+        lambda x, y: -precision_recall(x, y)[1],
+    ],
+    ids=["energy distance", "sliced W2", "precision", "recall"],
+)
 def test_a_perfect_model_exceeds_the_floor_in_5_percent(metric) -> None:
     g, repeats = torch.Generator().manual_seed(3), 800
     threshold = floor(metric, two_modes, 40, generator=g, repeats=repeats).quantile(0.95)
@@ -166,8 +173,16 @@ def test_the_smallest_shift_of_a_mean_is_where_the_normal_law_says() -> None:
     n, m, repeats = 50, 200, 1000
     s = math.sqrt(1 / n + 1 / m)
     sizes = [s * k for k in (0.0, 1.0, 2.0, 2.9, 3.5)]
-    found = smallest_defect(lambda x, y: float(x.mean() - y.mean()), gaussians(1), shift(torch.ones(1)), sizes, n, m,
-                            generator=torch.Generator().manual_seed(0), repeats=repeats)
+    found = smallest_defect(
+        lambda x, y: float(x.mean() - y.mean()),
+        gaussians(1),
+        shift(torch.ones(1)),
+        sizes,
+        n,
+        m,
+        generator=torch.Generator().manual_seed(0),
+        repeats=repeats,
+    )
     exact = stats.norm.cdf(np.array(sizes) / s - stats.norm.ppf(0.95))
     # the threshold's own error, sqrt(.05 .95 / repeats) / phi(z) in units of s, moves the power by phi(...) times that
     error = np.hypot(np.sqrt(exact * (1 - exact) / repeats), 0.4 * math.sqrt(0.05 * 0.95 / repeats) / 0.103)
@@ -177,8 +192,10 @@ def test_the_smallest_shift_of_a_mean_is_where_the_normal_law_says() -> None:
 
 def test_a_larger_sample_sees_a_smaller_loss_and_a_blind_metric_none() -> None:
     options = dict(defect=drop(lambda rows: rows[:, 0] > 0), sizes=[0.0, 0.15, 0.3, 0.6, 1.0], repeats=60)
-    few, many = (smallest_defect(energy_distance, two_modes, n=n, generator=torch.Generator().manual_seed(1), **options)
-                 for n in (20, 160))
+    few, many = (
+        smallest_defect(energy_distance, two_modes, n=n, generator=torch.Generator().manual_seed(1), **options)
+        for n in (20, 160)
+    )
     assert 0 < many.smallest < few.smallest < math.inf
     blind = smallest_defect(lambda x, y: 0.0, two_modes, n=20, generator=torch.Generator(), **options)
     assert blind.smallest == math.inf and blind.power.max() == 0

@@ -26,8 +26,9 @@ from diffrl_lab.analysis.modes import (
 from diffrl_lab.data.worlds import Controller, Walls, side
 
 TWO = Walls.named("two-ways")
-THREE = Walls(np.array([[c == "#" for c in row] for row in
-                        ("#######", "#.....#", "#.#.#.#", "#.#.#.#", "#.....#", "#######")]))
+THREE = Walls(
+    np.array([[c == "#" for c in row] for row in ("#######", "#.....#", "#.#.#.#", "#.#.#.#", "#.....#", "#######")])
+)
 
 
 def routes(walls: Walls, start: tuple[int, int], goal: tuple[int, int]) -> list[np.ndarray]:
@@ -119,7 +120,8 @@ def test_the_vendi_score_counts_groups_without_resemblance() -> None:
     # two rows at distance d: eigenvalues (1 +- exp(-d^2 / 2)) / 2
     l = (1 + math.exp(-0.5)) / 2  # noqa: E741
     assert vendi(gaussian_similarity(torch.tensor([[0.0], [2.0]]), 2.0)) == pytest.approx(
-        math.exp(-l * math.log(l) - (1 - l) * math.log(1 - l)))
+        math.exp(-l * math.log(l) - (1 - l) * math.log(1 - l))
+    )
 
 
 def test_two_ways_has_two_classes_and_they_are_its_sides() -> None:

@@ -68,8 +68,9 @@ def test_what_a_seed_does_to_both_methods_drops_out_of_a_paired_difference() -> 
         hard, own = 100 * g.normal(size=5), g.normal(size=(2, 5))
         found = paired(hard + own[0] + 1, hard + own[1])
         held += found.interval[0] <= 1 <= found.interval[1]
-        assert found.interval[1] - found.interval[0] < 20 and (found.p < 0.05) == (found.interval[0] * found.interval[1]
-                                                                                  > 0)
+        assert found.interval[1] - found.interval[0] < 20 and (found.p < 0.05) == (
+            found.interval[0] * found.interval[1] > 0
+        )
     assert abs(held / repeats - 0.95) < 4 * (0.05 * 0.95 / repeats) ** 0.5  # at five seeds
     assert paired([3, 4], [1, 2]).interval == (2, 2) and paired([3, 4], [3, 4]).p == 1
 

@@ -120,8 +120,9 @@ def test_a_worker_killed_on_a_cluster_loses_nothing_and_results_are_those_of_one
 ) -> None:
     distributed = pytest.importorskip("dask.distributed")
     grid = {"a": [0, 1, 2, 3], "log": [log], "always": [[]]}
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None,
-                                  silence_logs=50) as cluster:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+    ) as cluster:
         table = run_grid(deadly, grid, seeds=[0, 1], cache=tmp_path / "far", executor=cluster.scheduler_address)
     assert (tmp_path / "died").exists()
     here = run_grid(deadly, grid, seeds=[0, 1], cache=tmp_path / "here")
@@ -155,16 +156,19 @@ def test_the_table_is_json_with_commit_versions_cpu_and_hours_and_comes_back(tmp
         Table.load(tmp_path / "table.json")
 
 
-@pytest.mark.parametrize("options, message", [
-    (dict(grid={"a": []}), "at least one point and one seed, got 0 and 1"),
-    (dict(grid={"a": "12"}), "maps each name to a list of values, got {'a': '12'}"),
-    (dict(grid={"a": [1, 1]}), "twice in the grid: {'a': 1} seed 0"),
-    (dict(grid={"seed": [1]}), "seeds are given by seeds="),
-    (dict(grid={"a": [object()]}), "must be JSON-able"),
-    (dict(grid={"a": [1]}, executor=0), "got 0"),
-    (dict(grid={"a": [1]}, fn=lambda a, seed: {}, executor=2), "must stand in a module"),
-    (dict(grid={"a": [1]}, fn=print), "source can be read"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(grid={"a": []}), "at least one point and one seed, got 0 and 1"),
+        (dict(grid={"a": "12"}), "maps each name to a list of values, got {'a': '12'}"),
+        (dict(grid={"a": [1, 1]}), "twice in the grid: {'a': 1} seed 0"),
+        (dict(grid={"seed": [1]}), "seeds are given by seeds="),
+        (dict(grid={"a": [object()]}), "must be JSON-able"),
+        (dict(grid={"a": [1]}, executor=0), "got 0"),
+        (dict(grid={"a": [1]}, fn=lambda a, seed: {}, executor=2), "must stand in a module"),
+        (dict(grid={"a": [1]}, fn=print), "source can be read"),
+    ],
+)
 def test_what_cannot_be_run_is_refused(tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         run_grid(options.pop("fn", noted), seeds=[0], cache=tmp_path, **options)

@@ -56,7 +56,7 @@ def test_what_cannot_be_trained_or_measured_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="there is no training in .*walker2d; `diffrl-lab behaviour walker2d` starts"):
         behaviours.assemble("walker2d", tmp_path)
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
-    with pytest.raises(ImportError, match="pip install \"stable-baselines3"):
+    with pytest.raises(ImportError, match='pip install "stable-baselines3'):
         behaviours.train("hopper", state=tmp_path)
 
 
@@ -69,20 +69,34 @@ def test_the_ladder_holds_the_medium_policy_that_stands_nearest_to_40_and_its_sc
     folder = tmp_path / "hopper"
     folder.mkdir()
     for steps, value in told.items():
-        tensors = {"weight0": torch.zeros(3, 11), "bias0": torch.full((3,), value), "mean": torch.zeros(11),
-                   "std": torch.ones(11), "log_std": torch.zeros(3)}
+        tensors = {
+            "weight0": torch.zeros(3, 11),
+            "bias0": torch.full((3,), value),
+            "mean": torch.zeros(11),
+            "std": torch.ones(11),
+            "log_std": torch.zeros(3),
+        }
         save_file(tensors, folder / f"{steps:08d}.safetensors", {"seed": "7"})
-    (folder / "log.json").write_text(json.dumps(
-        [{"steps": s, "return": v, "wall_s": 1, "cpu_s": 1} for s, v in told.items() if s]))
-    monkeypatch.setattr(locomotion, "returns", lambda env, policy, seeds, noise=True: np.full(
-        len(seeds), 0.0 if policy is None else float(policy.layers[0][1][0])))
+    (folder / "log.json").write_text(
+        json.dumps([{"steps": s, "return": v, "wall_s": 1, "cpu_s": 1} for s, v in told.items() if s])
+    )
+    monkeypatch.setattr(
+        locomotion,
+        "returns",
+        lambda env, policy, seeds, noise=True: np.full(
+            len(seeds), 0.0 if policy is None else float(policy.layers[0][1][0])
+        ),
+    )
     held = locomotion.ladder("hopper", behaviours.assemble("hopper", tmp_path))
     assert held.about["medium"] == 30 and held.about["expert"] == 50 and held.references == (0.0, 1000.0)
     assert float(held.policies[30].log_std[0]) == 0 and abs(float(held.policies[50].log_std[0].exp()) - 0.25) < 1e-6
     assert list(held.policies) == [0, 10, 20, 30, 50] and held.about["seed"] == 7
     assert "medium                     390.0" in behaviours.report(tmp_path / "behaviour-hopper.safetensors")
     (folder / "00000030.safetensors").unlink()
-    (folder / "log.json").write_text(json.dumps(
-        [{"steps": s, "return": v, "wall_s": 1, "cpu_s": 1} for s, v in told.items() if s in (10, 20, 40, 50)]))
+    (folder / "log.json").write_text(
+        json.dumps(
+            [{"steps": s, "return": v, "wall_s": 1, "cpu_s": 1} for s, v in told.items() if s in (10, 20, 40, 50)]
+        )
+    )
     with pytest.raises(ValueError, match="no checkpoint of hopper scores 30 to 50: the nearest to 40 is that after 20"):
         behaviours.assemble("hopper", tmp_path)

@@ -521,7 +521,8 @@ def test_the_command_grades_each_again_only_when_something_changed(
     assert CliRunner().invoke(cli.app, command).exit_code == 0
     for path, text in kept.items():
         assert json.loads(path.read_text()) == json.loads(text) | {
-            "grader": "another", "seconds": json.loads(path.read_text())["seconds"]
+            "grader": "another",
+            "seconds": json.loads(path.read_text())["seconds"],
         }
 
 

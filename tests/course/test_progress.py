@@ -91,10 +91,18 @@ def test_the_overview_counts_what_is_solved_and_what_is_begun(file: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"version": 99}', '{"version": 1, "exercises": {"a": 3}, "guesses": {}}', "\x00\xff",
-     '{"version": 2, "last": 1, "exercises": {}, "guesses": {"01.g": {"guess": "much"}}}',
-     '{"version": 2, "last": "yesterday", "exercises": {}, "guesses": {}}',
-     '{"version": 1, "exercises": [1], "guesses": {}}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"version": 99}',
+        '{"version": 1, "exercises": {"a": 3}, "guesses": {}}',
+        "\x00\xff",
+        '{"version": 2, "last": 1, "exercises": {}, "guesses": {"01.g": {"guess": "much"}}}',
+        '{"version": 2, "last": "yesterday", "exercises": {}, "guesses": {}}',
+        '{"version": 1, "exercises": [1], "guesses": {}}',
+    ],
 )
 def test_a_broken_or_foreign_file_is_set_aside_and_never_lost(file: Path, text: str) -> None:
     file.parent.mkdir()

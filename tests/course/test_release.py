@@ -37,12 +37,12 @@ check("01.floor", floor)
 '''
 
 
-ODD = '''# %% tags=["parameters"]
+ODD = """# %% tags=["parameters"]
 SEED = 0
 
 # %%
 assert SEED % 2, "only odd seeds hold"
-'''
+"""
 
 
 @pytest.fixture
@@ -92,14 +92,26 @@ def test_every_line_of_a_release_is_the_unsolved_editions_or_the_bugs(source: Pa
     for variant in VARIANTS:
         notebook, entry = release.student_edition(source, variant)
         plain = lessons.edition(source)
-        edits = {k: v for c in release.CONSTANTS.get(source.stem[:2], [])
-                 for k, v in c.edits(entry["constants"][c.name]).items()}
+        edits = {
+            k: v
+            for c in release.CONSTANTS.get(source.stem[:2], [])
+            for k, v in c.edits(entry["constants"][c.name]).items()
+        }
         release._vary(plain, edits, entry["constants"]["SEED"], source.name)
         known = set().union(*(bare(c.source) for c in plain.cells))
-        wrong = {line for c in code(plain) if release.asks(c.source) == entry["bug"]["exercise"]
-                 for bug in release.bugs(entry["bug"]["exercise"], c.source)[0] for line in bare(bug.body)}
-        ours = {"print(verdict)", "1.0 * bool(verdict)", 'print("repaired" if verdict else "not yet")',
-                'mistake = None  # "a", "b", "c" or "d"'}
+        wrong = {
+            line
+            for c in code(plain)
+            if release.asks(c.source) == entry["bug"]["exercise"]
+            for bug in release.bugs(entry["bug"]["exercise"], c.source)[0]
+            for line in bare(bug.body)
+        }
+        ours = {
+            "print(verdict)",
+            "1.0 * bool(verdict)",
+            'print("repaired" if verdict else "not yet")',
+            'mistake = None  # "a", "b", "c" or "d"',
+        }
         for cell in code(notebook):
             for line in bare(cell.source):
                 assert line.removeprefix("verdict = ") in known | wrong | ours, line
@@ -107,10 +119,19 @@ def test_every_line_of_a_release_is_the_unsolved_editions_or_the_bugs(source: Pa
 
 @LESSONS
 def test_no_right_answer_of_an_exercise_stands_in_a_release(source: Path) -> None:
-    right = {body for name in checks.exercises(source.stem[:2]) for answer in checks.load(name).RIGHT
-             if callable(answer) for body in bodies(textwrap.dedent(inspect.getsource(answer)))}
-    solved = {body for c in code(lessons.edition(source, solutions=True)) if release.asks(c.source)
-              for body in bodies(c.source)}
+    right = {
+        body
+        for name in checks.exercises(source.stem[:2])
+        for answer in checks.load(name).RIGHT
+        if callable(answer)
+        for body in bodies(textwrap.dedent(inspect.getsource(answer)))
+    }
+    solved = {
+        body
+        for c in code(lessons.edition(source, solutions=True))
+        if release.asks(c.source)
+        for body in bodies(c.source)
+    }
     assert right and solved
     for variant in VARIANTS:
         notebook, _ = release.student_edition(source, variant)
@@ -173,8 +194,10 @@ def test_a_source_that_lost_a_text_that_varies_is_an_error(root: Path, monkeypat
 
 def test_a_draw_under_which_an_assert_fails_is_drawn_again(odd: Path) -> None:
     source = lessons.sources(root=odd)[0]
-    seeds = {v: [release.student_edition(source, v, d)[1]["constants"]["SEED"] for d in range(release.DRAWS)]
-             for v in map(str, range(40))}
+    seeds = {
+        v: [release.student_edition(source, v, d)[1]["constants"]["SEED"] for d in range(release.DRAWS)]
+        for v in map(str, range(40))
+    }
     variant = next(v for v, s in seeds.items() if s[0] % 2 == 0 and s[1] % 2)
     said: list[str] = []
     key = release.release(odd / "out", variant, root=odd, tell=said.append)
@@ -213,8 +236,11 @@ def test_the_bug_shown_is_wrong_as_the_key_says_and_the_lessons_answer_repairs_i
     for variant in VARIANTS:
         notebook, entry = release.student_edition(source, variant)
         bug = entry["bug"]
-        [cell] = [c for c in code(notebook) if c.metadata.get("nbgrader", {}).get("grade_id")
-                  == bug["exercise"].replace(".", "-")]
+        [cell] = [
+            c
+            for c in code(notebook)
+            if c.metadata.get("nbgrader", {}).get("grade_id") == bug["exercise"].replace(".", "-")
+        ]
         scope: dict[str, Any] = {}
         exec("from __future__ import annotations\nimport torch\n" + cell.source, scope)
         name = next(n.name for n in ast.parse(cell.source).body if isinstance(n, ast.FunctionDef))
@@ -234,8 +260,9 @@ NBGRADER = {"schema_version", "grade", "locked", "solution", "task", "grade_id",
 def test_nbgraders_metadata_follow_its_schema_3(source: Path) -> None:
     notebook, _ = release.student_edition(source, "autumn")
     nbformat.validate(notebook)
-    marked = {c.metadata.nbgrader["grade_id"]: (c, c.metadata.nbgrader) for c in code(notebook)
-              if "nbgrader" in c.metadata}
+    marked = {
+        c.metadata.nbgrader["grade_id"]: (c, c.metadata.nbgrader) for c in code(notebook) if "nbgrader" in c.metadata
+    }
     assert len(marked) == sum("nbgrader" in c.metadata for c in notebook.cells), "a grade_id twice"
     for ident, (cell, about) in marked.items():
         assert re.fullmatch(r"[a-zA-Z0-9_\-]+", ident) and set(about) <= NBGRADER

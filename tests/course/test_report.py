@@ -37,16 +37,39 @@ RENAMED = '''def ancestral_step(x_t: float, x0_hat, alpha_t, sigma_t, alpha_s, s
 
 
 def entry(marks: float = 1.0, status: str = "ok", verdict: str = "right") -> dict[str, Any]:
-    return {"marks": marks, "of": 1.0, "verdict": verdict, "properties": {"input 1": marks > 0, "input 2": marks == 1},
-            "form": True, "status": status, "seed": 1}
+    return {
+        "marks": marks,
+        "of": 1.0,
+        "verdict": verdict,
+        "properties": {"input 1": marks > 0, "input 2": marks == 1},
+        "form": True,
+        "status": status,
+        "seed": 1,
+    }
 
 
-def graded(student: str, lesson: str | None = "01", received: str = "2026-11-20T12:00:00+00:00", status: str = "ok",
-           name: str = "a.ipynb", **exercises: dict[str, Any]) -> dict[str, Any]:
+def graded(
+    student: str,
+    lesson: str | None = "01",
+    received: str = "2026-11-20T12:00:00+00:00",
+    status: str = "ok",
+    name: str = "a.ipynb",
+    **exercises: dict[str, Any],
+) -> dict[str, Any]:
     each = {k.replace("_", ".", 1).removeprefix("e"): v for k, v in exercises.items()}
-    return {"student": student, "file": f"{student}/{name}", "sha256": None, "received": received, "lesson": lesson,
-            "exercises": each, "total": sum(e["marks"] for e in each.values()), "of": float(len(each)),
-            "status": status, "seconds": 1.0, "grader": "x"}
+    return {
+        "student": student,
+        "file": f"{student}/{name}",
+        "sha256": None,
+        "received": received,
+        "lesson": lesson,
+        "exercises": each,
+        "total": sum(e["marks"] for e in each.values()),
+        "of": float(len(each)),
+        "status": status,
+        "seconds": 1.0,
+        "grader": "x",
+    }
 
 
 @pytest.fixture
@@ -103,9 +126,16 @@ def test_the_last_submission_in_time_counts_or_the_best(out: Any) -> None:
     assert marks(folder, "ada") == "1.0", "without a deadline the last counts"
 
 
-@pytest.mark.parametrize(("received", "kept"), [
-    ("2026-11-20T18:00:00+00:00", 1.0), ("2026-11-20T18:00:01+00:00", 0.8), ("2026-11-21T18:00:00+00:00", 0.8),
-    ("2026-11-21T18:00:01+00:00", 0.6), ("2026-12-20T18:00:00+00:00", 0.0)])
+@pytest.mark.parametrize(
+    ("received", "kept"),
+    [
+        ("2026-11-20T18:00:00+00:00", 1.0),
+        ("2026-11-20T18:00:01+00:00", 0.8),
+        ("2026-11-21T18:00:00+00:00", 0.8),
+        ("2026-11-21T18:00:01+00:00", 0.6),
+        ("2026-12-20T18:00:00+00:00", 0.0),
+    ],
+)
 def test_each_started_day_costs_its_share_and_never_more_than_all(received: str, kept: float) -> None:
     rules = reports.Rules("last", reports.deadlines(["01=2026-11-20T19:00+01:00"]), 0.2)
     assert rules.kept("01", received) == pytest.approx(kept) and rules.kept("04", received) == 1
@@ -118,8 +148,10 @@ def test_a_late_submission_is_marked_down_and_says_so(out: Any) -> None:
 
 
 def test_a_file_that_could_not_be_run_never_replaces_one_that_could(out: Any) -> None:
-    folder = out(graded("ada", e01_floor=entry()),
-                 graded("ada", received="2026-11-20T13:00:00+00:00", status="broken", e01_floor=entry(0.0, "ended")))
+    folder = out(
+        graded("ada", e01_floor=entry()),
+        graded("ada", received="2026-11-20T13:00:00+00:00", status="broken", e01_floor=entry(0.0, "ended")),
+    )
     reports.report(folder)
     assert marks(folder, "ada") == "1.0"
     [feedback] = (folder / "report" / "feedback").iterdir()
@@ -135,13 +167,21 @@ def test_marks_set_by_hand_are_applied_after_lateness_and_shown(out: Any, tmp_pa
     assert "set by hand to 0.75 (graded: 0.45): shown in the lab" in page.read_text()
 
 
-@pytest.mark.parametrize(("line", "told"), [
-    ("bob,01.floor,1,x", "no student is called 'bob'"), ("ada,01.flor,1,x", "no exercise is called '01.flor'"),
-    ("ada,01.floor,1.5,x", "from 0 to 1; came '1.5'"), ("ada,01.floor,nan,x", "came 'nan'"),
-    ("ada,01.floor,-1,x", "came '-1'"), ("ada,01.floor,1,", "a reason is wanted"),
-    ("ada,01.floor,1,x\nada,01.floor,0,y", "is there twice")])
-def test_marks_by_hand_that_cannot_be_are_errors_and_nothing_is_written(out: Any, tmp_path: Path, line: str, told: str
-                                                                         ) -> None:
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("bob,01.floor,1,x", "no student is called 'bob'"),
+        ("ada,01.flor,1,x", "no exercise is called '01.flor'"),
+        ("ada,01.floor,1.5,x", "from 0 to 1; came '1.5'"),
+        ("ada,01.floor,nan,x", "came 'nan'"),
+        ("ada,01.floor,-1,x", "came '-1'"),
+        ("ada,01.floor,1,", "a reason is wanted"),
+        ("ada,01.floor,1,x\nada,01.floor,0,y", "is there twice"),
+    ],
+)
+def test_marks_by_hand_that_cannot_be_are_errors_and_nothing_is_written(
+    out: Any, tmp_path: Path, line: str, told: str
+) -> None:
     folder = out(graded("ada", e01_floor=entry(0.5)))
     by_hand = file(tmp_path / "o.csv", f"student,exercise,marks,reason\n{line}\n")
     with pytest.raises(ValueError, match=f"o.csv, line .*{re.escape(told)}"):
@@ -206,10 +246,16 @@ def test_gradebook_files_have_the_columns_that_moodle_and_canvas_read(out: Any, 
     folder = out(graded("ada17", e01_floor=entry(0.5)))
     reports.report(folder, roster=file(tmp_path / "roster.csv", ROSTER), lms=["moodle", "canvas"])
     assert (folder / "moodle.csv").read_text().splitlines() == [
-        "ID number,Email address,01.floor,Total", "900111,ada@example.org,0.5,0.5", "900222,z@example.org,,0"]
+        "ID number,Email address,01.floor,Total",
+        "900111,ada@example.org,0.5,0.5",
+        "900222,z@example.org,,0",
+    ]
     assert (folder / "canvas.csv").read_text().splitlines() == [
-        "Student,ID,SIS Login ID,Section,01.floor,Total", "    Points Possible,,,,1.0,1.0",
-        "Ada Lovelace,900111,ada@example.org,A,0.5,0.5", "Zed Away,900222,z@example.org,B,,0"]
+        "Student,ID,SIS Login ID,Section,01.floor,Total",
+        "    Points Possible,,,,1.0,1.0",
+        "Ada Lovelace,900111,ada@example.org,A,0.5,0.5",
+        "Zed Away,900222,z@example.org,B,,0",
+    ]
 
 
 def test_who_handed_nothing_in_has_empty_cells_and_feedback_that_says_so(out: Any, tmp_path: Path) -> None:
@@ -303,11 +349,15 @@ def handed_in(folder: Path, student: str, *cells: str) -> dict[str, Any]:
     return about | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-@pytest.mark.parametrize(("cells", "named", "repaired"), [
-    (['mistake = "c"', "def f(x):\n    return x\ncheck('01.ancestral_step', f)"], "1.0", "0.5"),
-    (['mistake = "b"', "def f(x):\n    return x\ncheck('01.ancestral_step', f)"], "0.0", "0.5"),
-    (["mistake = None", 'def f(x):\n    "x"\n    return 2 *  x', "check('01.ancestral_step', f)"], "0.0", "0.0"),
-    (["mistake = ["], "0.0", "0.5")])
+@pytest.mark.parametrize(
+    ("cells", "named", "repaired"),
+    [
+        (['mistake = "c"', "def f(x):\n    return x\ncheck('01.ancestral_step', f)"], "1.0", "0.5"),
+        (['mistake = "b"', "def f(x):\n    return x\ncheck('01.ancestral_step', f)"], "0.0", "0.5"),
+        (["mistake = None", 'def f(x):\n    "x"\n    return 2 *  x', "check('01.ancestral_step', f)"], "0.0", "0.0"),
+        (["mistake = ["], "0.0", "0.5"),
+    ],
+)
 def test_the_name_of_the_mistake_is_marked_and_untouched_code_earns_nothing(
     out: Any, tmp_path: Path, cells: list[str], named: str, repaired: str
 ) -> None:
@@ -337,7 +387,12 @@ def test_a_link_in_the_place_of_a_submission_is_not_followed(tmp_path: Path) -> 
 def test_columns_follow_the_lessons_and_the_mistake_follows_its_lessons_exercises() -> None:
     found = [graded("ada", "04", e04_pin=entry()), graded("ada", e01_floor=entry(), e01_draw=entry())]
     assert list(reports._worth(found, ["01", "04", "07"])) == [
-        "01.floor", "01.draw", "01.mistake", "04.pin", "04.mistake"]
+        "01.floor",
+        "01.draw",
+        "01.mistake",
+        "04.pin",
+        "04.mistake",
+    ]
 
 
 # -------------------------------------------------------------------------------------------------------- similarities

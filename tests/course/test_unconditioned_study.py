@@ -72,8 +72,10 @@ def test_the_episodes_held_out_are_every_fifth_and_never_trained_on() -> None:
 
 def test_joined_tables_keep_every_row_with_its_own_machine() -> None:
     a = Table([{"x": 1, "seed": 0, "made": 0, "cpu_seconds": 36.0}], {"made": [{"commit": "a"}], "function": "f"})
-    b = Table([{"x": 2, "seed": 0, "made": 1, "cpu_seconds": 0.0}, {"x": 2, "seed": 1, "made": 0, "cpu_seconds": 0.0}],
-              {"made": [{"commit": "b"}, {"commit": "a"}], "function": "f"})
+    b = Table(
+        [{"x": 2, "seed": 0, "made": 1, "cpu_seconds": 0.0}, {"x": 2, "seed": 1, "made": 0, "cpu_seconds": 0.0}],
+        {"made": [{"commit": "b"}, {"commit": "a"}], "function": "f"},
+    )
     both = study.joined_tables([a, b])
     assert [both.about["made"][row["made"]]["commit"] for row in both.rows] == ["a", "a", "b"]
     assert both.about["seeds"] == [0, 1] and both.about["points"] == 3 and both.about["hours"] == 0.01
@@ -89,6 +91,6 @@ def test_what_ships_is_a_model_of_each_robot_s_windows_in_units() -> None:
         train = study.episodes(robot)[0]
         obs, act = Windows.load(path).sample(8, steps=10, generator=torch.Generator().manual_seed(0))
         assert obs.shape == (8, 32, train.obs.shape[1]) and act.shape == (8, 32, train.act.shape[1])
-        z = (torch.cat([obs, act], -1) - study._pieces(train, 2000, 0).mean((0, 1)))
+        z = torch.cat([obs, act], -1) - study._pieces(train, 2000, 0).mean((0, 1))
         z = z / study._pieces(train, 2000, 0).flatten(0, 1).std(0)
         assert 0.8 < z.std() < 1.2

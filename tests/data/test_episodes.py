@@ -27,9 +27,14 @@ LENGTHS = (5, 1, 100, 32, 33)
 def made(lengths=LENGTHS, terminal=lambda number: number % 2 == 0) -> Episodes:
     """obs = (episode, time), act = (time,), rew = time + 1."""
     return Episodes.join(
-        (np.stack([np.full(L + 1, e), np.arange(L + 1)], 1).astype(np.float32),
-         np.arange(L, dtype=np.float32)[:, None] + 10, np.arange(L, dtype=np.float32) + 1, terminal(e))
-        for e, L in enumerate(lengths))
+        (
+            np.stack([np.full(L + 1, e), np.arange(L + 1)], 1).astype(np.float32),
+            np.arange(L, dtype=np.float32)[:, None] + 10,
+            np.arange(L, dtype=np.float32) + 1,
+            terminal(e),
+        )
+        for e, L in enumerate(lengths)
+    )
 
 
 def test_an_episode_of_100_steps_has_69_windows_of_32_and_one_of_32_steps_has_one():
@@ -151,22 +156,25 @@ def test_chosen_episodes_are_whole_and_in_the_order_asked_for():
 GOOD = dict(obs=np.zeros((3, 2)), act=np.zeros((3, 1)), rew=np.zeros(3), last=np.array([0, 0, 1]))
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(obs=np.array([[0, 0], [0, np.nan], [0, 0]])), r"obs must be finite, got \[0.0, nan\] in row 1"),
-    (dict(act=np.array([[0], [np.inf], [0.0]])), "act must be finite, got .* in row 1"),
-    (dict(rew=np.zeros((3, 1))), r"rew must have 1 dimension\(s\), got the shape \[3, 1\]"),
-    (dict(obs=np.zeros(3)), r"obs must have one row per step, \[N, d\]; got the shape \[3\]"),
-    (dict(obs=np.array([["a", "b"]] * 3)), "obs must be an array of numbers"),
-    (dict(obs=np.array([[None, 1]] * 3)), "obs must be an array of numbers"),
-    (dict(act=np.zeros((3, 1), complex)), "act must be real numbers, got torch.complex128"),
-    (dict(act=np.zeros((2, 1))), "same number of rows, got 3, 2, 3 and 3"),
-    (dict(last=np.array([0, 0, 0])), "the last row must end an episode"),
-    (dict(last=np.array([0, 3, 1])), r"last must be whole numbers .* got torch.int64 with values \[0, 1, 3\]"),
-    (dict(last=np.array([0, 0, 0.5])), "last must be whole numbers"),
-    (dict(last=np.array([0, 1, 1])), "every episode needs at least one step, episode 1 has none"),
-    (dict(act=np.ones((3, 1))), "act must be 0 in the last row"),
-    ({k: v[:0] for k, v in GOOD.items()}, "at least one episode, got no rows"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(obs=np.array([[0, 0], [0, np.nan], [0, 0]])), r"obs must be finite, got \[0.0, nan\] in row 1"),
+        (dict(act=np.array([[0], [np.inf], [0.0]])), "act must be finite, got .* in row 1"),
+        (dict(rew=np.zeros((3, 1))), r"rew must have 1 dimension\(s\), got the shape \[3, 1\]"),
+        (dict(obs=np.zeros(3)), r"obs must have one row per step, \[N, d\]; got the shape \[3\]"),
+        (dict(obs=np.array([["a", "b"]] * 3)), "obs must be an array of numbers"),
+        (dict(obs=np.array([[None, 1]] * 3)), "obs must be an array of numbers"),
+        (dict(act=np.zeros((3, 1), complex)), "act must be real numbers, got torch.complex128"),
+        (dict(act=np.zeros((2, 1))), "same number of rows, got 3, 2, 3 and 3"),
+        (dict(last=np.array([0, 0, 0])), "the last row must end an episode"),
+        (dict(last=np.array([0, 3, 1])), r"last must be whole numbers .* got torch.int64 with values \[0, 1, 3\]"),
+        (dict(last=np.array([0, 0, 0.5])), "last must be whole numbers"),
+        (dict(last=np.array([0, 1, 1])), "every episode needs at least one step, episode 1 has none"),
+        (dict(act=np.ones((3, 1))), "act must be 0 in the last row"),
+        ({k: v[:0] for k, v in GOOD.items()}, "at least one episode, got no rows"),
+    ],
+)
 def test_bad_episodes_are_refused_with_what_came_and_what_was_wanted(change, message):
     Episodes(**GOOD)
     with pytest.raises(ValueError, match=message):

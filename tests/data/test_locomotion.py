@@ -27,11 +27,16 @@ SIZES = {"hopper": (11, 3), "halfcheetah": (17, 6), "walker2d": (17, 6)}  # obse
 def some_weights(name: str, seed: int = 0) -> dict[str, torch.Tensor]:
     d, a = SIZES[name]
     g = torch.Generator().manual_seed(seed)
-    shapes = {"weight0": (16, d), "bias0": (16,), "weight1": (16, 16), "bias1": (16,), "weight2": (a, 16),
-              "bias2": (a,)}
+    shapes = {
+        "weight0": (16, d),
+        "bias0": (16,),
+        "weight1": (16, 16),
+        "bias1": (16,),
+        "weight2": (a, 16),
+        "bias2": (a,),
+    }
     tensors = {k: 0.3 * torch.randn(s, generator=g) for k, s in shapes.items()}
-    return {**tensors, "mean": torch.zeros(d), "std": torch.full((d,), 2.0),
-            "log_std": torch.full((a,), -1.0)}
+    return {**tensors, "mean": torch.zeros(d), "std": torch.full((d,), 2.0), "log_std": torch.full((a,), -1.0)}
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +45,29 @@ def weights(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("weights")
     for name in ENVIRONMENTS:
         rungs = [0, 100, 200, 900]
-        about = {"env": ENVIRONMENTS[name], "algorithm": "PPO", "seed": 0, "rungs": rungs, "medium": 200, "expert": 900,
-                 "episodes": 5, "measured": {"random": {"mean": 10.0}, "expert": {"mean": 210.0}}}
-        save_file({f"{r}/{k}": v for r in rungs for k, v in some_weights(name, seed=r).items()},
-                  folder / f"{name}.safetensors", {"ladder": json.dumps(about)})
+        about = {
+            "env": ENVIRONMENTS[name],
+            "algorithm": "PPO",
+            "seed": 0,
+            "rungs": rungs,
+            "medium": 200,
+            "expert": 900,
+            "episodes": 5,
+            "measured": {"random": {"mean": 10.0}, "expert": {"mean": 210.0}},
+        }
+        save_file(
+            {f"{r}/{k}": v for r in rungs for k, v in some_weights(name, seed=r).items()},
+            folder / f"{name}.safetensors",
+            {"ladder": json.dumps(about)},
+        )
     return {name: folder / f"{name}.safetensors" for name in ENVIRONMENTS}
 
 
 @pytest.fixture(scope="module")
 def hopper(weights, tmp_path_factory) -> Path:
-    return record("hopper", "medium-replay", 500, 3, tmp_path_factory.mktemp("root"), weights=weights["hopper"],
-                  progress=False)
+    return record(
+        "hopper", "medium-replay", 500, 3, tmp_path_factory.mktemp("root"), weights=weights["hopper"], progress=False
+    )
 
 
 def test_a_policy_is_the_network_that_numpy_computes():
@@ -68,17 +85,28 @@ def test_a_policy_is_the_network_that_numpy_computes():
 
 def test_drawn_actions_have_the_policys_mean_and_deviation():
     t = some_weights("hopper")
-    t |= {"weight2": 0 * t["weight2"], "bias2": torch.tensor([0.1, -0.2, 0.0]), "log_std": torch.log(torch.tensor(
-        [0.1, 0.2, 0.05]))}
+    t |= {
+        "weight2": 0 * t["weight2"],
+        "bias2": torch.tensor([0.1, -0.2, 0.0]),
+        "log_std": torch.log(torch.tensor([0.1, 0.2, 0.05])),
+    }
     g, n = torch.Generator().manual_seed(0), 4000
     drawn = np.stack([Policy.of(t).act(np.zeros(11), g) for _ in range(n)])
     std = np.array([0.1, 0.2, 0.05])
-    assert (np.abs(drawn.mean(0) - [0.1, -0.2, 0]) < 4 * std / np.sqrt(n)).all()         # four standard errors
+    assert (np.abs(drawn.mean(0) - [0.1, -0.2, 0]) < 4 * std / np.sqrt(n)).all()  # four standard errors
     assert (np.abs(drawn.std(0) - std) < 4 * std / np.sqrt(2 * n)).all()
 
 
-@pytest.mark.parametrize("kind, rungs", [("medium", {200}), ("expert", {900}), ("medium-expert", {200, 900}),
-                                         ("medium-replay", {0, 100, 200}), ("random", {-1})])
+@pytest.mark.parametrize(
+    "kind, rungs",
+    [
+        ("medium", {200}),
+        ("expert", {900}),
+        ("medium-expert", {200, 900}),
+        ("medium-replay", {0, 100, 200}),
+        ("random", {-1}),
+    ],
+)
 def test_each_kind_is_driven_by_its_rungs_for_equal_numbers_of_steps(kind, rungs, weights, tmp_path):
     folder = record("hopper", kind, 600, 1, tmp_path, weights=weights["hopper"], progress=False)
     told, lengths = recordings.about(folder), recordings.read(folder).lengths.numpy()
@@ -90,7 +118,8 @@ def test_each_kind_is_driven_by_its_rungs_for_equal_numbers_of_steps(kind, rungs
 
 
 def test_two_recordings_with_one_seed_are_equal_byte_by_byte_and_driven_on_one_thread(
-        hopper, weights, tmp_path, monkeypatch):
+    hopper, weights, tmp_path, monkeypatch
+):
     threads, seen = torch.get_num_threads(), set()
 
     def watched(*args):
@@ -118,8 +147,11 @@ def test_replaying_the_recorded_actions_from_the_recorded_states_gives_the_next_
     env = make(name)
     led = replay(env, kept["qpos"][now], kept["qvel"][now], episodes.act[now][:, None])
     # the recorded states are rounded to float32, 6e-8 of their size, and contacts enlarge that
-    for got, wanted in ((led.qpos, kept["qpos"][now + 1]), (led.qvel, kept["qvel"][now + 1]),
-                        (led.obs, episodes.obs[now + 1].numpy())):
+    for got, wanted in (
+        (led.qpos, kept["qpos"][now + 1]),
+        (led.qvel, kept["qvel"][now + 1]),
+        (led.obs, episodes.obs[now + 1].numpy()),
+    ):
         off = np.abs(got[:, 0] - wanted)
         assert np.median(off) < 1e-6 and off.max() < 1e-3
     assert np.abs(led.rew[:, 0] - episodes.rew[now].numpy()).max() < 1e-4
@@ -175,8 +207,9 @@ def test_a_hopper_that_fell_ends_terminal_and_a_cheetahs_episode_by_its_limit_of
     assert np.array(healthy)[inside.numpy()].all()
     assert not np.array(healthy)[(episodes.last == TERMINAL).numpy()].any()
     env.close()
-    cheetah = recordings.read(record("halfcheetah", "random", 1500, 0, tmp_path, weights=weights["halfcheetah"],
-                                     progress=False))
+    cheetah = recordings.read(
+        record("halfcheetah", "random", 1500, 0, tmp_path, weights=weights["halfcheetah"], progress=False)
+    )
     assert cheetah.lengths.tolist() == [1000, 500] and (cheetah.last[cheetah.ends] == TIME_LIMIT).all()
 
 
@@ -206,9 +239,15 @@ def test_a_remote_dataset_of_a_robot_is_opened_by_the_same_reader(remote, tmp_pa
 
     def stand_in(dataset_id, **_):  # as Minari's own collector stores Hopper: float64, infos of every row
         buffer = EpisodeBuffer(
-            id=0, seed=0, observations=run["obs"], actions=run["act"], rewards=run["rew"],
-            terminations=np.arange(steps) == steps - 1, truncations=np.zeros(steps, bool),
-            infos={"x_position": run["qpos"][:, 0]})
+            id=0,
+            seed=0,
+            observations=run["obs"],
+            actions=run["act"],
+            rewards=run["rew"],
+            terminations=np.arange(steps) == steps - 1,
+            truncations=np.zeros(steps, bool),
+            infos={"x_position": run["qpos"][:, 0]},
+        )
         minari.create_dataset_from_buffers(dataset_id, [buffer], env=env)
 
     monkeypatch.setattr(minari, "download_dataset", stand_in)
@@ -269,8 +308,10 @@ def test_the_command_records_and_says_what_is_missing(weights, tmp_path):
     told = recordings.about(tmp_path / "hopper-expert-v0")
     assert told["recorded_with"].startswith("diffrl-lab record hopper --kind expert --steps 30 --seed 2")
     assert (told["ref_min_score"], told["ref_max_score"]) == (10.0, 210.0)
-    for words, message in [(("hopper", *mine), "say what drives hopper: --kind random"),
-                           (("pointmaze-umaze", "--kind", "medium"), "are for hopper, halfcheetah, walker2d")]:
+    for words, message in [
+        (("hopper", *mine), "say what drives hopper: --kind random"),
+        (("pointmaze-umaze", "--kind", "medium"), "are for hopper, halfcheetah, walker2d"),
+    ]:
         refused = call(*words)
         assert refused.exit_code == 2 and message in refused.output
 
@@ -279,8 +320,10 @@ def test_the_command_records_and_says_what_is_missing(weights, tmp_path):
 def test_the_shipped_medium_policy_scores_30_to_50_and_the_expert_at_least_80_and_both_do_so_again(name):
     held, env = locomotion.ladder(name), make(name)
     low, high = held.references
-    for rung, who, least, most in ((held.about["medium"], "medium, actions drawn", 30, 50),
-                                   (held.about["expert"], "expert, actions drawn", 80, 120)):
+    for rung, who, least, most in (
+        (held.about["medium"], "medium, actions drawn", 30, 50),
+        (held.about["expert"], "expert, actions drawn", 80, 120),
+    ):
         told = held.about["measured"][who]
         assert least <= 100 * (told["mean"] - low) / (high - low) <= most
         again = locomotion.returns(env, held.policies[rung], range(500, 510))
@@ -290,8 +333,14 @@ def test_the_shipped_medium_policy_scores_30_to_50_and_the_expert_at_least_80_an
     env.close()
 
 
-@pytest.mark.parametrize("recording", [e["file"].removesuffix("/data/metadata.json") for e in manifest()
-                                       if re.search(r"(hopper|halfcheetah).*metadata", e["file"])])
+@pytest.mark.parametrize(
+    "recording",
+    [
+        e["file"].removesuffix("/data/metadata.json")
+        for e in manifest()
+        if re.search(r"(hopper|halfcheetah).*metadata", e["file"])
+    ],
+)
 def test_a_shipped_recording_replays_to_its_own_next_states(recording):
     folder = shipped(recording)
     episodes, kept = recordings.read(folder), recordings.infos(folder, ("qpos", "qvel"))

@@ -45,11 +45,19 @@ def by_hand(dataset_id: str, lengths=(3, 4, 2), observations: str = "dict"):
     for e, L in enumerate(lengths):
         near = np.stack([np.arange(L + 1.0), np.full(L + 1, float(e))], 1)
         obs = {"far": -near.astype(np.float32)[:, None], "near": near} if observations == "dict" else near
-        buffers.append(EpisodeBuffer(
-            id=e, observations=obs, actions=np.full((L, 1), e + 0.5, np.float32), rewards=np.arange(L) * 1.0,
-            terminations=(np.arange(L) == L - 1) & (e == 1), truncations=(np.arange(L) == L - 1) & (e != 1)))
-    return minari.create_dataset_from_buffers(dataset_id, buffers, observation_space=space,
-                                              action_space=Box(-1, 1, (1,), np.float32))
+        buffers.append(
+            EpisodeBuffer(
+                id=e,
+                observations=obs,
+                actions=np.full((L, 1), e + 0.5, np.float32),
+                rewards=np.arange(L) * 1.0,
+                terminations=(np.arange(L) == L - 1) & (e == 1),
+                truncations=(np.arange(L) == L - 1) & (e != 1),
+            )
+        )
+    return minari.create_dataset_from_buffers(
+        dataset_id, buffers, observation_space=space, action_space=Box(-1, 1, (1,), np.float32)
+    )
 
 
 def arrays(folder: Path) -> dict[str, np.ndarray]:
@@ -61,8 +69,10 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
 
 def test_two_recordings_with_one_seed_are_equal_array_by_array_and_byte_by_byte(umaze, tmp_path):
     # another process, another hash seed, and no jax: Minari's own collector would need it
-    code = ("import sys; sys.modules['jax'] = None; from diffrl_lab.data.recordings import record; "
-            f"record('pointmaze-umaze', 700, 5, {str(tmp_path)!r})")
+    code = (
+        "import sys; sys.modules['jax'] = None; from diffrl_lab.data.recordings import record; "
+        f"record('pointmaze-umaze', 700, 5, {str(tmp_path)!r})"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     again = tmp_path / umaze.name
     one, two = arrays(umaze), arrays(again)
@@ -149,10 +159,16 @@ def test_a_remote_dataset_is_fetched_by_minari_once_and_then_read_from_the_disk(
     assert calls == ["D4RL/pointmaze/large-v2"] and torch.equal(first.obs, second.obs) and len(first) == 3
 
 
-@pytest.mark.parametrize("error, message", [
-    (ConnectionError("no route"), r"could not be downloaded \(ConnectionError: no route\).*record pointmaze-large`"),
-    (ImportError("huggingface_hub"), r'pip install "minari\[hf\]"'),
-])
+@pytest.mark.parametrize(
+    "error, message",
+    [
+        (
+            ConnectionError("no route"),
+            r"could not be downloaded \(ConnectionError: no route\).*record pointmaze-large`",
+        ),
+        (ImportError("huggingface_hub"), r'pip install "minari\[hf\]"'),
+    ],
+)
 def test_without_a_network_the_error_says_what_to_do_instead(root, monkeypatch, error, message):
     def fails(dataset_id, **_):
         raise error
@@ -205,12 +221,15 @@ def _edit(root: Path, where: str, change) -> None:
         file[where] = change(values)
 
 
-@pytest.mark.parametrize("where, change, message", [
-    ("episode_0/rewards", lambda v: v * np.nan, "rew must be finite"),
-    ("episode_2/observations/near", lambda v: v[:-1], "episode 2: L actions and rewards need L . 1 observations"),
-    ("episode_0/actions", lambda v: v[:, :0], "episode 1: observations and actions have the shapes"),
-    ("episode_0/terminations", lambda v: ~v, "episode 0 of .* goes on after a termination in step 0"),
-])
+@pytest.mark.parametrize(
+    "where, change, message",
+    [
+        ("episode_0/rewards", lambda v: v * np.nan, "rew must be finite"),
+        ("episode_2/observations/near", lambda v: v[:-1], "episode 2: L actions and rewards need L . 1 observations"),
+        ("episode_0/actions", lambda v: v[:, :0], "episode 1: observations and actions have the shapes"),
+        ("episode_0/terminations", lambda v: ~v, "episode 0 of .* goes on after a termination in step 0"),
+    ],
+)
 def test_a_dataset_with_wrong_contents_is_refused(root, where, change, message):
     by_hand("hand-v0")
     _edit(root, where, change)
@@ -226,7 +245,7 @@ def test_what_cannot_be_read_or_recorded_is_refused_with_what_was_wanted(root, u
         (lambda: read("hand-v0"), r"say with obs_keys which of the observations \['far', 'near'\] become obs"),
         (lambda: read("hand-v0", ("nose",)), r"must name Box observations out of \['far', 'near'\], got \['nose'\]"),
         (lambda: read("hand-v0", "near"), r"such as \('near',\), got the string 'near'"),
-        (lambda: read("hand-v0", ("near",), split="half"), "None, \"train\" or \"test\", got 'half'"),
+        (lambda: read("hand-v0", ("near",), split="half"), 'None, "train" or "test", got \'half\''),
         (lambda: read("pointmaze-large-v0"), "record it: diffrl-lab record pointmaze-large"),
         (lambda: read("what is this"), "neither a folder nor the id of a Minari dataset"),
         (lambda: read(file), "a folder with data/metadata.json was wanted, got a file"),
@@ -239,10 +258,17 @@ def test_what_cannot_be_read_or_recorded_is_refused_with_what_was_wanted(root, u
 
 
 def test_actions_that_are_no_box_are_refused(root):
-    buffer = EpisodeBuffer(id=0, observations=np.zeros((3, 2)), actions=np.zeros(2, int), rewards=np.zeros(2),
-                           terminations=np.zeros(2, bool), truncations=np.array([False, True]))
-    minari.create_dataset_from_buffers("steps-v0", [buffer], observation_space=Box(-1, 1, (2,), np.float64),
-                                       action_space=gymnasium.spaces.Discrete(4))
+    buffer = EpisodeBuffer(
+        id=0,
+        observations=np.zeros((3, 2)),
+        actions=np.zeros(2, int),
+        rewards=np.zeros(2),
+        terminations=np.zeros(2, bool),
+        truncations=np.array([False, True]),
+    )
+    minari.create_dataset_from_buffers(
+        "steps-v0", [buffer], observation_space=Box(-1, 1, (2,), np.float64), action_space=gymnasium.spaces.Discrete(4)
+    )
     with pytest.raises(ValueError, match=r"actions must be a Box, got Discrete\(4\)"):
         read("steps-v0")
 

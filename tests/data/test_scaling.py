@@ -59,11 +59,14 @@ def test_a_slice_and_its_saved_state_scale_the_same():
     assert torch.equal(again(x), scaler(x))
 
 
-@pytest.mark.parametrize("x, message", [
-    (torch.tensor([[0.0, 1], [float("nan"), 1]]), r"NaN or infinity in the dimension\(s\) \[0\]"),
-    (torch.zeros(0, 3), r"with rows in it, got \[0, 3\]"),
-    (torch.zeros(3), r"shape \[..., d\]"),
-])
+@pytest.mark.parametrize(
+    "x, message",
+    [
+        (torch.tensor([[0.0, 1], [float("nan"), 1]]), r"NaN or infinity in the dimension\(s\) \[0\]"),
+        (torch.zeros(0, 3), r"with rows in it, got \[0, 3\]"),
+        (torch.zeros(3), r"shape \[..., d\]"),
+    ],
+)
 def test_data_that_cannot_be_fitted_are_refused(x, message):
     with pytest.raises(ValueError, match=message):
         Scaler.fit(x)

@@ -29,8 +29,9 @@ def test_the_readme_holds_the_table_of_the_manifest_and_every_file_is_as_it_says
     assert all(shipped(entry["file"]).is_file() for entry in manifest())
 
 
-@pytest.mark.parametrize("name", ["pointmaze-umaze-v0", "pointmaze-large-v0", "pointmaze-two-ways-p50-v0",
-                                  "pointmaze-two-ways-p20-v0"])
+@pytest.mark.parametrize(
+    "name", ["pointmaze-umaze-v0", "pointmaze-large-v0", "pointmaze-two-ways-p50-v0", "pointmaze-two-ways-p20-v0"]
+)
 def test_every_shipped_recording_opens_and_was_made_by_the_command_beside_it(name):
     folder = shipped(f"recordings/{name}")
     told, episodes = recordings.about(folder), recordings.read(folder)

@@ -17,8 +17,15 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-@pytest.mark.parametrize("law", [toys.two_modes(0.3), toys.ring(8), toys.two_corridors(0.2, horizon=5),
-                                 toys.ring(3, weights=torch.tensor([1.0, 2, 0]))])
+@pytest.mark.parametrize(
+    "law",
+    [
+        toys.two_modes(0.3),
+        toys.ring(8),
+        toys.two_corridors(0.2, horizon=5),
+        toys.ring(3, weights=torch.tensor([1.0, 2, 0])),
+    ],
+)
 def test_each_component_of_a_mixture_has_its_weight_mean_and_deviation(law):
     x, mode = law.sample(N, seeded())
     for k, w in enumerate(law.weights.tolist()):
@@ -55,12 +62,14 @@ def test_the_two_corridors_begin_and_end_together_mirror_each_other_and_their_me
 
 
 def test_parameters_without_a_law_are_refused():
-    for call, message in [(lambda: toys.two_modes(1.2), r"p must lie in \[0, 1\], got 1.2"),
-                          (lambda: toys.ring(0), "at least one Gaussian, got k = 0"),
-                          (lambda: toys.ring(3, weights=torch.tensor([1.0, -1, 1])), "weights must be 3 numbers"),
-                          (lambda: toys.ar1(rho=1.0), r"needs \|rho\| < 1, got 1.0"),
-                          (lambda: toys.two_corridors(horizon=1), "at least 2 points"),
-                          (lambda: toys.two_modes(std=-1), "std must be at least 0, got -1")]:
+    for call, message in [
+        (lambda: toys.two_modes(1.2), r"p must lie in \[0, 1\], got 1.2"),
+        (lambda: toys.ring(0), "at least one Gaussian, got k = 0"),
+        (lambda: toys.ring(3, weights=torch.tensor([1.0, -1, 1])), "weights must be 3 numbers"),
+        (lambda: toys.ar1(rho=1.0), r"needs \|rho\| < 1, got 1.0"),
+        (lambda: toys.two_corridors(horizon=1), "at least 2 points"),
+        (lambda: toys.two_modes(std=-1), "std must be at least 0, got -1"),
+    ]:
         with pytest.raises(ValueError, match=message):
             call()
 
@@ -124,9 +133,11 @@ def test_the_corridors_values_solve_bellmans_equation_and_match_driving_it():
 
 
 def test_worlds_that_make_no_sense_are_refused():
-    for call, message in [(lambda: toys.grid_world(("..", ".")), "rows of one length with a goal"),
-                          (lambda: toys.grid_world(("..",)), "with a goal G"),
-                          (lambda: toys.grid_world((".G",), slip=1.5), "slip must lie"),
-                          (lambda: toys.grid_world((".G",), gamma=2), "gamma must lie")]:
+    for call, message in [
+        (lambda: toys.grid_world(("..", ".")), "rows of one length with a goal"),
+        (lambda: toys.grid_world(("..",)), "with a goal G"),
+        (lambda: toys.grid_world((".G",), slip=1.5), "slip must lie"),
+        (lambda: toys.grid_world((".G",), gamma=2), "gamma must lie"),
+    ]:
         with pytest.raises(ValueError, match=message):
             call()

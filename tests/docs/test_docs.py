@@ -95,8 +95,13 @@ def test_a_samples_numbers_are_what_its_code_prints(sample: str) -> None:
     text = (ROOT / "docs" / "samples" / f"{sample}.md").read_text("utf-8")
     [code] = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     shown = text.split("<!-- output -->\n")[1].split("<!-- /output -->")[0].replace("```\n", "")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
     assert re.sub(r"-?\d+\.\d+", "#", done.stdout) == re.sub(r"-?\d+\.\d+", "#", shown)
     # other processors round differently, and a sample that stands on an edge falls to the other side

@@ -19,9 +19,7 @@ def bandit(act, n: int = 4000) -> Episodes:
     rng = np.random.default_rng(0)
     x, v, goal = rng.uniform(-1, 1, (3, n))
     a = act(x, v, goal, rng)
-    rows = [
-        (np.array([[x[i], v[i]], [goal[i], 0.0]]), np.array([[a[i]]]), np.zeros(1), False) for i in range(n)
-    ]
+    rows = [(np.array([[x[i], v[i]], [goal[i], 0.0]]), np.array([[a[i]]]), np.zeros(1), False) for i in range(n)]
     return Episodes.join(rows)
 
 

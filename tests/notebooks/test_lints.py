@@ -130,10 +130,12 @@ def lint_code_cells(cells: list[NotebookNode]) -> list[str]:
 
 # -------------------------------------------------------------------------------------------------------------- symbols
 # Operators, layout and functions: they name no quantity.
-TEX = set("""frac tfrac dfrac tfrac12 big Big bigg left right sqrt sum prod int min max log ln exp cos sin tanh mid cdot
+TEX = set(
+    """frac tfrac dfrac tfrac12 big Big bigg left right sqrt sum prod int min max log ln exp cos sin tanh mid cdot
 cdots ldots dots le ge leq geq ne neq approx sim in to infty pm times quad qquad underbrace text textstyle displaystyle
 operatorname mathrm mathbf mathcal mathbb partial nabla quad propto mapsto top circ lfloor rfloor lVert rVert begin end
-softmax argmax gets ell""".split()) - {"ell"}
+softmax argmax gets ell""".split()
+) - {"ell"}
 ACCENT = {"hat", "bar", "tilde", "vec", "dot"}
 STYLE = {"mathcal", "mathbb", "mathrm", "mathbf", "operatorname"}
 OPERATORS = {r"\mathrm{d}", r"\operatorname{Var}", r"\mathrm{Var}"}

@@ -34,17 +34,22 @@ def _all(cases: list[dict[str, Any]], f: Any) -> list[Any]:
 
 def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
     slips = {
-        "you say 0, but x_t does not tell all of x_0: even the exact denoiser errs, and its error is the floor":
-            lambda d, a, s: 0.0,
-        "this is the loss in units of x_0; the simple loss is in units of eps: a factor (alpha / sigma)^2":
-            lambda d, a, s: np.mean(d**2),
-        "your factor is alpha / sigma; the error is squared, so square the factor too":
-            lambda d, a, s: a / s * np.mean(d**2),
-        "your factor is upside down: with little noise a small error in x_0 is a large one in eps":
-            lambda d, a, s: (s / a) ** 2 * np.mean(d**2),
+        "you say 0, but x_t does not tell all of x_0: even the exact denoiser errs, and its error is the floor": lambda d, a, s: (
+            0.0
+        ),
+        "this is the loss in units of x_0; the simple loss is in units of eps: a factor (alpha / sigma)^2": lambda d, a, s: (
+            np.mean(d**2)
+        ),
+        "your factor is alpha / sigma; the error is squared, so square the factor too": lambda d, a, s: (
+            a / s * np.mean(d**2)
+        ),
+        "your factor is upside down: with little noise a small error in x_0 is a large one in eps": lambda d, a, s: (
+            (s / a) ** 2 * np.mean(d**2)
+        ),
         "you took the sum over the batch; the loss is a mean": lambda d, a, s: (a / s) ** 2 * np.sum(d**2),
-        "you took the square of the mean error; errors of both signs cancel there": lambda d, a, s:
-            (a / s * np.mean(d)) ** 2,
+        "you took the square of the mean error; errors of both signs cancel there": lambda d, a, s: (
+            (a / s * np.mean(d)) ** 2
+        ),
     }
     truth = _all(cases, lambda d, a, s: (a / s) ** 2 * np.mean(d**2))
     said = f"and with the exact denoiser it is {truth[0]:.2f} at t = 0.1, not 0: no training gets below"

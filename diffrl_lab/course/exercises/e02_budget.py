@@ -25,10 +25,12 @@ def _all(cases: list[dict[str, Any]], heun: Any, two_m: Any = lambda n: n) -> li
 def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
     slips = {
         "you count steps, not evaluations: Heun asks D twice in a step": _all(cases, lambda n: n),
-        "Heun's last step has no correction: K steps cost 2 K - 1, so an odd budget buys one step more":
-            _all(cases, lambda n: n // 2),
-        "order 2 does not mean two evaluations: 2M remembers its last x0_hat and asks D once a step":
-            _all(cases, lambda n: (n + 1) // 2, lambda n: n // 2),
+        "Heun's last step has no correction: K steps cost 2 K - 1, so an odd budget buys one step more": _all(
+            cases, lambda n: n // 2
+        ),
+        "order 2 does not mean two evaluations: 2M remembers its last x0_hat and asks D once a step": _all(
+            cases, lambda n: (n + 1) // 2, lambda n: n // 2
+        ),
         "you multiplied: this is what that many steps cost, not what the budget buys": _all(cases, lambda n: 2 * n - 1),
         "you went over the budget: round down": _all(cases, lambda n: n // 2 + 1),
     }

@@ -35,14 +35,18 @@ def _ddpm_mean(x, x_0, a, s, b, r):
 
 def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
     slips = {
-        "you put the data back at the old scale: at time s the signal has the scale alpha_s":
-            lambda x, x_0, a, s, b, r: a * x_0 + r * (x - a * x_0) / s,
-        "you put the noise back at the old scale, so nothing was denoised: at time s it has the scale sigma_s":
-            lambda x, x_0, a, s, b, r: b * x_0 + x - a * x_0,
-        "x_t - alpha_t x0_hat is sigma_t times the noise: divide by sigma_t": lambda x, x_0, a, s, b, r: b * x_0
-            + r * (x - a * x_0),
-        "eps_hat is what x_t holds beyond alpha_t x0_hat, not beyond x0_hat": lambda x, x_0, a, s, b, r: b * x_0
-            + r * (x - x_0) / s,
+        "you put the data back at the old scale: at time s the signal has the scale alpha_s": lambda x, x_0, a, s, b, r: (
+            a * x_0 + r * (x - a * x_0) / s
+        ),
+        "you put the noise back at the old scale, so nothing was denoised: at time s it has the scale sigma_s": lambda x, x_0, a, s, b, r: (
+            b * x_0 + x - a * x_0
+        ),
+        "x_t - alpha_t x0_hat is sigma_t times the noise: divide by sigma_t": lambda x, x_0, a, s, b, r: (
+            b * x_0 + r * (x - a * x_0)
+        ),
+        "eps_hat is what x_t holds beyond alpha_t x0_hat, not beyond x0_hat": lambda x, x_0, a, s, b, r: (
+            b * x_0 + r * (x - x_0) / s
+        ),
         "that jumps to x0_hat at once; DDIM keeps the noise, at its new size": lambda x, x_0, a, s, b, r: x_0,
         "your noise is gone: DDIM mixes eps_hat back in, with sigma_s": lambda x, x_0, a, s, b, r: b * x_0,
         "this is the mean of DDPM's step; without its fresh noise that shrinks too fast": _ddpm_mean,
@@ -64,14 +68,24 @@ def by_shrinking(x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s):
 
 RIGHT = [right, by_shrinking]
 WRONG = [
-    (lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: alpha_t * x0_hat
-        + sigma_s * (x_t - alpha_t * x0_hat) / sigma_t, "the data back at the old scale"),
-    (lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: alpha_s * x0_hat + x_t - alpha_t * x0_hat,
-        "nothing was denoised"),
-    (lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: alpha_s * x0_hat + sigma_s * (x_t - alpha_t * x0_hat),
-        "divide by sigma_t"),
-    (lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: alpha_s * x0_hat + sigma_s * (x_t - x0_hat) / sigma_t,
-        "not beyond x0_hat"),
+    (
+        lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: (
+            alpha_t * x0_hat + sigma_s * (x_t - alpha_t * x0_hat) / sigma_t
+        ),
+        "the data back at the old scale",
+    ),
+    (
+        lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: alpha_s * x0_hat + x_t - alpha_t * x0_hat,
+        "nothing was denoised",
+    ),
+    (
+        lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: alpha_s * x0_hat + sigma_s * (x_t - alpha_t * x0_hat),
+        "divide by sigma_t",
+    ),
+    (
+        lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: alpha_s * x0_hat + sigma_s * (x_t - x0_hat) / sigma_t,
+        "not beyond x0_hat",
+    ),
     (lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: x0_hat, "jumps to x0_hat"),
     (lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: alpha_s * x0_hat, "noise is gone"),
     (lambda **case: _ddpm_mean(*case.values()), "mean of DDPM's step"),

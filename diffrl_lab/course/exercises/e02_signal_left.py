@@ -27,8 +27,9 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
         "this is sigma_1, the noise; the signal was asked for": [np.sqrt(1 - np.prod(1 - x)) for x in b],
         "this is what the last step keeps; all steps together are wanted": [np.sqrt(1 - x[-1]) for x in b],
         "you multiplied the betas; each step keeps 1 - beta": [np.sqrt(np.prod(x)) for x in b],
-        "this is the share of noise, 1 - alpha_bar; the scale of the signal was asked for":
-            [1 - np.prod(1 - x) for x in b],
+        "this is the share of noise, 1 - alpha_bar; the scale of the signal was asked for": [
+            1 - np.prod(1 - x) for x in b
+        ],
     }
     left = [np.sqrt(np.prod(1 - x)) for x in b]
     said = f"with 20 such steps {left[1]:.2f} of the signal is still standing, with 1,000 nearly nothing"

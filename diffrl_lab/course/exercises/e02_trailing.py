@@ -33,14 +33,18 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
             return Verdict(False, f"{lead}: that is 'leading'. The chain starts from pure noise, and that is level T")
     slips = {
         "your grid rises; a chain runs from noise (T) to data (0)": _all(cases, lambda T, K: np.arange(K + 1) * T // K),
-        "your last level is 1, not 0: one step of noise stays in the sample":
-            _all(cases, lambda T, K: np.round(np.linspace(T, 1, K + 1))),
-        "you start at T - 1, the last index of a list counted from 0; as a level of noise the end is T":
-            _all(cases, lambda T, K: np.round(np.linspace(T - 1, 0, K + 1))),
-        "your steps shrink towards the data, as squares do; equal ones are wanted":
-            _all(cases, lambda T, K: np.arange(K, -1, -1) ** 2 * T // K**2),
-        "you counted K whole steps of 1; each of the K steps is T / K levels long":
-            _all(cases, lambda T, K: T - np.arange(K + 1)),
+        "your last level is 1, not 0: one step of noise stays in the sample": _all(
+            cases, lambda T, K: np.round(np.linspace(T, 1, K + 1))
+        ),
+        "you start at T - 1, the last index of a list counted from 0; as a level of noise the end is T": _all(
+            cases, lambda T, K: np.round(np.linspace(T - 1, 0, K + 1))
+        ),
+        "your steps shrink towards the data, as squares do; equal ones are wanted": _all(
+            cases, lambda T, K: np.arange(K, -1, -1) ** 2 * T // K**2
+        ),
+        "you counted K whole steps of 1; each of the K steps is T / K levels long": _all(
+            cases, lambda T, K: T - np.arange(K + 1)
+        ),
     }
     truth = _all(cases, lambda T, K: T - np.arange(K + 1) * T // K)
     return match(answers, truth, slips, right="pure noise stands at T, data at 0")

@@ -84,10 +84,10 @@ WRONG = [
     (lambda positions, velocities, duration: right(positions, velocities, duration) ** 2, "squared"),
     (
         lambda positions, velocities, duration: (
-            positions.diff(dim=0) - duration / (len(positions) - 1) * (velocities[1:] + velocities[:-1]) / 2
-        )
-        .abs()
-        .sum(-1),
+            (positions.diff(dim=0) - duration / (len(positions) - 1) * (velocities[1:] + velocities[:-1]) / 2)
+            .abs()
+            .sum(-1)
+        ),
         "Euclidean",
     ),
 ]
