@@ -56,7 +56,9 @@ CONSTANTS: dict[str, list[Constant]] = {
             "start and goal",
             [((7, 1), (1, 10)), ((1, 10), (7, 1)), ((7, 10), (1, 1)), ((1, 1), (7, 10))],
             lambda v: {
-                "start, goal = walls.centre((7, 1)), walls.centre((1, 10))": f"start, goal = walls.centre({v[0]}), walls.centre({v[1]})",
+                "start, goal = walls.centre((7, 1)), walls.centre((1, 10))": (
+                    f"start, goal = walls.centre({v[0]}), walls.centre({v[1]})"
+                ),
             },
         )
     ],
@@ -84,7 +86,9 @@ CONSTANTS: dict[str, list[Constant]] = {
                 "the dashed 0.2.": f"the dashed {p}.",
                 '"20 % of the data': f'"{100 * p:.0f} % of the data',
                 'left["x_T of std 5"] - 20)': f'left["x_T of std 5"] - {100 * p:.0f})',
-                "the lowest fifth of the noise becomes the left turns": f"the lowest {100 * p:.0f} % of the noise become the left turns",
+                "the lowest fifth of the noise becomes the left turns": (
+                    f"the lowest {100 * p:.0f} % of the noise become the left turns"
+                ),
                 "no such fifth": "no such part",
             },
         )

@@ -34,12 +34,12 @@ def _all(cases: list[dict[str, Any]], f: Any) -> list[Any]:
 
 def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
     slips = {
-        "you say 0, but x_t does not tell all of x_0: even the exact denoiser errs, and its error is the floor": lambda d, a, s: (
-            0.0
-        ),
-        "this is the loss in units of x_0; the simple loss is in units of eps: a factor (alpha / sigma)^2": lambda d, a, s: (
-            np.mean(d**2)
-        ),
+        (
+            "you say 0, but x_t does not tell all of x_0: even the exact denoiser errs, and its error is the floor"
+        ): lambda d, a, s: 0.0,
+        (
+            "this is the loss in units of x_0; the simple loss is in units of eps: a factor (alpha / sigma)^2"
+        ): lambda d, a, s: np.mean(d**2),
         "your factor is alpha / sigma; the error is squared, so square the factor too": lambda d, a, s: (
             a / s * np.mean(d**2)
         ),

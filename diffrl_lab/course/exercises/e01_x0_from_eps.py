@@ -30,9 +30,9 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
     slips = {
         "you removed the noise but left the signal shrunk: divide by alpha": lambda x, e, a, s: x - s * e,
         "you removed eps_hat at full size; x_t holds only sigma times it": lambda x, e, a, s: (x - e) / a,
-        "you used DDPM's formula with alpha_t in the place of alpha_bar; here alpha_t is its square root already": lambda x, e, a, s: (
-            (x - (1 - a) ** 0.5 * e) / a**0.5
-        ),
+        (
+            "you used DDPM's formula with alpha_t in the place of alpha_bar; here alpha_t is its square root already"
+        ): lambda x, e, a, s: (x - (1 - a) ** 0.5 * e) / a**0.5,
         "you swapped the scales: sigma belongs to the noise": lambda x, e, a, s: (x - a * e) / s,
         "you added the noise once more; it is to be taken away": lambda x, e, a, s: (x + s * e) / a,
     }

@@ -35,12 +35,12 @@ def _ddpm_mean(x, x_0, a, s, b, r):
 
 def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
     slips = {
-        "you put the data back at the old scale: at time s the signal has the scale alpha_s": lambda x, x_0, a, s, b, r: (
-            a * x_0 + r * (x - a * x_0) / s
-        ),
-        "you put the noise back at the old scale, so nothing was denoised: at time s it has the scale sigma_s": lambda x, x_0, a, s, b, r: (
-            b * x_0 + x - a * x_0
-        ),
+        (
+            "you put the data back at the old scale: at time s the signal has the scale alpha_s"
+        ): lambda x, x_0, a, s, b, r: a * x_0 + r * (x - a * x_0) / s,
+        (
+            "you put the noise back at the old scale, so nothing was denoised: at time s it has the scale sigma_s"
+        ): lambda x, x_0, a, s, b, r: b * x_0 + x - a * x_0,
         "x_t - alpha_t x0_hat is sigma_t times the noise: divide by sigma_t": lambda x, x_0, a, s, b, r: (
             b * x_0 + r * (x - a * x_0)
         ),
