@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from .schedules import Schedule, expand, weights
+from .schedules import Schedule, expand, tensor, weights
 
 Cond = Tensor | Mapping[str, Tensor] | None
 PREDICTIONS = ("eps", "x0", "v", "flow", "edm")
@@ -99,6 +100,27 @@ class NeuralDenoiser(nn.Module):
         return c_skip * x_t + c_out * self.net(c_in * x_t, label, cond)
 
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _at_least_float32(method: Method) -> Method:
+    """A denoiser's method of x_t (a tensor or an array) computed in float32 at least, its results cast back.
+
+    In half precision squares of sigma overflow and small variances vanish, so autocast stays out as well.
+    """
+
+    @functools.wraps(method)
+    def wide(self: Any, x_t: Any, *args: Any, **options: Any) -> Any:
+        x = tensor("x_t", x_t)
+        with torch.autocast(x.device.type, enabled=False):
+            found = method(self, x.to(torch.promote_types(x.dtype, torch.float32)), *args, **options)
+        if not x.is_floating_point():
+            return found
+        return tuple(p.to(x.dtype) for p in found) if isinstance(found, tuple) else found.to(x.dtype)
+
+    return cast(Method, wide)
+
+
 class MixtureDenoiser:
     """The exact denoiser of data that follow a Gaussian mixture sum_k w_k N(mu_k, Sigma_k).
 
@@ -106,9 +128,11 @@ class MixtureDenoiser:
     responsibilities r_k(x_t) ~ w_k N(x_t; alpha mu_k, alpha^2 Sigma_k + sigma^2) (textbook; e.g. Bishop 2006, 2.3).
     weights [K]; means [K, *event]; either `std`, a number or [K] (isotropic), or `cov` [K, n, n] over the flattened
     event. t may differ over the event ([B, H] for an event [H, d]). cond: [B, K] weights that replace w, row by row; a
-    row of NaN means "not given". Parameters are kept in float64 and used in x_t's dtype.
+    row of NaN means "not given". Parameters are kept in float64 and used in x_t's dtype, in float32 at least: what comes
+    out for half precision is that of float32, rounded.
     """
 
+    @torch.inference_mode(False)  # else a mixture made there could never be differentiated
     def __init__(
         self,
         weights: Any,
@@ -118,7 +142,7 @@ class MixtureDenoiser:
         std: Any = None,
         cov: Any = None,
     ):
-        w, mu = torch.as_tensor(weights, dtype=torch.float64), torch.as_tensor(means, dtype=torch.float64)
+        w, mu = tensor("weights", weights).double(), tensor("means", means).double()
         if w.ndim != 1 or mu.ndim < 1 or len(mu) != len(w) or not (w >= 0).all() or not w.sum() > 0:
             raise ValueError(
                 f"weights must be K non-negative numbers and means [K, ...]; got {tuple(w.shape)} and {tuple(mu.shape)}"
@@ -129,11 +153,11 @@ class MixtureDenoiser:
         self.means = mu.reshape(len(w), -1)
         K, n = self.means.shape
         if cov is None:
-            std = torch.as_tensor(std, dtype=torch.float64)
+            std = tensor("std", std).double()
             self.values = (std**2).reshape(-1, 1).expand(K, n).clone()
             self.vectors = torch.eye(n, dtype=torch.float64).expand(K, n, n)
         else:
-            cov = torch.as_tensor(cov, dtype=torch.float64).reshape(-1, n, n).expand(K, n, n)
+            cov = tensor("cov", cov).double().reshape(-1, n, n).expand(K, n, n)
             self.values, self.vectors = torch.linalg.eigh((cov + cov.mT) / 2)
             self.values = self.values.clamp(min=0)
 
@@ -185,15 +209,17 @@ class MixtureDenoiser:
         log_n, mean, spread = self._components(x, t)
         w = self.weights.to(x)
         if cond is not None:
-            given = torch.as_tensor(cond).to(x).reshape(-1, len(w))
+            given = tensor("cond", cond).to(x).reshape(-1, len(w))
             w = torch.where(given.isnan(), w, given)
         log_joint = log_n + torch.log(w)
         return log_joint, torch.softmax(log_joint, -1), mean, spread, batch
 
+    @_at_least_float32
     def __call__(self, x_t: Tensor, t: Tensor | float, cond: Cond = None) -> Tensor:
         _, r, mean, _, _ = self._posterior(x_t, t, cond)
         return torch.einsum("bk,bkn->bn", r, mean).reshape(x_t.shape)
 
+    @_at_least_float32
     def posterior(self, x_t: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
         """p(x_0 | x_t), again a mixture: weights [..., K], means [..., K, *event], standard deviations as the means."""
         _, r, mean, spread, batch = self._posterior(x_t, t, None)
@@ -204,11 +230,13 @@ class MixtureDenoiser:
         """p(component k | x_t). -> [..., K]"""
         return self.posterior(x_t, t)[0]
 
+    @_at_least_float32
     def log_prob(self, x_t: Tensor, t: Tensor | float = 0.0) -> Tensor:
         """log p_t(x_t), in nats. -> [...]"""
         log_joint, _, _, _, batch = self._posterior(x_t, t, None)
         return torch.logsumexp(log_joint, -1).reshape(batch)
 
+    @_at_least_float32
     def score(self, x_t: Tensor, t: Tensor | float, cond: Cond = None) -> Tensor:
         """grad log p_t(x_t) = (alpha D - x_t) / sigma^2 (Tweedie's formula). -> the shape of x_t"""
         t = torch.as_tensor(t, dtype=torch.float64)
@@ -223,8 +251,8 @@ class MixtureDenoiser:
 
     def condition(self, known: Any, value: Any) -> MixtureDenoiser:
         """The mixture given that the entries `known` (bool, [*event]) equal `value` ([*event]); exact, unlike `pin`."""
-        known = torch.as_tensor(known).expand(self.event).reshape(-1)
-        value = torch.as_tensor(value, dtype=torch.float64).expand(self.event).reshape(-1)[known]
+        known = tensor("known", known).expand(self.event).reshape(-1)
+        value = tensor("value", value).double().expand(self.event).reshape(-1)[known]
         cov, mu = self.cov, self.means.clone()
         c_kk, c_xk = cov[:, known][:, :, known], cov[:, :, known]
         delta = value - mu[:, known]
@@ -241,7 +269,7 @@ class MixtureDenoiser:
 
     def tilt(self, b: Any) -> MixtureDenoiser:
         """p(x_0) exp(b . x_0), normalised: each mean moves by Sigma_k b, log-weights by b . mu_k + b Sigma_k b / 2."""
-        b = torch.as_tensor(b, dtype=torch.float64).expand(self.event).reshape(-1)
+        b = tensor("b", b).double().expand(self.event).reshape(-1)
         shift = self.cov @ b
         weights = torch.softmax(torch.log(self.weights) + self.means @ b + shift @ b / 2, 0)
         return MixtureDenoiser(weights, (self.means + shift).reshape(-1, *self.event), self.schedule, cov=self.cov)
@@ -249,8 +277,7 @@ class MixtureDenoiser:
 
 def GaussianDenoiser(mean: Any, schedule: Schedule, *, std: Any = None, cov: Any = None) -> MixtureDenoiser:  # noqa: N802
     """The exact denoiser of N(mean, cov), mean [*event]: a mixture with one component."""
-    mean = torch.as_tensor(mean, dtype=torch.float64)
-    return MixtureDenoiser(torch.ones(1), mean[None], schedule, std=std, cov=cov)
+    return MixtureDenoiser(torch.ones(1), tensor("mean", mean)[None], schedule, std=std, cov=cov)
 
 
 class EmpiricalDenoiser:
@@ -258,15 +285,19 @@ class EmpiricalDenoiser:
 
     D = sum_i softmax_i(-|x_t - alpha x_i|^2 / 2 sigma^2) x_i.
     data: [N, *event]. It is what a network with no error at all would learn, and its samples are the data themselves.
+    Computed in x_t's dtype, in float32 at least.
     """
 
     def __init__(self, data: Tensor, schedule: Schedule):
+        data = tensor("data", data)
         if data.ndim < 1 or len(data) == 0:
             raise ValueError(f"data must be [N, ...] with N >= 1, got {tuple(data.shape)}")
         self.data, self.schedule = data, schedule
 
+    @_at_least_float32
     def __call__(self, x_t: Tensor, t: Tensor | float, cond: Cond = None) -> Tensor:
         t, data = torch.as_tensor(t), self.data.to(x_t).reshape(len(self.data), -1)
+        t = t.to(torch.promote_types(t.dtype, torch.float32))
         alpha, sigma = (level.to(x_t) for level in self.schedule(t, x_t.ndim if t.ndim else 0))
         weight = (1 / sigma**2).clamp(max=1e30).expand_as(x_t).reshape(x_t.shape[0], -1)
         scale = alpha.expand_as(x_t).reshape(x_t.shape[0], -1)
@@ -291,7 +322,7 @@ def brownian_bridge(horizon: int, start: Any, goal: Any, schedule: Schedule, sca
     """Brownian motion tied to `start` at u = 0 and `goal` at u = 1 ([d] each): mean start + u (goal - start),
     covariance scale^2 (min(u, v) - u v) I, at u = i / (H - 1); event [H, d] (Karatzas and Shreve 1991)."""
     u = torch.linspace(0, 1, horizon, dtype=torch.float64)
-    start, goal = (torch.as_tensor(p, dtype=torch.float64).reshape(-1) for p in (start, goal))
+    start, goal = (tensor("an end", p).double().reshape(-1) for p in (start, goal))
     cov = scale**2 * (torch.minimum(u[:, None], u) - u[:, None] * u)
     mean = start + u[:, None] * (goal - start)
     return GaussianDenoiser(mean, schedule, cov=torch.kron(cov, torch.eye(len(start), dtype=torch.float64)))

@@ -5,46 +5,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .denoisers import Cond, Denoiser, Function
-from .schedules import expand
+from .schedules import expand, tensor
 
 
 def given(D: Denoiser, cond: Cond) -> Denoiser:
     """E[x_0 | x_t, cond]: D with its condition filled in."""
+    cond = condition(cond)
     return Function(lambda x_t, t, _=None: D(x_t, t, cond), D.schedule)
 
 
-def _twice(cond: Tensor) -> Tensor:
-    return torch.cat([cond, torch.full_like(cond, float("nan"))])
+def condition(cond: Any) -> Cond:
+    """A condition with its entries as tensors. Raises ValueError for one that holds no numbers."""
+    if isinstance(cond, Mapping):
+        return {k: c if c is None else tensor(f"the condition {k!r}", c) for k, c in cond.items()}
+    return None if cond is None else tensor("a condition", cond)
+
+
+def branches(cond: Any, drop: str | Sequence[str] | None = None) -> Callable[[Tensor], tuple[Cond, Cond]]:
+    """x -> the condition, and the same with NaN, "not given", in its entries `drop`.
+
+    drop: names of a dict's entries; by default all but those of bool, which say what is known and stay as they are.
+    Whole numbers that are dropped are taken as numbers of x's dtype, in both. Raises ValueError for names that the
+    condition lacks, and where NaN cannot stand in what is to be dropped.
+    """
+    cond = condition(cond)
+    entries = {k: c for k, c in cond.items() if c is not None} if isinstance(cond, Mapping) else {"": cond}
+    named = [drop] if isinstance(drop, str) else list(drop or ())
+    if lacking := [k for k in named if k not in entries]:
+        has = f"has {list(entries)}" if isinstance(cond, Mapping) else "is no dict"
+        raise ValueError(f"drop names {lacking}, but the condition {has}")
+    names = [k for k in entries if k in named] if drop is not None else [k for k, c in entries.items() if _real(c)]
+    if not names or not all(_real(entries[k]) for k in names):
+        got = {k: str(c.dtype) if torch.is_tensor(c) else c for k, c in entries.items()}
+        raise ValueError(f'what is dropped must be real numbers, among which NaN means "not given"; got {got}')
+
+    def both(x: Tensor) -> tuple[Cond, Cond]:
+        shown = {k: c.to(x.dtype) if k in names and not c.is_floating_point() else c for k, c in entries.items()}
+        free = {k: torch.full_like(cond, float("nan")) if k in names else cond for k, cond in shown.items()}
+        return (shown, free) if isinstance(cond, Mapping) else (shown[""], free[""])
+
+    return both
+
+
+def _real(c: Any) -> bool:
+    return torch.is_tensor(c) and c.dtype != torch.bool and not c.is_complex()
+
+
+def joined(conds: Sequence[Any]) -> Cond:
+    """Conditions one after the other along the batch."""
+    if isinstance(conds[0], Mapping):
+        return {k: torch.cat([c[k] for c in conds]) for k in conds[0]}
+    return torch.cat(list(conds))
 
 
 def cfg(
-    D: Denoiser, cond: Tensor | Mapping[str, Tensor], w: float | Tensor, drop: tuple[str, ...] | None = None
+    D: Denoiser,
+    cond: Tensor | Mapping[str, Tensor],
+    w: float | Tensor,
+    drop: str | Sequence[str] | None = None,
 ) -> Denoiser:
     """Classifier-free guidance (Ho and Salimans 2022): D(x_t) + w (D(x_t, cond) - D(x_t)), both branches in one batch.
 
-    w = 0 is unconditional, w = 1 conditional, w > 1 extrapolates (some papers write 1 + w for this w). w: a number or
-    [B]. The branch without the condition is shown NaN, which means "not given": 0 may be a legal value. `drop` names
-    the entries of a dict that are dropped; by default all of them. What comes out is *not* the law p(x) p(cond | x)^w
-    (see lesson 05).
+    w = 0 is unconditional, w = 1 conditional (for these only that branch is computed), w > 1 extrapolates (some papers
+    write 1 + w for this w). w: a number or [B]. The branch without the condition is shown NaN, which means "not given":
+    0 may be a legal value. `drop` names the entries of a dict that are dropped; by default all of them but masks
+    (bool), which stay as they are. What comes out is *not* the law p(x) p(cond | x)^w (see lesson 05). Raises
+    ValueError for names that the condition lacks, and for entries that NaN cannot stand in.
     """
+    both, w = branches(cond, drop), w if isinstance(w, int | float) else tensor("w", w)
+    alone = None if torch.is_tensor(w) and w.requires_grad else _same(w)
 
     def guided(x_t: Tensor, t: Tensor, _: Cond = None) -> Tensor:
-        t = torch.as_tensor(t)
-        if isinstance(cond, Mapping):
-            both: Cond = {k: _twice(c) if drop is None or k in drop else torch.cat([c, c]) for k, c in cond.items()}
-        else:
-            both = _twice(cond)
-        conditional, free = D(torch.cat([x_t, x_t]), torch.cat([t, t]) if t.ndim else t, both).chunk(2)
+        t, (shown, nothing) = torch.as_tensor(t), both(x_t)
+        if alone is not None:
+            return D(x_t, t, shown if alone else nothing)
+        twice = joined([shown, nothing])
+        conditional, free = D(torch.cat([x_t, x_t]), torch.cat([t, t]) if t.ndim else t, twice).chunk(2)
         weight = expand(w.to(x_t), x_t.ndim) if torch.is_tensor(w) else w
         return free + weight * (conditional - free)
 
     return Function(guided, D.schedule)
+
+
+def _same(w: float | Tensor) -> int | None:
+    """0 or 1, if that is what w is everywhere."""
+    flat = torch.as_tensor(w).flatten()
+    return next((k for k in (0, 1) if len(flat) and bool((flat == k).all())), None)
 
 
 def ascend(
@@ -56,16 +109,23 @@ def ascend(
     exactly p(x_0) exp(J_0(x_0)) (Lu et al. 2023, "Contrastive Energy Prediction"). at = "x0_hat": J(x0_hat(x_t)),
     differentiated through D (Chung et al. 2023, "Diffusion Posterior Sampling"): exact for a Gaussian and linear J,
     biased otherwise. The shift is zero where no noise is left (sigma = 0) or no signal (alpha < 1e-4), never a division
-    by zero. Diffuser's own scale, the posterior variance times grad J at the mean, is another method.
+    by zero. Diffuser's own scale, the posterior variance times grad J at the mean, is another method. It works under
+    `torch.no_grad` and `torch.inference_mode` too; what J holds must then have been made outside of the latter.
+    scale: a number or [B]. Raises ValueError for another `at`, a J that cannot be called or a scale of another kind.
     """
     if at not in ("x_t", "x0_hat"):
         raise ValueError(f"at must be 'x_t' or 'x0_hat', got {at!r}")
+    if not callable(J):
+        raise ValueError(f"J must be a function (x, t) -> [B], got {J!r}")
+    cond, scale = condition(cond), scale if isinstance(scale, int | float) else tensor("scale", scale)
 
     def guided(x_t: Tensor, t: Tensor, inner: Cond = None) -> Tensor:
-        t, inner = torch.as_tensor(t), cond if inner is None else inner
-        alpha, sigma = (level.to(x_t) for level in D.schedule(t, x_t.ndim if t.ndim else 0))
         outer = torch.is_grad_enabled() and x_t.requires_grad
-        with torch.enable_grad():
+        # a chain under inference mode makes x_t and t there, and autograd takes only copies of such tensors
+        x_t, t, inner = tensor("x_t", x_t), tensor("t", t), cond if inner is None else condition(inner)
+        wide = torch.promote_types(x_t.dtype, torch.float32)  # sigma^2 leaves the range of float16
+        alpha, sigma = (level.to(x_t.device, wide) for level in D.schedule(t, x_t.ndim if t.ndim else 0))
+        with torch.inference_mode(False), torch.enable_grad():
             x = x_t if outer else x_t.detach().requires_grad_()
             x0_hat = D(x, t, inner) if at == "x0_hat" else None
             (slope,) = torch.autograd.grad(J(x if x0_hat is None else x0_hat, t).sum(), x, create_graph=outer)
@@ -73,7 +133,7 @@ def ascend(
             x0_hat = D(x_t, t, inner)
         elif not outer:
             x0_hat = x0_hat.detach()
-        factor = torch.where(alpha > 1e-4, sigma**2 / alpha.clamp(min=1e-4), 0.0)
+        factor = torch.where(alpha > 1e-4, sigma**2 / alpha.clamp(min=1e-4), 0.0).to(x_t)
         weight = expand(scale.to(x_t), x_t.ndim) if torch.is_tensor(scale) and scale.ndim else scale
         return x0_hat + weight * factor * slope
 
@@ -85,8 +145,10 @@ def pin(D: Denoiser, known: Tensor, value: Tensor) -> Denoiser:
 
     known, value: broadcastable to x_t. Diffuser's inpainting (Janner et al. 2022). Exact only for a network that was
     trained to see those entries clean (`denoising_loss(known=...)`); on any other denoiser it is biased, since D takes
-    the clean entries for noisy ones. The exact answer for a mixture is `MixtureDenoiser.condition`.
+    the clean entries for noisy ones. The exact answer for a mixture is `MixtureDenoiser.condition`. Raises ValueError
+    for a mask that is not bool.
     """
+    known, value = tensor("known", known), tensor("value", value)
     if known.dtype != torch.bool:
         raise ValueError(f"known must be boolean, got {known.dtype}")
 
@@ -98,5 +160,15 @@ def pin(D: Denoiser, known: Tensor, value: Tensor) -> Denoiser:
 
 
 def clip(D: Denoiser, lo: float | Tensor = -1.0, hi: float | Tensor = 1.0) -> Denoiser:
-    """D with x0_hat kept within [lo, hi]: the prediction is clipped, never the iterate, and eps_hat follows from it."""
-    return Function(lambda x_t, t, cond=None: D(x_t, t, cond).clamp(lo, hi), D.schedule)  # type: ignore[arg-type]
+    """D with x0_hat kept within [lo, hi]: the prediction is clipped, never the iterate, and eps_hat follows from it.
+
+    lo, hi: numbers, or broadcastable to x_t.
+    """
+    plain = all(b is None or isinstance(b, int | float) for b in (lo, hi))
+    bounds = [b if b is None or plain else tensor(name, b) for name, b in (("lo", lo), ("hi", hi))]
+
+    def clipped(x_t: Tensor, t: Tensor, cond: Cond = None) -> Tensor:
+        x0_hat = D(x_t, t, cond)
+        return x0_hat.clamp(*(b.to(x0_hat) if torch.is_tensor(b) else b for b in bounds))
+
+    return Function(clipped, D.schedule)

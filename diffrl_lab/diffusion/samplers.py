@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral, Number
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .denoisers import Denoiser
-from .schedules import Schedule, expand, weights
+from .schedules import Schedule, expand, tensor, weights
 
 Step = Callable[..., tuple[Tensor, Tensor, Any]]
 """(D, x_t, t, s, state, generator) -> (x_s, x0_hat, state). A step with t == s is the identity."""
@@ -186,43 +187,54 @@ def dpm_pp_2m() -> Step:
     return step
 
 
-def _times(D: Denoiser, x_T: Tensor, steps: int | Tensor) -> Tensor:
-    if not torch.is_tensor(steps):
-        return D.schedule.grid(steps)
+def _times(D: Denoiser, x_T: Tensor, steps: Any) -> Tensor:
+    if isinstance(steps, Integral) and not isinstance(steps, bool):
+        return D.schedule.grid(int(steps))
+    if steps is None or isinstance(steps, Number | str):
+        raise ValueError(
+            "steps is a whole number of steps, or a grid of times that fall from 1 to 0 (a tensor, an array or a list), "
+            f"got {steps!r}"
+        )
+    steps = tensor("steps", steps).double()
     if steps.ndim < 1 or len(steps) < 2:
         raise ValueError(
             f"a grid of times needs at least two entries along its first axis, got shape {tuple(steps.shape)}"
         )
-    if tuple(steps.shape[1:]) != tuple(x_T.shape[: steps.ndim - 1]):
+    prefix = tuple(x_T.shape[: steps.ndim - 1])
+    if len(prefix) < steps.ndim - 1 or any(n not in (1, m) for n, m in zip(steps.shape[1:], prefix, strict=True)):
         raise ValueError(
-            f"a grid of times [K+1, ...] must go on as x does, {tuple(x_T.shape)}; got {tuple(steps.shape)}"
+            f"a grid of times [K+1, ...] must go on as x does, {tuple(x_T.shape)}, or with axes of length one for what "
+            f"all share ([K+1, 1, H]: one grid for all plans); got {tuple(steps.shape)}"
         )
     if not ((steps >= 0) & (steps <= 1)).all() or (steps.diff(dim=0) > 0).any():
         raise ValueError(f"times must fall from 1 to 0 (noise to data), got {steps.flatten()[:6].tolist()} ...")
-    if (steps.diff(dim=0) == 0).flatten(1).all(1).any() if steps.ndim > 1 else (steps.diff(dim=0) == 0).any():
-        raise ValueError(
-            f"a time stands twice in the grid, so a step would do nothing: {steps.flatten()[:6].tolist()} ..."
-        )
-    return steps.to(torch.float64)
+    rests = (steps.diff(dim=0) == 0)[..., None].flatten(1).all(1)
+    if rests.any():
+        k = int(rests.nonzero()[0])
+        raise ValueError(f"a time stands twice in the grid, so a step would do nothing: rows {k} and {k + 1} are alike")
+    return steps.expand(len(steps), *prefix)
 
 
 def chain(
     D: Denoiser,
     x_T: Tensor,
     *,
-    steps: int | Tensor,
+    steps: int | Tensor | Sequence,
     step: Step | None = None,
     generator: torch.Generator | None = None,
     grad: bool = False,
 ) -> Iterator[Frame]:
     """The reverse process from x_T, frame by frame; the recorder is `list(chain(...))`.
 
-    steps: how many, on D's own grid, or a grid of falling times [K+1], or one of [K+1, B] or [K+1, B, H] that gives
-    every step of the plan a level of its own (Chen et al. 2024, "Diffusion Forcing"). K + 1 frames come out: x_t and
-    D(x_t, t) at each of the K times that a step starts from, then the sample (its x0_hat is the sample itself where t
-    is 0). Memory does not grow with K. Frames are detached unless `grad=True`, with which x_0 can be differentiated in
-    x_T and in D's weights. Raises ValueError for grids that rise, repeat a time or do not fit x_T.
+    steps: how many, on D's own grid, or a grid of falling times [K+1] (a tensor, an array or a list), or one of
+    [K+1, B] or [K+1, B, H] that gives every step of the plan a level of its own (Chen et al. 2024, "Diffusion
+    Forcing"; [K+1, 1, H]: the same for all plans). There a time may stand twice for a part of x, which then stays
+    exactly as it is, as long as another part moves. K + 1 frames come out: x_t and D(x_t, t) at each of the K times that
+    a step starts from, then the sample (its x0_hat is the sample itself where t is 0). Memory does not grow with K.
+    Frames are detached unless `grad=True`, with which x_0 can be differentiated in x_T and in D's weights. Raises
+    ValueError for steps of another kind and grids that rise, repeat a time for all of x or do not fit x_T.
     """
+    x_T = tensor("x_T", x_T)
     times = _times(D, x_T, steps)
     if times.ndim > 1:
         times = times.to(x_T.device)
@@ -232,6 +244,8 @@ def chain(
         # no_grad belongs around the step, never around a yield: the caller's code must not run under it
         with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
             x_s, x0_hat, state = step(D, x, t, s, state, generator)
+            if times.ndim > 1:  # what rests is not left to rounding, nor to the step
+                x_s = torch.where(expand(t == s, x.ndim), x, x_s)
         yield Frame(t, x, x0_hat)
         x = x_s
     clean = expand(times[-1] == 0, x.ndim if times.ndim > 1 else 0).to(x.device)

@@ -6,10 +6,29 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+
+def tensor(name: str, value: Any) -> Tensor:
+    """`value` as a tensor: a tensor as it is, numpy arrays, lists and numbers as a copy.
+
+    A tensor made under `torch.inference_mode` comes back as a copy too: only that can be differentiated with. Raises
+    ValueError, with `name`, for what holds no numbers.
+    """
+    if not torch.is_tensor(value):
+        try:
+            return torch.from_numpy(np.array(value, order="C"))
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"{name} must be a tensor, an array or numbers, got {value!r}") from None
+    if not value.is_inference():
+        return value
+    with torch.inference_mode(False):
+        return value.clone()
 
 
 def expand(level: Tensor, ndim: int) -> Tensor:
@@ -68,6 +87,8 @@ class Schedule:
 
     def grid(self, steps: int) -> Tensor:
         """The times 1 = t_0 > t_1 > ... > t_K = 0 of a chain of K = `steps` steps, evenly spaced. -> [K+1], float64"""
+        if not isinstance(steps, Integral) or isinstance(steps, bool):
+            raise ValueError(f"steps is a whole number of steps, got {steps!r}")
         if steps < 1:
             raise ValueError(f"a chain needs at least one step, got steps={steps}")
         return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
@@ -166,8 +187,9 @@ class Karras(Schedule):
         return (ratio / self.sigma_max) ** (1 / self.rho)
 
     def grid(self, steps: int) -> Tensor:
+        even = super().grid(steps)
         if steps < 2:
-            return super().grid(steps)
+            return even
         return torch.nn.functional.pad(torch.linspace(1, self.t_min, steps, dtype=torch.float64), (0, 1))
 
 

@@ -29,7 +29,8 @@ CURVES = ("model", "goal", "data")
 
 
 def _numpy(a: Any) -> np.ndarray:
-    return np.asarray(a.detach().cpu() if hasattr(a, "detach") else a, dtype=np.float32)
+    # numpy knows no bfloat16
+    return np.asarray(a.detach().float().cpu() if hasattr(a, "detach") else a, dtype=np.float32)
 
 
 def _field(frame: Any, name: str) -> Any:
