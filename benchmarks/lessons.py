@@ -9,8 +9,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from diffrl_lab.course import lessons
 from diffrl_lab.data import shipped
+from diffrl_lab.publish import lessons
 
 FILE, COMMAND = "results/lessons.json", "python3 run.py bench lessons"
 

@@ -40,7 +40,8 @@ def record(
     weights: Annotated[Path | None, typer.Option(help="Robots: policies of your own from `behaviour`.")] = None,
 ) -> None:
     """Record the scripted controller in a maze, or a robot's policy, into a Minari dataset (200,000 steps: minutes)."""
-    from diffrl_lab.data import locomotion, recordings
+    from diffrl_lab.data import minari as recordings
+    from diffrl_lab.worlds import robots as locomotion
 
     try:
         if name in locomotion.ENVIRONMENTS:
@@ -70,7 +71,7 @@ def behaviour(
     ship: Annotated[bool, typer.Option("--ship", help="Into data/weights and its manifest.")] = False,
 ) -> None:
     """Train the policies that drive a robot's recordings (10 minutes a million steps on a free core); measure them."""
-    from diffrl_lab.course import behaviours
+    from diffrl_lab.worlds import behaviours
 
     try:
         behaviours.train(name, steps, seed, state)
@@ -97,7 +98,7 @@ def train(
     ship: Annotated[bool, typer.Option("--ship", help="Into data/weights and its manifest.")] = False,
 ) -> None:
     """Train a planner on a recorded maze (umaze, two-ways: 1 to 2 minutes; large: 4 to 7 on two cores)."""
-    from diffrl_lab.course import planners
+    from diffrl_lab.studies import planners
 
     try:
         made = planners.train(
@@ -133,7 +134,7 @@ def evaluate(
     json: Annotated[str | None, typer.Option(help="Write one JSON object to this file, or - (screen).")] = None,
 ) -> None:
     """Drive a planner, or what it is compared with, in its maze: success and score with 95 % intervals."""
-    from diffrl_lab.course import planners
+    from diffrl_lab.studies import planners
 
     try:
         found = planners.evaluate(
@@ -163,7 +164,7 @@ def start(
 ) -> None:
     """Put a copy of a lesson into my/, where you may change it. A copy that is there already is never overwritten."""
     from diffrl_lab.course import blank as pages
-    from diffrl_lab.course import lessons as course
+    from diffrl_lab.publish import lessons as course
 
     try:
         name, _, number = lesson.partition("-")
@@ -188,7 +189,7 @@ def run(
     """Run lessons with a profile and parameters; the executed notebooks and report.json go into a folder."""
     import json
 
-    from diffrl_lab.course import lessons as course
+    from diffrl_lab.publish import lessons as course
 
     try:
         which, parameters = course.split_parameters(words)
@@ -208,7 +209,7 @@ def build(
     run: Annotated[bool, typer.Option("--run/--no-run", help="Execute the learner's edition.")] = True,
 ) -> None:
     """Build the lessons' notebooks from notebooks/source, and their pages in build/html."""
-    from diffrl_lab.course import lessons as course
+    from diffrl_lab.publish import lessons as course
 
     try:
         for path, seconds in course.build(which or (), run=run):
@@ -222,7 +223,7 @@ def check(
     which: Annotated[list[str] | None, typer.Argument(metavar="[LESSON...]", help="All by default.")] = None,
 ) -> None:
     """Fail where a stored notebook is not what its source builds."""
-    from diffrl_lab.course import lessons as course
+    from diffrl_lab.publish import lessons as course
 
     found = [line for source in course.sources(which or ()) for line in course.differences(source)]
     typer.echo("\n".join(found) or "every notebook is what its source builds")
@@ -278,7 +279,7 @@ def release(
     run: Annotated[bool, typer.Option("--run/--no-run", help="Try each notebook before it is written.")] = True,
 ) -> None:
     """Write student editions for one cohort: other constants, other seeds, an injected bug; no answers inside."""
-    from diffrl_lab.course import release as editions
+    from diffrl_lab.classroom import release as editions
 
     try:
         key = editions.release(folder, variant, which or (), run=run, tell=typer.echo)
@@ -299,7 +300,7 @@ def grade(
     ] = False,
 ) -> None:
     """Grade notebooks in a sandbox; one JSON for each submission, and grades.json with all of them."""
-    from diffrl_lab.course import grading
+    from diffrl_lab.classroom import grading
 
     try:
         graded = grading.grade(
@@ -324,7 +325,7 @@ def report(
     lms: Annotated[list[str] | None, typer.Option(help="moodle or canvas: a file for the upload, with names.")] = None,
 ) -> None:
     """Report on a grading: an index page, CSV, JSON, feedback for each student, similar answers."""
-    from diffrl_lab.course import report as reports
+    from diffrl_lab.classroom import report as reports
 
     try:
         rules = reports.Rules(attempts, reports.deadlines(deadline or ()), penalty)
@@ -347,7 +348,7 @@ def report(
 @app.command()
 def doctor() -> None:
     """Say what is wrong with this installation, and what to do about it."""
-    from diffrl_lab.course.doctor import report
+    from diffrl_lab.doctor import report
 
     raise typer.Exit(report())
 

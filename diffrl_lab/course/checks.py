@@ -333,6 +333,6 @@ def _sketch(case: Mapping[str, Any]) -> str:
 
 
 def _colour(ok: bool | None) -> str:
-    from diffrl_lab.widgets.views import COLOUR  # late: nothing but showing a verdict needs matplotlib
+    from diffrl_lab.widgets.views import COLOUR
 
     return COLOUR[{True: "data", False: "right", None: "noise"}[ok]]

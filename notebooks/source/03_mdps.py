@@ -29,7 +29,7 @@ from functools import lru_cache
 import torch
 from torch import nn
 
-from diffrl_lab.analysis.returns import bootstrap
+from diffrl_lab.analysis.evaluate import bootstrap
 from diffrl_lab.course import check, guess
 from diffrl_lab.data.toys import Corridor, comb_maze, drivers, grid_world
 from diffrl_lab.widgets.explore import explore

@@ -29,17 +29,18 @@ import torch
 
 from diffrl_lab.analysis.chains import inconsistency, spread
 from diffrl_lab.analysis.distance import energy_distance, nearest, noise_floor
+from diffrl_lab.analysis.evaluate import wilson
 from diffrl_lab.analysis.feasibility import points_in_walls, segments_in_walls
-from diffrl_lab.analysis.returns import wilson
 from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.course import check, guess
-from diffrl_lab.data import Scaler, episodes, resample, worlds
-from diffrl_lab.data.recordings import read
+from diffrl_lab.data import Scaler, episodes, resample
+from diffrl_lab.data.minari import read
 from diffrl_lab.data.shipped import shipped
-from diffrl_lab.methods.diffuser import RUNGS, Diffuser, Pieces, Planner, interpolated
+from diffrl_lab.methods.planning.diffuser import RUNGS, Diffuser, Pieces, Planner, interpolated
 from diffrl_lab.nets import PlanMLP, TemporalUNet
 from diffrl_lab.widgets.explore import explore
 from diffrl_lab.widgets.movie import movie
+from diffrl_lab.worlds import mazes as worlds
 
 BRIDGE_STEPS, STEPS, SEEDS = {"smoke": (300, 60, 16), "class": (500, 250, 64), "full": (3000, 4000, 64)}[PROFILE]
 torch.manual_seed(SEED)
@@ -383,8 +384,8 @@ assert overfit[3] > floor.quantile(0.95) and overfit[0] < 0.05, "large effect: l
 
 # %%
 from diffrl_lab.analysis.feasibility import dynamics_residual, infeasible, locomotive
-from diffrl_lab.data import locomotion
-from diffrl_lab.methods.windows import Windows, joined
+from diffrl_lab.methods.planning.windows import Windows, joined
+from diffrl_lab.worlds import robots as locomotion
 
 luck = torch.Generator().manual_seed(SEED)
 robots = {name: locomotion.make(name) for name in ("hopper", "halfcheetah")}

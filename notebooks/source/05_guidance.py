@@ -282,15 +282,15 @@ lost
 # %%
 from diffrl_lab.analysis import modes
 from diffrl_lab.analysis.sweeps import Table
-from diffrl_lab.course.guidance_study import STEPS, crossing, exact, plan_returns
-from diffrl_lab.data import worlds
 from diffrl_lab.data.shipped import shipped
 from diffrl_lab.diffusion import given, load, pin
-from diffrl_lab.methods.decision_diffuser import DecisionDiffuser, compose
-from diffrl_lab.methods.diffuser import Planner
-from diffrl_lab.methods.value_guidance import Guide, scaled
+from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser, compose
+from diffrl_lab.methods.planning.diffuser import Planner
+from diffrl_lab.methods.planning.value_guidance import Guide, scaled
+from diffrl_lab.studies.guidance import STEPS, crossing, exact, plan_returns
 from diffrl_lab.widgets.explore import explore
 from diffrl_lab.widgets.movie import movie
+from diffrl_lab.worlds import mazes as worlds
 
 study, laws, toy = (Table.load(shipped(f"results/guidance-{t}.json")) for t in ("plans-two-ways-p50", "laws", "exact"))
 fine, maze = load(shipped("results/guidance-two-ways-p50.safetensors"))[0], worlds.Walls.named("two-ways")
@@ -430,7 +430,7 @@ explore(twin, form=["cfg", "value", "energy"], scale=(0.0, 8.0, 0.25, 1.0), seed
 # of where a noisy plan will end. First, how many plans end at the goal and keep clear of walls, by scale; then the best scale of each is driven to 500 new goals in every maze.
 
 # %%
-from diffrl_lab.analysis.returns import paired, wilson
+from diffrl_lab.analysis.evaluate import paired, wilson
 
 goals, clear = Table.load(shipped("results/guidance-goals.json")), {}
 for name in ("umaze", "two-ways", "medium", "large"):

@@ -23,7 +23,7 @@ from diffrl_lab.analysis.modes import (
     shares,
     vendi,
 )
-from diffrl_lab.data.worlds import Controller, Walls, side
+from diffrl_lab.worlds.mazes import Controller, Walls, side
 
 TWO = Walls.named("two-ways")
 THREE = Walls(

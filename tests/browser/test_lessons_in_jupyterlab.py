@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from jupyterlab_page import Seen, chromium, page, server
 
-from diffrl_lab.course import lessons
+from diffrl_lab.publish import lessons
 
 pytestmark = pytest.mark.browser
 SOURCES = lessons.sources()

@@ -13,7 +13,7 @@ from jupyterlab_page import Seen, chromium, differ, page
 from PIL import Image
 from playwright.sync_api import ElementHandle
 
-from diffrl_lab.course import lessons, pages
+from diffrl_lab.publish import lessons, pages
 
 pytestmark = pytest.mark.browser
 SOURCES = lessons.sources()

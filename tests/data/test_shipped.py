@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from diffrl_lab.data import recordings
+from diffrl_lab.data import minari as recordings
 from diffrl_lab.data import shipped as module
 from diffrl_lab.data.shipped import BEGIN, DATA, END, manifest, shipped, table
 

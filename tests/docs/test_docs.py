@@ -14,7 +14,7 @@ import pytest
 import typer.main
 
 from diffrl_lab.cli import app
-from diffrl_lab.course import lessons
+from diffrl_lab.publish import lessons
 
 ROOT = lessons.ROOT
 PAGES = sorted((ROOT / "docs").rglob("*.md"))

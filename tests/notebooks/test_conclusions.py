@@ -16,8 +16,8 @@ import numpy as np
 import papermill
 import pytest
 
-from diffrl_lab.course import lessons
 from diffrl_lab.course.claims import claims
+from diffrl_lab.publish import lessons
 
 SOURCES = lessons.sources()
 LESSONS = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
@@ -60,13 +60,13 @@ get_ipython().ast_transformers.append(_Recorded())
 # conditioned planners and guides have fresh weights.
 UNTRAINED = """
 import torch
-from diffrl_lab.methods.diffuser import Planner
+from diffrl_lab.methods.planning.diffuser import Planner
 for _kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
     _kind.step = lambda self, closure=None: None
 _load = Planner.load.__func__
 Planner.load = classmethod(lambda cls, name, rung="good": _load(cls, name, "untrained"))
-from diffrl_lab.methods.decision_diffuser import DecisionDiffuser
-from diffrl_lab.methods.value_guidance import Guide
+from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser
+from diffrl_lab.methods.planning.value_guidance import Guide
 def _unlearned(load, of):
     def loaded(cls, path):
         made = load.__func__(cls, path)
@@ -78,7 +78,7 @@ def _unlearned(load, of):
     return classmethod(loaded)
 DecisionDiffuser.load = _unlearned(DecisionDiffuser.load, lambda made: made.planner.denoiser)
 Guide.load = _unlearned(Guide.load, lambda made: made)
-from diffrl_lab.methods.windows import Windows
+from diffrl_lab.methods.planning.windows import Windows
 Windows.load = _unlearned(Windows.load, lambda made: made.denoiser)
 """
 

@@ -27,7 +27,8 @@ from matplotlib.colors import is_color_like
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from diffrl_lab.course import lessons, outline
+from diffrl_lab.course import outline
+from diffrl_lab.publish import lessons
 
 SOURCES = lessons.sources()
 LESSONS = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])

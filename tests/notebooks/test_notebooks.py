@@ -13,7 +13,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from diffrl_lab.course import checks, lessons
+from diffrl_lab.course import checks
+from diffrl_lab.publish import lessons
 
 SOURCES = lessons.sources()
 LESSONS = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])

@@ -1,0 +1,678 @@
+"""Grading, the trusted side: inputs drawn after submission, answers that come back as plain arrays, judged here.
+
+A submission is one file in a folder of notebooks, or in one folder per student; several of a student are all graded.
+Each gives OUT/submissions/<student>-<lesson>-<key>.json, and OUT/grades.json is the list of all of them, ordered by
+student, lesson, received and file:
+
+    student     name of the student's folder; in a flat folder the file's name without extension and lesson
+    file        path below the folder of submissions, with /
+    sha256      of the file's bytes; null where it was not read (too large, not a regular file)
+    received    time of the file's last change, ISO 8601 in UTC, whole seconds
+    lesson      "01", or null where neither file name nor content tells
+    exercises   {"01.betas": {
+                    "marks": 0.5, "of": 1.0,            of * share of the properties that hold; all only if it is right
+                    "verdict": "...",                   one sentence for the student; plain text, may quote the student
+                    "properties": {"input 1 of 2": true, ...},   what earns marks; {} where no answer came
+                    "form": true,                       every answer has the right kind and shape; earns nothing
+                    "status": "ok",                     see below
+                    "seed": 123}, ...}                  cases(seed) were the inputs
+    total, of   sums of marks and of "of" over the lesson's exercises; 0 and 0 where the lesson is null
+    status      ok         it is a notebook and was run, whatever came of it
+                empty      no bytes, or no cell
+                broken     not JSON, or not a notebook
+                refused    not read: larger than the limit, a link, a device
+                unknown    no lesson that has exercises
+    seconds     wall time of all its exercises
+    grader      hash of the exercises, checks and grader it was marked with
+
+Status of an exercise: ok (solved) | wrong | unsolved (the stub is still there) | missing (no cell asks it) | error (the
+code raised) | timeout | memory | output (more came than may) | ended (the process ended without an answer).
+Strings come from hostile hands: whoever shows them escapes them.
+"""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import hashlib
+import hmac
+import json
+import os
+import queue
+import re
+import secrets
+import shutil
+import site
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from diffrl_lab.classroom import sandbox
+from diffrl_lab.classroom.sandbox import LIMITS, TEXT, Limits
+from diffrl_lab.course import checks
+from diffrl_lab.publish.lessons import ROOT
+
+PACKAGE = Path(__file__).parents[1]
+LARGEST = 32 << 20  # bytes of a submission
+MARKS = 1.0  # for one exercise
+INSIDE = ("__init__", "checks", "progress", "sandbox")  # all of the course that a submission can see
+VENV = Path("/venv")  # where the environment stands inside
+NOBODY = "64001"  # for the kernel a user of its own, whose processes it counts; root's it would not
+TRUST = "diffrl-lab course grade --trust-submissions runs them WITHOUT a sandbox: only for notebooks you have read"
+
+
+# ---------------------------------------------------------------------------------------------------------- submissions
+@dataclass(frozen=True)
+class Submission:
+    """One file that came in. `content` is None where it was refused: a link, a device, more than LARGEST bytes."""
+
+    student: str
+    file: str
+    received: str
+    content: bytes | None
+    lesson: str | None
+
+    @property
+    def sha256(self) -> str | None:
+        return None if self.content is None else hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def key(self) -> str:
+        """What its result is kept under: the same for the same file with the same content."""
+        about = json.dumps([self.file, self.sha256, None if self.content is not None else self.received])
+        words = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{self.student[:40]}-{self.lesson}")
+        return f"{words.lstrip('.')}-{hashlib.sha256(about.encode()).hexdigest()[:16]}"
+
+
+def submissions(folder: Path, lesson: str | None = None) -> list[tuple[str, Path]]:
+    """(student, file) of every file in a folder of notebooks, or of folders per student; hidden ones are left out.
+
+    Raises ValueError where there is no such folder, or nothing in it.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {str(folder)!r} of submissions")
+    found = []
+    for above, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
+        for name in sorted(f for f in files if not f.startswith(".")):
+            path = Path(above, name)
+            below = path.relative_to(folder).parts
+            student = below[0] if len(below) > 1 else re.sub(r"[ _.-]*\d\d_[a-z_]+$", "", path.stem) or path.stem
+            found.append((student, path))
+    if not found:
+        raise ValueError(f"there are no submissions in {str(folder)!r}")
+    return found
+
+
+def read(folder: Path, student: str, path: Path, lesson: str | None = None) -> Submission:
+    """A file as a submission; links are not followed, devices not opened, large files not read."""
+    status = path.lstat()
+    received = datetime.datetime.fromtimestamp(int(status.st_mtime), datetime.UTC).isoformat()
+    content = None
+    if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
+        try:
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+                content = file.read(LARGEST + 1)
+        except OSError:
+            pass
+        if content is not None and len(content) > LARGEST:
+            content = None
+    told = lesson or _lesson(path.name, content or b"")
+    return Submission(student, path.relative_to(folder).as_posix(), received, content, told)
+
+
+def _lesson(name: str, content: bytes) -> str | None:
+    """The lesson whose exercises a notebook asks; if it asks none, the one that its file is named after."""
+    known = {e[:2] for e in checks.exercises()}
+    asked = [number.decode() for number in re.findall(rb'check\(\\?["\'](\d\d)\.', content)]
+    named = re.findall(r"(?<!\d)(\d\d)_", name)
+    chosen = [n for n in (*sorted(asked, key=asked.count, reverse=True)[:1], *named) if n in known]
+    return chosen[0] if chosen else None
+
+
+# --------------------------------------------------------------------------------------------------------- our edition
+_parsing = threading.Lock()  # CPython 3.11 cannot make syntax trees in two threads at once
+
+
+def question(exercise: str) -> tuple[str, str, str]:
+    """(what our edition calls the answer, our `preamble`, how it is asked) of an exercise."""
+    with _parsing:
+        return _question(exercise)
+
+
+@cache
+def _question(exercise: str) -> tuple[str, str, str]:
+    return function(exercise), preamble(exercise[:2]), asking(checks.load(exercise))
+
+
+@cache
+def preamble(lesson: str) -> str:
+    """Imports, definitions and constants of our edition of a lesson, without the cells of its exercises."""
+    kept = [s for tree in _ours(lesson) if not list(sandbox.asked(tree)) for s in sandbox.definitions(tree)]
+    return ast.unparse(ast.Module(kept, []))
+
+
+def function(exercise: str) -> str:
+    """What our edition calls the answer to an exercise: "betas" in check("01.betas", betas); "" where it has none."""
+    given = [answer for tree in _ours(exercise[:2]) for name, answer in sandbox.asked(tree) if name == exercise]
+    return next((answer.id for answer in given if isinstance(answer, ast.Name)), "")
+
+
+@cache
+def _ours(lesson: str) -> list[ast.Module]:
+    return [
+        sandbox.parsed(cell)
+        for path in sorted((ROOT / "notebooks").glob(f"{lesson}_*.ipynb"))
+        for cell in sandbox.cells(path.read_bytes())
+    ]
+
+
+def asking(module: ModuleType) -> str:
+    """The source of a module's `ask` and of what it needs, and nothing else; "" where it has none.
+
+    Raises ValueError where that would take an answer, a judge or a hint along.
+    """
+    if not hasattr(module, "ask"):
+        return ""
+    tree = ast.parse(Path(str(module.__file__)).read_text("utf-8"))
+    secret = {"judge", "cases", "RIGHT", "WRONG", "HINTS", "PROPERTIES"}
+    secret |= {getattr(answer, "__name__", "") for answer in [*module.RIGHT, *(wrong for wrong, _ in module.WRONG)]}
+    seen = sandbox.reached([ast.parse("ask")], tree.body)
+    needed = [s for s in tree.body if seen & set(sandbox.names(s))]
+    if taken := {name for s in needed for name in sandbox.names(s)} & secret:
+        raise ValueError(f"{module.__name__}: ask needs {', '.join(sorted(taken))}, which no submission may see")
+    return ast.unparse(ast.Module(needed, []))
+
+
+# ------------------------------------------------------------------------------------------------------------- marking
+def drawn(exercise: str, sha256: str, secret: bytes) -> tuple[int, list[dict[str, Any]], list[Any]]:
+    """(seed, cases, right answers) for one submission: nobody can know them before it came, and they never change.
+
+    seed = HMAC-SHA256(secret, exercise, content, n) mod 2^31; n counts on past inputs to which our own answer would
+    not be accepted.
+    """
+    module = checks.load(exercise)
+    for n in range(20):
+        digest = hmac.digest(secret, f"{exercise} {sha256} {n}".encode(), "sha256")
+        seed = int.from_bytes(digest[:4]) % 2**31
+        cases = module.cases(seed)
+        right = checks.answers(module, module.RIGHT[0], cases)
+        if module.judge(cases, right).ok:
+            return seed, cases, right
+    raise RuntimeError(f"{exercise} does not accept its own answer on 20 inputs")
+
+
+def mark(exercise: str, cases: list[dict[str, Any]], right: list[Any], came: Mapping[str, Any]) -> dict[str, Any]:
+    """An exercise's entry in the result, from what came out of the sandbox: {"status", "message", "answers"}."""
+    module = checks.load(exercise)
+    entry = {"marks": 0.0, "of": MARKS, "verdict": came["message"], "properties": {}, "form": False}
+    answers = came["answers"]
+    if came["status"] not in ("answered", "error", "memory") or len(answers) != len(cases):
+        return entry | {"status": came["status"] if came["status"] != "answered" else "ended"}
+    for answer, truth in zip(answers, right, strict=True):
+        if _size(answer) > 10 * _size(truth) + 1000:  # a judge may multiply sizes
+            return entry | {
+                "status": "wrong",
+                "verdict": f"your answer holds {_size(answer)} numbers instead of {_size(truth)}",
+            }
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        holds = checks.properties(module, cases, answers, right)
+        entry["form"] = all(_formed(a, r) for a, r in zip(answers, right, strict=True))
+        if came["status"] != "answered" or any(a is None for a in answers):
+            status, verdict = ("error" if came["status"] == "answered" else came["status"]), came["message"]
+        else:
+            try:
+                judged = module.judge(cases, answers)
+            except Exception as error:
+                judged = checks.Verdict(False, f"your answer could not be compared ({type(error).__name__}: {error})")
+            status, verdict = ("ok" if judged.ok else "wrong"), judged.message
+    share = 1.0 if status == "ok" else sum(holds.values()) / max(1, len(holds))
+    if status == "ok":
+        holds = dict.fromkeys(holds, True)
+    elif share == 1:  # every part is right and the whole is not: they must be taken together
+        holds["all together"] = False
+        share = (len(holds) - 1) / len(holds)
+    return entry | {"status": status, "verdict": _text(verdict), "properties": holds, "marks": round(share * MARKS, 4)}
+
+
+def _formed(answer: Any, right: Any) -> bool:
+    try:
+        a, r = np.asarray(answer), np.asarray(right)
+        return a.shape == r.shape and (a.dtype.kind in "biufc") == (r.dtype.kind in "biufc")
+    except ValueError:
+        return False
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return value.size
+    if isinstance(value, (list, tuple)):
+        return sum(_size(v) for v in value)
+    if isinstance(value, dict):
+        return sum(_size(v) for v in value.values())
+    return max(1, len(value) // 100) if isinstance(value, str) else 1
+
+
+def _text(said: Any) -> str:
+    """One line of at most TEXT characters, without control characters."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(said)[: 4 * TEXT]).split())
+    return line if len(line) <= TEXT else line[: TEXT - 1] + "…"
+
+
+# ------------------------------------------------------------------------------------------------------------- sandbox
+class Broken(RuntimeError):
+    """The sandbox ended, or could not be started; its argument is what it said."""
+
+
+class Sandbox:
+    """One process of `sandbox` inside bubblewrap (with trust=True: without), which answers one request at a time."""
+
+    def __init__(self, limits: Limits = LIMITS, trust: bool = False) -> None:
+        self.trust, self.limits = trust, limits
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it, if it does not run. Raises Broken with its own words where it does not come up."""
+        if self.process is not None and self.process.poll() is None:
+            return
+        self.stderr = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            command(self.trust),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.stderr,
+            env=_environment(self.trust),
+            start_new_session=True,
+        )
+        self._exchange(None, b"", 300)
+        code = [{"cell_type": "code", "source": "from diffrl_lab.course import check\ncheck('', 7)"}]
+        came = self._ask("", "", "", "", json.dumps({"cells": code}).encode(), [{}], 0)
+        if came["answers"] != [7]:
+            raise Broken(f"the sandbox does not answer ({came['status']}: {came['message']})")
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            self.process.stdin.close()
+            self.process.wait(5)
+        except (OSError, subprocess.TimeoutExpired):
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.stderr.close()
+        self.process = None
+
+    def ask(self, exercise: str, notebook: bytes, cases: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+        """What a notebook answers to the cases of an exercise: {"status", "message", "answers", "seconds"}.
+
+        Nothing that it holds was checked beyond its kind: it is what the submission said.
+        """
+        try:
+            self.start()
+            return self._ask(exercise, *question(exercise), notebook, cases, seed)
+        except Broken:
+            self.stop()
+            raise
+
+    def _ask(self, exercise: str, name: str, before: str, ask: str, notebook: bytes, cases: Any, seed: int) -> dict:
+        request = {
+            "exercise": exercise,
+            "name": name,
+            "preamble": before,
+            "ask": ask,
+            "seed": seed,
+            "sandboxed": not self.trust,
+            "notebook": len(notebook),
+            "limits": asdict(self.limits),
+        }
+        began = time.monotonic()
+        header, body = self._exchange(request, notebook + sandbox.pack(cases), self.limits.wall + 30)
+        seconds = time.monotonic() - began
+        if header["status"] != "answered":
+            said = _LIMITS[header["status"]].format(**asdict(self.limits))
+            return {"status": header["status"], "message": said, "answers": [], "seconds": seconds}
+        try:
+            came = sandbox.unpack(body)
+            status, message, answers = came["status"], came["message"], came["answers"]
+            if status not in _SAID or not isinstance(message, str) or not isinstance(answers, list):
+                raise ValueError("unreadable: other fields")
+        except (ValueError, KeyError, TypeError):
+            status, message, answers = "ended", "what came back is no answer: plain arrays are wanted", []
+        return {"status": status, "message": _text(message), "answers": answers, "seconds": seconds}
+
+    def _exchange(self, header: dict[str, Any] | None, body: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
+        """Send a message, if there is one, and receive one; after that many seconds the sandbox is ended."""
+        assert self.process is not None and self.process.stdin is not None and self.process.stdout is not None
+        alarm = threading.Timer(seconds, self.process.kill)
+        alarm.start()
+        try:
+            if header is not None:
+                sandbox.send(self.process.stdin, header, body)  # type: ignore[arg-type]
+            return sandbox.receive(self.process.stdout)  # type: ignore[arg-type]
+        except (OSError, EOFError):
+            self.process.wait()
+            self.stderr.seek(0)
+            said = self.stderr.read()[-2000:].decode(errors="replace").strip()
+            raise Broken(said or "the sandbox ended") from None
+        finally:
+            alarm.cancel()
+
+
+_SAID = ("answered", "error", "memory", "unsolved", "missing", "empty", "broken")
+_LIMITS = {
+    "timeout": "no answer within {cpu} s of computing and {wall:g} s in all: is there a loop that does not end?",
+    "memory": "your code took more memory than it may",
+    "output": "more came back than the {answer} bytes that an answer may have",
+    "ended": "your code ended the interpreter before it had answered",
+}
+
+
+def refusal() -> str:
+    """Why there can be no sandbox on this machine, or "" where there can."""
+    if not sys.platform.startswith("linux"):
+        return f"submissions run in bubblewrap, which needs Linux, and this is {sys.platform}. {TRUST}"
+    if shutil.which("bwrap") is None:
+        return f"submissions run in bubblewrap, which is not installed (apt install bubblewrap). {TRUST}"
+    return ""
+
+
+def command(trust: bool = False) -> list[str]:
+    """The command that starts `sandbox`, by default inside bubblewrap.
+
+    Inside there is no network and no user namespace to be had; system, Python and library are read-only; of the course
+    there is INSIDE alone, and none of the repository but shipped weights and recordings. Root first takes the mounts
+    with it (others may not read its home), then becomes NOBODY: processes of root are not counted by the kernel.
+    """
+    if trust:
+        return [sys.executable, "-m", "diffrl_lab.classroom.sandbox"]
+    python = [str(_inside(Path(sys.executable))), "-m", "diffrl_lab.classroom.sandbox"]
+    shut = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
+    inner = [
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--remount-ro",
+        "/dev",
+        "--tmpfs",
+        "/tmp",
+        "--remount-ro",
+        "/",
+        "--chdir",
+        "/tmp",
+        "--cap-add",
+        "CAP_SYS_ADMIN",
+        "--",
+    ]
+    if os.getuid():
+        return [*shut, *_mounts(), *inner, *python]
+    return [
+        "bwrap",
+        "--die-with-parent",
+        *_mounts(),
+        "--dev-bind",
+        "/proc",
+        "/proc",
+        "--dev-bind",
+        "/dev",
+        "/dev",
+        "--dir",
+        "/tmp",
+        "--cap-add",
+        "CAP_SETUID",
+        "--cap-add",
+        "CAP_SETGID",
+        "--",
+        "setpriv",
+        "--reuid",
+        NOBODY,
+        "--regid",
+        NOBODY,
+        "--clear-groups",
+        "--",
+        *shut,
+        "--ro-bind",
+        "/",
+        "/",
+        *inner,
+        *python,
+    ]
+
+
+def _inside(path: Path) -> Path:
+    """Where a path of the virtual environment stands inside: below /tmp it would vanish behind the scratch."""
+    own = sys.prefix != sys.base_prefix and path.is_relative_to(sys.prefix)
+    return VENV / path.relative_to(sys.prefix) if own else path
+
+
+def _mounts() -> list[str]:
+    """Arguments that show system, Python and library read-only, and hide what lies within but belongs to the course."""
+    made: list[str] = []
+    for name in ("bin", "lib", "lib32", "lib64", "libx32", "sbin"):
+        path = Path("/", name)
+        if path.is_symlink():
+            made += ["--symlink", os.readlink(path), str(path)]
+        elif path.is_dir():
+            made += ["--ro-bind", str(path), str(path)]
+    for name in ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime"):
+        made += ["--ro-bind-try", name, name]
+    shown = {Path(p) for p in ("/usr", sys.prefix, sys.base_prefix, *site.getsitepackages())}
+    hidden = {p for p in (ROOT if (ROOT / "notebooks").is_dir() else PACKAGE,) if any(s in p.parents for s in shown)}
+    seen = {Path("/")}
+    inside = {_inside(p) for p in shown}
+    for path in sorted(shown | hidden, key=lambda p: len(p.parts)):
+        there = _inside(path)
+        above = [p for p in reversed(there.parents) if p not in seen and not any(s in (p, *p.parents) for s in inside)]
+        for folder in above:
+            made += ["--perms", "0755", "--dir", str(folder)]
+        seen |= set(above)
+        made += ["--perms", "0755", "--tmpfs", str(there)] if path in hidden else ["--ro-bind", str(path), str(there)]
+    lab = Path("/lab", PACKAGE.name)
+    made += [w for d in (lab.parent, lab, lab / "course") for w in ("--perms", "0755", "--dir", str(d))]
+    rooms = [p for p in PACKAGE.iterdir() if p.name not in ("course", "cli.py", "__pycache__")]
+    for path in [*rooms, *(PACKAGE / "course" / f"{name}.py" for name in INSIDE)]:
+        made += ["--ro-bind", str(path), str(lab / path.relative_to(PACKAGE))]
+    for name in ("manifest.json", "weights", "recordings"):
+        made += ["--ro-bind-try", str(ROOT / "data" / name), str(lab.parent / "data" / name)]
+    return made
+
+
+def _environment(trust: bool) -> dict[str, str]:
+    """Everything a submission is told about where it runs."""
+    ours = {
+        "DIFFRL_PROGRESS": "off", "HOME": "/tmp", "LANG": "C.UTF-8", "MPLBACKEND": "agg", "MPLCONFIGDIR": "/tmp",
+        "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+        "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "USER": "nobody",
+    }  # fmt: skip
+    return ours if trust else ours | {"PYTHONPATH": "/lab", "PYTHONSAFEPATH": "1"}
+
+
+# ------------------------------------------------------------------------------------------------------------- grading
+def grade(
+    folder: Path,
+    out: Path,
+    *,
+    lesson: str | None = None,
+    workers: int | None = None,
+    again: bool = False,
+    trust: bool = False,
+    limits: Limits = LIMITS,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[dict[str, Any]]:
+    """Grade every file in a folder of submissions. -> all results in `out`, as in OUT/grades.json.
+
+    Results that are there already and were marked with the same exercises stay as they are, unless again=True; so an
+    interrupted grading goes on where it stopped. `tell` gets a line for each. Inputs are drawn with OUT/secret, which
+    is made on the first call: keep it to yourself, and keep it, if marks are to stay the same. Raises ValueError where
+    there is no sandbox, no folder, nothing in it, or no such lesson.
+    """
+    if lesson is not None and not checks.exercises(lesson[:2]):
+        raise ValueError(f"lesson {lesson!r} has no exercises; there are: {', '.join(sorted(_lessons()))}")
+    if not trust and (why := refusal()):
+        raise ValueError(why)
+    files = [(student, path) for student, path in submissions(folder)]
+    secret = _secret(out)
+    results = out / "submissions"
+    results.mkdir(parents=True, exist_ok=True)
+    lesson = lesson and lesson[:2]
+    told, stopped = threading.Lock(), threading.Event()
+
+    def one(student: str, path: Path, sandboxes: queue.SimpleQueue[Sandbox]) -> None:
+        submission = read(folder, student, path, lesson)
+        kept = results / f"{submission.key}.json"
+        result = None if again else _kept(kept)
+        if result is None or result["grader"] != grader(submission.lesson):
+            box = sandboxes.get()
+            try:
+                result = graded(submission, secret, box)
+            finally:
+                sandboxes.put(box)
+            if stopped.is_set():  # its sandbox was ended from here
+                return
+            _write(kept, result)
+        with told:
+            tell(
+                f"{ascii(result['student'])[1:-1]:20} {result['lesson'] or '--'}  "
+                f"{result['total']:.2f} of {result['of']:.0f}  {result['status']:8} {result['seconds']:5.1f} s  "
+                f"{ascii(result['file'])[1:-1]}"
+            )
+
+    boxes = [Sandbox(limits, trust) for _ in range(workers or os.cpu_count() or 1)]
+    free: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
+    for box in boxes:
+        free.put(box)
+    try:
+        with ThreadPoolExecutor(len(boxes)) as pool:
+            waiting: list[Future[None]] = [pool.submit(one, student, path, free) for student, path in files]
+            try:
+                for future in waiting:
+                    future.result()
+            except BaseException:
+                stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                for box in boxes:
+                    if box.process is not None:
+                        box.process.kill()
+                raise
+    except Broken as error:
+        raise ValueError(f"the sandbox does not work on this machine: {error}. {TRUST}") from None
+    finally:
+        for box in boxes:
+            box.stop()
+    every = [r for path in results.glob("*.json") if (r := _kept(path)) is not None]
+    every.sort(key=lambda r: (r["student"], r["lesson"] or "", r["received"], r["file"], r["sha256"] or ""))
+    _write(out / "grades.json", every)
+    return every
+
+
+def graded(submission: Submission, secret: bytes, box: Sandbox) -> dict[str, Any]:
+    """One submission's result. Raises Broken where the sandbox cannot be started; a submission cannot cause that."""
+    entries: dict[str, dict[str, Any]] = {}
+    status, seconds = "ok", 0.0
+    if submission.content is None:
+        status = "refused"
+    elif not submission.content.strip():
+        status = "empty"
+    elif submission.lesson is None:
+        status = "unknown"
+    for exercise in checks.exercises(submission.lesson) if submission.lesson else ():
+        seed, message = None, {"refused": "the file was not read"}.get(status, "the file is not a notebook")
+        if submission.content is None or status != "ok":
+            entry = {
+                "marks": 0.0,
+                "of": MARKS,
+                "verdict": message,
+                "properties": {},
+                "form": False,
+                "status": "missing",
+            }
+        else:
+            seed, cases, right = drawn(exercise, str(submission.sha256), secret)
+            came: dict[str, Any] = {"status": "ended", "message": _LIMITS["ended"], "answers": [], "seconds": 0.0}
+            for _ in range(2):  # a sandbox may be ended from outside, say by a machine without memory
+                box.start()
+                try:
+                    came = box.ask(exercise, submission.content, cases, seed)
+                    break
+                except Broken:
+                    pass
+            seconds += came["seconds"]
+            if came["status"] in ("empty", "broken"):
+                status, came["status"] = came["status"], "missing"
+            entry = mark(exercise, cases, right, came)
+        entries[exercise] = entry | {"seed": seed}
+    return {
+        "student": submission.student,
+        "file": submission.file,
+        "sha256": submission.sha256,
+        "received": submission.received,
+        "lesson": submission.lesson,
+        "exercises": entries,
+        "total": round(sum(e["marks"] for e in entries.values()), 4),
+        "of": sum(e["of"] for e in entries.values()),
+        "status": status,
+        "seconds": round(seconds, 2),
+        "grader": grader(submission.lesson),
+    }
+
+
+@cache
+def grader(lesson: str | None) -> str:
+    """A hash of everything a mark depends on besides the submission and the secret."""
+    ours = [PACKAGE / "course" / f"{name}.py" for name in (*INSIDE, "grading")]
+    theirs = [Path(str(checks.load(e).__file__)) for e in checks.exercises(lesson)] if lesson else []
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in (*ours, *theirs))).hexdigest()[:16]
+
+
+def _lessons() -> set[str]:
+    return {e[:2] for e in checks.exercises()}
+
+
+def _secret(out: Path) -> bytes:
+    """The key that inputs are drawn with, out of OUT/secret, made if missing."""
+    path = out / "secret"
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".part")
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_hex(32) + "\n")
+        beside.replace(path)
+    return path.read_bytes().strip()
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """A result that was written before, or None where there is none, or none that is whole."""
+    try:
+        result = json.loads(path.read_text("utf-8"))
+        return result if result["student"] is not None and "grader" in result and "exercises" in result else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _write(path: Path, content: Any) -> None:
+    """Write beside and move into place, so that a result is there as a whole or not at all."""
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    beside.replace(path)

@@ -1,0 +1,590 @@
+"""Grading: what a submission can reach in the sandbox (nothing), and that it gets the marks that it earned."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import random
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks import grading as batch
+from diffrl_lab import cli
+from diffrl_lab.classroom import grading, sandbox
+from diffrl_lab.course import checks
+from diffrl_lab.publish.lessons import ROOT
+
+NAMES = checks.exercises()
+needs_bubblewrap = pytest.mark.skipif(
+    bool(grading.refusal()) and not os.environ.get("CI"),
+    reason=f"NO BUBBLEWRAP: the sandbox was not tested. {grading.refusal()}",
+)
+SHORT = sandbox.Limits(cpu=4, wall=8.0)
+CHECK = "from diffrl_lab.course import check\n"
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[grading.Sandbox]:
+    with grading.Sandbox(sandbox.Limits(wall=60.0)) as made:
+        yield made
+
+
+@pytest.fixture
+def inside(box: grading.Sandbox) -> Callable[..., Any]:
+    """Run code in the sandbox: what it calls `found` comes back."""
+
+    def run(code: str) -> Any:
+        came = _answer(box, code + "\ncheck('', found)")
+        assert came["status"] == "answered", came
+        return came["answers"][0]
+
+    return run
+
+
+def _answer(box: grading.Sandbox, code: str, name: str = "") -> dict[str, Any]:
+    box.start()
+    notebook = json.dumps({"cells": [{"cell_type": "code", "source": CHECK + code}]}).encode()
+    return box._ask("", name, "", "", notebook, [{}], 0)
+
+
+def _notebook(cells: list[str]) -> bytes:
+    return json.dumps({"cells": [{"cell_type": "code", "source": c} for c in cells]}).encode()
+
+
+def _marked(box: grading.Sandbox, content: bytes, lesson: str = "01") -> dict[str, Any]:
+    return grading.graded(grading.Submission("ann", "ann/a.ipynb", "", content, lesson), b"secret", box)
+
+
+def _put(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+# ------------------------------------------------------------------------------------------------- what can be reached
+@needs_bubblewrap
+def test_no_answer_no_judge_and_no_lesson_is_inside(inside: Callable[..., Any]) -> None:
+    found = inside(f"""
+import glob, importlib, os, sys
+found = [name for name in sys.modules if "exercises" in name or "grading" in name]
+for name in ("exercises", "exercises.e01_betas", "grading", "lessons"):
+    try:
+        importlib.import_module("diffrl_lab.course." + name)
+        found.append(name)
+    except ImportError:
+        pass
+found += sorted(os.listdir("/lab/diffrl_lab/course"))
+found += [p for p in glob.glob({str(ROOT)!r} + "/*") if not p.endswith(".venv")]
+""")
+    assert found == ["__init__.py", "checks.py", "progress.py", "sandbox.py"]
+
+
+@needs_bubblewrap
+def test_nothing_inside_holds_the_text_of_an_answer(inside: Callable[..., Any]) -> None:
+    secret = "alpha_bar[1:] / alpha_bar[:-1]"
+    assert secret in (ROOT / "notebooks" / "solutions" / "01_ddpm.ipynb").read_text()
+    found = inside(f"""
+import os
+found, seen = [], 0
+for top in ("/lab", "/tmp", "/dev", {str(ROOT / "notebooks")!r}, {str(ROOT / "diffrl_lab")!r}, {str(ROOT / "tests")!r}):
+    for folder, _, files in os.walk(top):
+        for name in files:
+            seen += 1
+            if name.endswith((".py", ".ipynb", ".csv", ".json")):
+                text = open(os.path.join(folder, name), errors="replace").read()
+                found += [name] if "{secret[:10]}" + "{secret[10:]}" in text else []
+found = [seen > 20, found]
+""")
+    assert found == [True, []]
+
+
+@needs_bubblewrap
+def test_there_is_no_network(inside: Callable[..., Any]) -> None:
+    found = inside("""
+import socket
+found = [name for _, name in socket.if_nameindex()]
+for family, address in ((socket.AF_INET, ("127.0.0.1", 22)), (socket.AF_INET, ("1.1.1.1", 53))):
+    with socket.socket(family, socket.SOCK_STREAM) as s:
+        s.settimeout(2)
+        found.append(s.connect_ex(address) != 0)
+""")
+    assert found == ["lo", True, True]
+
+
+@needs_bubblewrap
+def test_only_scratch_can_be_written_and_the_next_submission_does_not_see_it(inside: Callable[..., Any]) -> None:
+    found = inside("""
+import os
+found = []
+for folder, folders, _ in os.walk("/"):
+    folders[:] = [f for f in folders if folder.count("/") < 4 and f != "proc"]
+    try:
+        open(os.path.join(folder, "was_here"), "w").close()
+        found.append(folder)
+    except OSError:
+        pass
+""")
+    assert sorted(found) == ["/dev/shm", "/tmp"]
+    assert inside("import os\nfound = os.listdir('/tmp') + os.listdir('/dev/shm')") == []
+
+
+@needs_bubblewrap
+def test_no_right_is_left_and_none_can_be_had(inside: Callable[..., Any]) -> None:
+    found = inside("""
+import ctypes, os
+libc = ctypes.CDLL(None)
+status = dict(line.split(":", 1) for line in open("/proc/self/status").read().split("\\n") if ":" in line)
+found = [int(status[k], 16) for k in ("CapEff", "CapPrm", "CapInh", "CapAmb")] + [status["NoNewPrivs"].strip()]
+found += [libc.unshare(flag) for flag in (0x10000000, 0x20000)] + [libc.umount2(b"/tmp", 2)]
+found += [os.getuid() != 0]
+""")
+    assert found == [0, 0, 0, 0, "1", -1, -1, -1, True]
+
+
+@needs_bubblewrap
+def test_other_processes_and_other_peoples_secrets_are_not_seen(
+    inside: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = inside("import os\nfound = [[p for p in os.listdir('/proc') if p.isdigit()], sorted(os.environ)]")
+    assert found[0] == ["1"]
+    assert set(found[1]) <= {*grading._environment(False), "PWD", "LC_CTYPE"}
+
+
+@needs_bubblewrap
+def test_memory_holds_nothing_of_the_submission_before(inside: Callable[..., Any]) -> None:
+    inside("MARK" + "ER = 'COPY_ME_4711' * 1000\nfound = 1")
+    search = """
+import re
+found = 0
+for line in open("/proc/self/maps"):
+    ends, rights = line.split()[:2]
+    first, last = (int(x, 16) for x in ends.split("-"))
+    if rights.startswith("rw") and last - first < 1 << 28:
+        with open("/proc/self/mem", "rb") as memory:
+            memory.seek(first)
+            try:
+                found += len(re.findall(b"COPY_M[E]_4711", memory.read(last - first)))
+            except OSError:
+                pass
+"""
+    assert inside("x = 'COPY_ME_4711' * 1000" + search) >= 1000  # it would be found
+    assert inside(search) == 0
+
+
+@needs_bubblewrap
+def test_children_are_counted_and_end_with_the_submission(inside: Callable[..., Any]) -> None:
+    found = inside("""
+import os, time
+found = 0
+for _ in range(200):
+    try:
+        if os.fork() == 0:
+            os.setsid()
+            while True:
+                time.sleep(1)
+        found += 1
+    except BlockingIOError:
+        break
+""")
+    assert 1 <= found <= sandbox.LIMITS.processes
+    assert inside("import os\nfound = [p for p in os.listdir('/proc') if p.isdigit()]") == ["1"]
+    assert _kin(os.getpid()) <= 8  # bubblewrap's own and the interpreter that forks
+
+
+def _kin(pid: int) -> int:
+    """Number of descendants of a process."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                pass
+    found, new = set[int](), {pid}
+    while new := {p for p, above in parents.items() if above in new} - found:
+        found |= new
+    return len(found)
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("code, status", [
+    ("import time\nwhile True: time.sleep(1)", "timeout"),
+    ("while True: pass", "timeout"),
+    ("import mmap, os, time\nfor _ in range(8):\n    if not os.fork():\n        x = bytearray(300 << 20)\n"
+     "        time.sleep(60)\ntime.sleep(60)", "memory"),
+    ("import torch\nfound = torch.zeros(10**9)", "memory"),
+    ("found = open('/tmp/x', 'wb').write(bytes(5 << 20))", "error"),
+    ("import torch\nfound = torch.zeros(2 * 10**6)", "output"),
+    ("import os\nos._exit(0)", "ended"),
+    ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\nimport ctypes\nctypes.string_at(0)", "ended"),
+    ("import os\nos.close(3)\nfound = 1", "ended"),
+], ids=lambda v: v if " " not in v else "")  # fmt: skip
+def test_each_limit_holds_and_says_which(
+    box: grading.Sandbox, code: str, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if status == "timeout":
+        monkeypatch.setattr(box, "limits", SHORT)
+    came = _answer(box, code + "\ncheck('', found)")
+    assert came["status"] == status, came
+    assert came["message"]
+
+
+# --------------------------------------------------------------------------------------------- marks that were earned
+def _lessons() -> list[str]:
+    return sorted({n[:2] for n in NAMES if list((ROOT / "notebooks" / "solutions").glob(f"{n[:2]}_*.ipynb"))})
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("lesson", _lessons())
+def test_a_solved_lesson_gets_all_marks_and_a_fresh_one_none(box: grading.Sandbox, lesson: str) -> None:
+    (solved,), (fresh,) = ((ROOT / "notebooks" / d).glob(f"{lesson}_*.ipynb") for d in ("solutions", "."))
+    result = _marked(box, solved.read_bytes(), lesson)
+    assert result["total"] == result["of"] == len(checks.exercises(lesson)), result["exercises"]
+    result = _marked(box, fresh.read_bytes(), lesson)
+    assert result["total"] == 0 and result["status"] == "ok"
+    assert {e["status"] for e in result["exercises"].values()} == {"unsolved"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_marks_are_those_of_the_instant_check_for_every_right_and_wrong_answer(name: str) -> None:
+    module = checks.load(name)
+    _, cases, right = grading.drawn(name, "content", b"secret")
+    for answer, fragment in [*((a, None) for a in module.RIGHT), *module.WRONG]:
+        travelled = sandbox.unpack(sandbox.pack(checks.answers(module, answer, cases)))
+        entry = grading.mark(name, cases, right, {"status": "answered", "message": "", "answers": travelled})
+        if fragment is None:
+            assert entry["marks"] == entry["of"] and entry["status"] == "ok" and all(entry["properties"].values())
+        else:
+            assert entry["marks"] < entry["of"] and entry["status"] == "wrong" and fragment in entry["verdict"]
+            assert not all(entry["properties"].values())
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("body, marks, status", [
+    ("return torch.where(known, value, x) if len(x) == 8 else x", 0.5, "wrong"),
+    ("return torch.where(known, value, x) if len(x) == 8 else x.no_such_thing", 0.5, "error"),
+    ("return torch.where(known, value, x) if len(x) == 8 else None", 0.5, "error"),
+    ("return torch.zeros(3)", 0.0, "wrong"),
+    ("return 'x' * 300_000", 0.0, "wrong"),
+    ("return torch.zeros(300_000)", 0.0, "wrong"),
+    ("return {'a': [1, 2]}", 0.0, "wrong"),
+    ("raise SystemExit", 0.0, "error"),
+    ("raise KeyboardInterrupt", 0.0, "ended"),
+    ("return torch.where(known, value, x).numpy()", 1.0, "ok"),
+    ("return torch.where(known, value, x).tolist()", 1.0, "ok"),
+])  # fmt: skip
+def test_a_half_right_answer_gets_half(box: grading.Sandbox, body: str, marks: float, status: str) -> None:
+    cell = f"import torch\n{CHECK}def pin_entries(x, known, value):\n    {body}\ncheck('00.pin', pin_entries)"
+    entry = _marked(box, _notebook([cell]), "00")["exercises"]["00.pin"]
+    assert (entry["marks"], entry["status"]) == (marks, status), entry
+    assert status == "ok" or entry["verdict"]
+
+
+def test_an_answer_that_ignores_its_input_gets_nothing() -> None:
+    _, cases, right = grading.drawn("00.reached", "content", b"secret")
+    assert True in right and False in right
+    came = {"status": "answered", "message": "", "answers": [True] * len(cases)}
+    entry = grading.mark("00.reached", cases, right, came)
+    assert entry["marks"] == 0 and entry["form"]
+
+
+def test_parts_that_are_right_apart_and_wrong_together_do_not_make_full_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = checks.load("00.pin")
+    monkeypatch.setattr(module, "PROPERTIES", {"part": lambda c, a: True}, raising=False)
+    _, cases, right = grading.drawn("00.pin", "content", b"secret")
+    came = {"status": "answered", "message": "", "answers": [x * 0 for x in right]}
+    assert grading.mark("00.pin", cases, right, came)["marks"] == 0.5
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("cells, status", [
+    ([CHECK + "def betas(alpha):\n    return GOOD(alpha)\ncheck('01.betas', betas)",
+      "import torch\ndef GOOD(alpha):\n    return -torch.expm1(2 * torch.log(alpha).diff())"], "ok"),  # a helper, later
+    (["def mine(alpha):\n    return 1 - (alpha[1:] / alpha[:-1])**2", CHECK + "check('01.betas', mine)"], "ok"),
+    (["def betas(alpha):\n    return 1 - (alpha[1:] / alpha[:-1])**2"], "ok"),  # the check was deleted
+    (["%%time\n!ls\n" + CHECK + "check('01.betas', lambda alpha: 1 - (alpha[1:] / alpha[:-1])**2)"], "ok"),
+    ([CHECK + "1/0\ndef betas(alpha):\n    return 1 - (alpha[1:] / alpha[:-1])**2\ncheck('01.betas', betas)"], "ok"),
+    (["raise SystemExit", "import os\nos._exit(0)", "while True: pass",
+      CHECK + "check('01.betas', lambda alpha: 1 - (alpha[1:] / alpha[:-1])**2)"], "ok"),  # cells that ask nothing
+    ([CHECK + "def draw(r): return (\ncheck('01.draw', draw)",
+      CHECK + "check('01.betas', lambda alpha: 1 - (alpha[1:] / alpha[:-1])**2)"], "ok"),  # another one's slip
+    ([CHECK + "def betas(alpha)\n    return 1\ncheck(\"01.betas\", betas)"], "error"),
+    ([CHECK + "check('01.betas', betes)"], "error"),
+    ([CHECK + "check('01.draw', 1)"], "missing"),
+    (["# nothing"], "missing"),
+])  # fmt: skip
+def test_the_cell_that_asks_is_found_and_what_it_needs_is_run(
+    box: grading.Sandbox, cells: list[str], status: str
+) -> None:
+    entry = _marked(box, _notebook(cells))["exercises"]["01.betas"]
+    assert entry["status"] == status, entry
+    assert entry["marks"] == float(status == "ok")
+
+
+def test_inputs_depend_on_content_and_secret_alone() -> None:
+    seeds = [grading.drawn("01.betas", *about)[0] for about in ((s, k) for s in "ab" for k in (b"x", b"y"))]
+    assert len(set(seeds)) == 4
+    assert grading.drawn("01.betas", "a", b"x")[0] == seeds[0]
+
+
+def test_inputs_that_our_own_answer_fails_on_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = checks.load("01.betas")
+    first = grading.drawn("01.betas", "a", b"x")[0]
+    cases, judge, bad = module.cases, module.judge, []
+
+    def watched(seed: int) -> list[dict[str, Any]]:
+        bad[:] = [seed == first]
+        return cases(seed)
+
+    monkeypatch.setattr(module, "cases", watched)
+    monkeypatch.setattr(module, "judge", lambda c, a: checks.Verdict(False, "") if bad[0] else judge(c, a))
+    assert grading.drawn("01.betas", "a", b"x")[0] != first
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_how_an_exercise_is_asked_gives_no_answer_away(name: str) -> None:
+    module = checks.load(name)
+    text = grading.asking(module)
+    for word in ("judge", "RIGHT", "WRONG", "HINTS", "Verdict(", "def right", "PROPERTIES"):
+        assert word not in text
+    if hasattr(module, "ask"):
+        made: dict[str, Any] = {"__name__": "ask"}
+        exec(text, made)
+        _, cases, right = grading.drawn(name, "content", b"secret")
+        for case, wanted in zip(cases, right, strict=True):
+            np.testing.assert_allclose(checks.one(made["ask"], module.RIGHT[0], case), wanted)
+
+
+def test_an_exercise_that_asks_with_its_answer_is_refused(tmp_path: Path) -> None:
+    path = _put(tmp_path / "leak.py", b"def right(x):\n    return x\ndef ask(answer, case):\n    return right(case)\n")
+    leak = type(checks)("leak")
+    exec(compile(path.read_text(), str(path), "exec"), leak.__dict__)
+    leak.__file__, leak.RIGHT, leak.WRONG = str(path), [leak.right], []
+    with pytest.raises(ValueError, match="ask needs right"):
+        grading.asking(leak)
+
+
+# ---------------------------------------------------------------------------------------------------- what comes back
+def test_plain_values_travel_unchanged() -> None:
+    value = [np.arange(6.0).reshape(2, 3).T, True, None, 3, 2.5, "x", {"a": [np.float32(1)]}, 1j, np.array(["a", "bc"])]
+    came = sandbox.unpack(sandbox.pack(value))
+    assert came[1:6] == value[1:6] and came[7] == 1j
+    np.testing.assert_array_equal(came[0], value[0])
+    np.testing.assert_array_equal(came[8], value[8])
+    assert came[6]["a"][0] == 1 and came[6]["a"][0].dtype == np.float32
+    assert np.isnan(sandbox.unpack(sandbox.pack([float("nan")]))[0])
+
+
+def _npz(compressed: bool = False, **members: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED) as file:
+        for name, content in members.items():
+            file.writestr(f"{name}.npy", content)
+    return out.getvalue()
+
+
+def _npy(header: str, body: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + body
+
+
+def _text(value: Any) -> bytes:
+    out = io.BytesIO()
+    np.save(out, np.frombuffer(json.dumps(value).encode(), np.uint8))
+    return out.getvalue()
+
+
+class _Boom:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("UNPICKLED",)
+
+
+@pytest.mark.parametrize("raw", [
+    b"", b"PK", pickle.dumps(_Boom()), _npz(arr_0=pickle.dumps(_Boom())),
+    _npz(arr_0=_npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", pickle.dumps([_Boom()]))),
+    _npz(arr_0=_text({"array": 1}), arr_1=_npy("{'descr': '|O', 'fortran_order': False, 'shape': ()}",
+                                              pickle.dumps([_Boom()]))),
+    _npz(arr_0=_text({"array": 1}), arr_1=_npy("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,)}")),
+    _npz(arr_0=_text({"array": 1}), arr_1=_npy("{'descr': '<f8', 'fortran_order': False, 'shape': (-1,)}", bytes(8))),
+    _npz(arr_0=_text({"array": 1}), arr_1=_npy("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': ()}",
+                                              bytes(8))),
+    _npz(arr_0=_text({"array": 1}), arr_1=_npy("(" * 5000)),
+    _npz(compressed=True, arr_0=_text("x" * 500_000)),
+    _npz(arr_0=_text({"array": 7})), _npz(arr_0=_text({"array": "../x"})), _npz(arr_0=_text({"else": 1})),
+    _npz(arr_0=_npy("{'descr': '|u1', 'fortran_order': False, 'shape': (100000,)}", b"[" * 100_000)),
+    _npz(arr_0=_text("x" * (sandbox.WHOLE + 1))), _npz(other=_text(1)),
+], ids=range(17))  # fmt: skip
+def test_bytes_that_are_no_plain_answer_are_refused_and_nothing_else_happens(
+    raw: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="unreadable"):
+        sandbox.unpack(raw)
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_bytes_are_read_or_refused() -> None:
+    whole, rng = sandbox.pack([np.arange(5.0), {"a": "b"}]), random.Random(0)
+    refused = 0
+    for _ in range(500):
+        raw = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            raw[rng.randrange(len(raw))] = rng.randrange(256)
+        try:
+            sandbox.unpack(bytes(raw[: rng.choice((len(raw), rng.randrange(len(raw))))]))
+        except ValueError:
+            refused += 1
+    assert refused > 250
+
+
+# ------------------------------------------------------------------------------------------------------------ the batch
+@needs_bubblewrap
+def test_no_hostile_submission_harms_or_stops_the_batch(tmp_path: Path) -> None:
+    slow = {"allocates 8 GB in children", "loops", "sleeps", "forks without end", "prints 1 GB", "has 10,000 cells"}
+    wanted = {k: v for k, (_, v) in batch.HOSTILE.items()} | {k: v for k, (_, v) in batch.odd().items()}
+    _hostile(tmp_path, wanted.keys() - slow)
+
+
+@needs_bubblewrap
+@pytest.mark.slow
+def test_no_hostile_submission_of_any_kind_harms_or_stops_the_batch(tmp_path: Path) -> None:
+    _hostile(tmp_path, {*batch.HOSTILE, *batch.odd()})
+
+
+def _hostile(tmp_path: Path, kinds: set[str]) -> None:
+    outside = batch.outside(tmp_path)
+    before = {p for p in outside if Path(p, "WAS_HERE").exists()}
+    batch.hostile(tmp_path / "in", outside, kinds)
+    batch.honest(tmp_path / "in", 1)
+    results = grading.grade(tmp_path / "in", tmp_path / "out", workers=2)
+    assert {r["student"] for r in results} == {*kinds, "honest 00"}
+    for r in results:
+        kind, entry = r["student"], r["exercises"]["01.betas"]
+        if kind in batch.HOSTILE:
+            status = batch.HOSTILE[kind][1]
+            assert (entry["status"], r["total"]) == (status, 5.0 if status == "ok" else 4.0), (kind, r)
+        elif kind in kinds:
+            assert r["status"] == batch.odd()[kind][1], (kind, r)
+            assert r["total"] == (5.0 if kind in ("has 10,000 cells", "loops in a cell that asks nothing") else 0.0), r
+        else:
+            assert r["total"] == 5.0
+        assert r["of"] == 5.0
+    assert {p for p in outside if Path(p, "WAS_HERE").exists()} == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
+
+
+@needs_bubblewrap
+def test_an_interrupted_grading_goes_on_and_marks_stay_the_same(tmp_path: Path) -> None:
+    batch.honest(tmp_path / "in", 2)
+    _put(tmp_path / "in" / "zoe" / "01_ddpm.ipynb", b"{")
+    told: list[str] = []
+
+    def stop(line: str) -> None:
+        told.append(line)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        grading.grade(tmp_path / "in", tmp_path / "out", workers=1, tell=stop)
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "submissions").glob("*.json")}
+    assert len(kept) == len(told) == 1 and not (tmp_path / "out" / "grades.json").exists()
+    done = grading.grade(tmp_path / "in", tmp_path / "out", workers=1)
+    assert [r["student"] for r in done] == ["honest 00", "honest 01", "zoe"]
+    assert all(p.stat().st_mtime_ns == t for p, t in kept.items())
+    assert json.loads((tmp_path / "out" / "grades.json").read_text()) == done
+    anew = grading.grade(tmp_path / "in", tmp_path / "out", workers=1, again=True)
+    assert [_still(r) for r in anew] == [_still(r) for r in done]
+    assert not list((tmp_path / "out").rglob("*.part"))
+
+
+def _still(result: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in result.items() if k != "seconds"}
+
+
+@needs_bubblewrap
+def test_the_command_grades_each_again_only_when_something_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put(tmp_path / "in" / "ann" / "01_ddpm.ipynb", b"")
+    _put(tmp_path / "in" / "bob" / "01_ddpm.ipynb", b"[]")
+    command = ["course", "grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--workers", "1"]
+    ran = CliRunner().invoke(cli.app, command)
+    assert ran.exit_code == 0 and "2 submissions" in ran.output and "0.00 of 5" in ran.output, ran.output
+    kept = {p: p.read_text() for p in (tmp_path / "out" / "submissions").iterdir()}
+    next(iter(kept)).write_text("{ broken")
+    monkeypatch.setattr(grading, "grader", lambda lesson: "another")
+    assert CliRunner().invoke(cli.app, command).exit_code == 0
+    for path, text in kept.items():
+        assert json.loads(path.read_text()) == json.loads(text) | {
+            "grader": "another",
+            "seconds": json.loads(path.read_text())["seconds"],
+        }
+
+
+def test_files_are_read_as_submissions_and_links_and_devices_are_not(tmp_path: Path) -> None:
+    _put(tmp_path / "ann" / "hw" / "01_ddpm.ipynb", b"one")
+    _put(tmp_path / "ann" / "hw" / "01_ddpm (late).ipynb", b"two")
+    _put(tmp_path / "ann" / ".ipynb_checkpoints" / "01_ddpm.ipynb", b"no")
+    _put(tmp_path / "bob_02_samplers.ipynb", b"")
+    _put(tmp_path / "answer.ipynb", rb"'check(\"04.pin\")', 'check(\"04.windows\")', 'check(\"01.draw\")'")
+    _put(tmp_path / "eve" / "notes.txt", b"hello")
+    (tmp_path / "eve" / "01_ddpm.ipynb").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "eve" / "02_samplers.ipynb")
+    with open(tmp_path / "eve" / "04_large.ipynb", "wb") as file:
+        file.truncate(grading.LARGEST + 1)
+    found = [grading.read(tmp_path, s, p) for s, p in grading.submissions(tmp_path)]
+    assert [(s.student, s.lesson, s.content if s.content is None else len(s.content)) for s in found] == [
+        ("answer", "04", 66), ("bob", "02", 0), ("ann", "01", 3), ("ann", "01", 3),
+        ("eve", "01", None), ("eve", "02", None), ("eve", "04", None), ("eve", None, 5),
+    ]  # fmt: skip
+    assert len({s.key for s in found}) == len(found)
+    refused = grading.graded(found[4], b"secret", grading.Sandbox())
+    assert refused["status"] == "refused" and refused["sha256"] is None and refused["of"] > 0 == refused["total"]
+
+
+def test_what_a_submission_says_is_one_short_line() -> None:
+    assert grading._text("a\n\x1b[31mb\x00 " + "c" * 10_000) == "a [31mb " + "c" * 491 + "…"
+
+
+@pytest.mark.parametrize("platform, found, fragment", [
+    ("linux", None, "not installed"), ("darwin", "/usr/bin/bwrap", "needs Linux")
+])  # fmt: skip
+def test_without_a_sandbox_it_is_refused_unless_trusted(
+    platform: str, found: str | None, fragment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grading.sys, "platform", platform)
+    monkeypatch.setattr(grading.shutil, "which", lambda name: found)
+    _put(tmp_path / "in" / "ann.ipynb", b"x")
+    ran = CliRunner().invoke(cli.app, ["course", "grade", str(tmp_path / "in"), "--out", str(tmp_path / "out")])
+    assert ran.exit_code == 1 and fragment in ran.output and "--trust-submissions" in ran.output
+    assert not (tmp_path / "out").exists()
+
+
+@needs_bubblewrap
+def test_a_sandbox_that_does_not_come_up_says_what_it_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grading, "command", lambda trust: ["bwrap", "--no-such-option"])
+    _put(tmp_path / "in" / "ann" / "01_ddpm.ipynb", b"{}")
+    with pytest.raises(ValueError, match="no-such-option"):
+        grading.grade(tmp_path / "in", tmp_path / "out")
+
+
+def test_trusted_submissions_are_marked_alike_without_a_sandbox() -> None:
+    good = CHECK + "check('01.betas', lambda alpha: 1 - (alpha[1:] / alpha[:-1])**2)"
+    with grading.Sandbox(SHORT, trust=True) as box:
+        result = _marked(box, _notebook([good, CHECK + "def draw(*a):\n    while True: pass\ncheck('01.draw', draw)"]))
+    assert {n: e["status"] for n, e in result["exercises"].items() if e["status"] != "missing"} == {
+        "01.betas": "ok", "01.draw": "timeout"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("folder, fragment", [("nowhere", "no folder"), ("empty", "no submissions")])
+def test_a_folder_without_submissions_is_an_error(folder: str, fragment: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=fragment):
+        grading.submissions(tmp_path / folder)
