@@ -17,7 +17,7 @@ from typing import Any
 
 from diffrl_lab.classroom import grading
 from diffrl_lab.classroom.sandbox import LIMITS, Limits
-from diffrl_lab.publish.lessons import ROOT
+from diffrl_lab.course.editions import ROOT
 
 from . import table
 

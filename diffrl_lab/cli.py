@@ -40,7 +40,7 @@ def record(
     weights: Annotated[Path | None, typer.Option(help="Robots: policies of your own from `behaviour`.")] = None,
 ) -> None:
     """Record the scripted controller in a maze, or a robot's policy, into a Minari dataset (200,000 steps: minutes)."""
-    from diffrl_lab.data import minari as recordings
+    from diffrl_lab.worlds import record as mazes
     from diffrl_lab.worlds import robots as locomotion
 
     try:
@@ -51,7 +51,7 @@ def record(
         elif kind is not None or weights is not None:
             raise ValueError(f"--kind and --weights are for {', '.join(locomotion.ENVIRONMENTS)}; got {name}")
         else:
-            folder = recordings.record(name, steps, seed, out, p=p, overwrite=overwrite)
+            folder = mazes.record(name, steps, seed, out, p=p, overwrite=overwrite)
     except (ValueError, ImportError, OSError) as error:
         typer.echo(f"diffrl-lab record: {error}", err=True)
         raise typer.Exit(2) from None
@@ -164,7 +164,7 @@ def start(
 ) -> None:
     """Put a copy of a lesson into my/, where you may change it. A copy that is there already is never overwritten."""
     from diffrl_lab.course import blank as pages
-    from diffrl_lab.publish import lessons as course
+    from diffrl_lab.course import editions as course
 
     try:
         name, _, number = lesson.partition("-")
@@ -189,12 +189,15 @@ def run(
     """Run lessons with a profile and parameters; the executed notebooks and report.json go into a folder."""
     import json
 
-    from diffrl_lab.publish import lessons as course
+    from diffrl_lab.course import running as course
+    from diffrl_lab.publish import pages
 
     try:
         which, parameters = course.split_parameters(words)
         parameters = {"PROFILE": profile} | parameters
-        done = course.run(which, parameters, out, solutions=solutions, html=html, progress_bar=True)
+        done = course.run(
+            which, parameters, out, solutions=solutions, page=pages.write if html else None, progress_bar=True
+        )
         for made, seconds, peak in done:
             typer.echo(f"{made.with_suffix('.html') if html else made}  {seconds:.0f} s  {peak} MB")
         about = course.report(done, f"diffrl-lab run {' '.join(words)} --profile {profile}")
@@ -258,9 +261,10 @@ def progress(
 ) -> None:
     """Show what you have solved, begun and looked up; the record leaves your machine only if you export it."""
     from diffrl_lab.course import progress as kept
+    from diffrl_lab.course.overview import overview
 
     if export is None:
-        typer.echo(repr(kept.overview()))
+        typer.echo(repr(overview()))
         return
     try:
         kept.export(export)

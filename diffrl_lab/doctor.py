@@ -18,7 +18,8 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from diffrl_lab.files import ROOT
+
 AGAIN = "delete the folder .venv and run `python3 run.py setup`"
 EXTRA = "run `python3 run.py setup test`"
 

@@ -63,7 +63,7 @@ import numpy as np
 from diffrl_lab.classroom import sandbox
 from diffrl_lab.classroom.sandbox import LIMITS, TEXT, Limits
 from diffrl_lab.course import checks
-from diffrl_lab.publish.lessons import ROOT
+from diffrl_lab.course.editions import ROOT
 
 PACKAGE = Path(__file__).parents[1]
 LARGEST = 32 << 20  # bytes of a submission

@@ -34,8 +34,7 @@ import numpy as np
 import torch
 
 from diffrl_lab import __version__
-from diffrl_lab.course import checks
-from diffrl_lab.publish import lessons
+from diffrl_lab.course import checks, editions, running
 
 DRAWS = 5
 CHOICES = "abcd"
@@ -112,7 +111,7 @@ def release(
     which: Iterable[str] = (),
     *,
     run: bool = True,
-    root: Path = lessons.ROOT,
+    root: Path = editions.ROOT,
     tell: Callable[[str], Any] = lambda text: None,
 ) -> Path:
     """Write the lessons named (all by default) for the cohort `variant`. -> the key, which students must not get.
@@ -126,13 +125,13 @@ def release(
         raise ValueError("a variant is a number or word that students do not know; this one is empty")
     if folder.exists() and any(folder.iterdir()) or key.exists():
         raise ValueError(f"{folder} or {key.name} holds something already: release into a new folder")
-    chosen = lessons.sources(which, root)
+    chosen = editions.sources(which, root)
     made = [_that_holds(source, variant, run, tell) for source in chosen]
     folder.mkdir(parents=True, exist_ok=True)
     about: dict[str, Any] = {}
     for source, (notebook, entry) in zip(chosen, made, strict=True):
         path = folder / f"{source.stem}.ipynb"
-        lessons._write(notebook, path)
+        editions.write(notebook, path)
         hashes = {"sha256": _sha256(path), "source_sha256": _sha256(source)}
         about[source.stem[:2]] = {"file": path.name, **hashes, **entry}
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -165,7 +164,7 @@ def _that_holds(source: Path, variant: str, run: bool, tell: Callable[[str], Any
             return notebook, entry
         tried = copy.deepcopy(notebook)
         try:
-            lessons.execute(tried, lessons.target(source).parent)
+            running.execute(tried, editions.target(source).parent)
         except CellExecutionError as error:
             last = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()[-1]
             tell(f"{source.stem}, draw {draw + 1}: {last}")
@@ -182,7 +181,7 @@ def student_edition(source: Path, variant: str, draw: int = 0) -> tuple[Any, dic
     lesson = source.stem[:2]
     seed = hashlib.sha256(f"{variant}/{lesson}/{draw}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(seed, "little"))
-    plain = lessons.edition(source)
+    plain = editions.edition(source)
     constants: dict[str, Any] = {"SEED": int(rng.integers(1, 10_000))}
     edits: dict[str, str] = {}
     for constant in CONSTANTS.get(lesson, []):
@@ -214,7 +213,7 @@ def student_edition(source: Path, variant: str, draw: int = 0) -> tuple[Any, dic
         test = nbformat.v4.new_code_cell(check, id=f"{cell.id}-check")
         test.metadata["nbgrader"] = _nbgrader(f"{ident}-check", grade=True, locked=True, points=1)
         cells += [cell, test]
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata=copy.deepcopy(lessons.METADATA))
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=copy.deepcopy(editions.METADATA))
     bug_entry = None if hunt is None else {"mistake": hunt[1], **asdict(hunt[0])}
     return notebook, {"draw": draw, "constants": constants, "bug": bug_entry}
 
@@ -290,7 +289,7 @@ def _halves(text: str, exercise: str) -> tuple[str, str]:
 
 
 def _put_in(answer: str, body: str) -> str:
-    todo = re.compile(r"^( +)" + r"\n\1".join(map(re.escape, lessons.TODO)), re.MULTILINE)
+    todo = re.compile(r"^( +)" + r"\n\1".join(map(re.escape, editions.TODO)), re.MULTILINE)
     held, found = todo.subn(lambda m: textwrap.indent(body, m.group(1)), answer)
     if found != 1:
         raise ValueError(f"a bug is put where a stub stands alone in its cell; this one has {found} stubs:\n{answer}")
@@ -303,7 +302,7 @@ def _hunt(codes: Sequence[str], lesson: str, rng: np.random.Generator) -> tuple[
     found = {}
     for code in codes:
         exercise = asks(code)
-        if exercise in checks.exercises(lesson) and lessons.TODO[1] in code:
+        if exercise in checks.exercises(lesson) and editions.TODO[1] in code:
             here, names = bugs(exercise, code)
             if here and len(names) >= len(CHOICES):
                 found[exercise] = here, names

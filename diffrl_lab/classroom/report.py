@@ -37,8 +37,7 @@ from typing import Any
 
 from diffrl_lab.classroom import sandbox
 from diffrl_lab.classroom.release import KEY_VERSION
-from diffrl_lab.course import checks
-from diffrl_lab.publish import lessons
+from diffrl_lab.course import checks, editions
 
 ATTEMPTS = ("last", "best")
 LMS = ("moodle", "canvas")
@@ -161,7 +160,7 @@ def report(
     for s in order:
         rest = [g for g in aside if g["student"] == s]
         page = _feedback(title[s], sheet[s], worth, rest, str(rules))
-        lessons._write(page, beside / "feedback" / f"{alias[s]}.ipynb")
+        editions.write(page, beside / "feedback" / f"{alias[s]}.ipynb")
     kept = [
         {"student": title[s], "exercises": sheet[s], "total": _total(sheet[s]), "of": sum(worth.values())}
         for s in order
@@ -469,8 +468,8 @@ def right(exercise: str) -> tuple[frozenset, ...]:
 @cache
 def _handed_out(lesson: str) -> dict[str, ast.AST]:
     """Exercise -> the stub that our own edition holds; none for a lesson that is not there."""
-    here = [source for source in lessons.sources() if source.stem[:2] == lesson]
-    return answers([c.source for source in here for c in lessons.edition(source).cells if c.cell_type == "code"])
+    here = [source for source in editions.sources() if source.stem[:2] == lesson]
+    return answers([c.source for source in here for c in editions.edition(source).cells if c.cell_type == "code"])
 
 
 def similarities(
@@ -591,7 +590,7 @@ def _feedback(
     if aside:
         rows = [f"- lesson {g['lesson']}, {markdown(g['received'])}: {markdown(g['status'])}" for g in aside]
         cells.append(write("\n".join(["## Not counted", "", *rows]), id="aside"))
-    return nbformat.v4.new_notebook(cells=cells, metadata=lessons.METADATA)
+    return nbformat.v4.new_notebook(cells=cells, metadata=editions.METADATA)
 
 
 STYLE = """

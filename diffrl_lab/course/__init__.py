@@ -15,7 +15,7 @@ _HOME = {
     "guess": "guesses",
     "aim": "guesses",
     "claims": "claims",
-    "overview": "progress",
+    "overview": "overview",
     "symbols": "outline",
 }
 __all__ = ["aim", "check", "claims", "guess", "hint", "overview", "symbols"]

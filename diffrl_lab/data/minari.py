@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,109 +17,9 @@ from typing import Any
 import numpy as np
 
 from diffrl_lab.data.episodes import Episodes
+from diffrl_lab.files import written
 
-RECORDINGS = {f"pointmaze-{maze}": maze for maze in ("umaze", "medium", "large", "two-ways")}
-NOISE = 0.1  # standard deviation of what is added to every recorded action
-SPREAD = 0.38  # m: starts and goals lie all over their cells; the environment's own 0.25 leaves gaps between them
 NEEDS_MINARI = 'Minari datasets need Minari with HDF5: pip install "minari[hdf5]"'
-
-
-def record(
-    name: str,
-    steps: int = 200_000,
-    seed: int = 0,
-    out: str | os.PathLike | None = None,
-    *,
-    p: float = 0.5,
-    overwrite: bool = False,
-    progress: bool = True,
-) -> Path:
-    """Drive PointMaze with the scripted controller for exactly `steps` steps into a Minari dataset -> its folder.
-
-    name: pointmaze-umaze, -medium, -large or -two-ways. One episode is one task: a random start and goal, driven until
-    the ball has settled at the goal, then cut as a time limit (the task itself never ends); only the last episode may
-    be cut earlier. Observations (the environment's dict) and actions are stored as float32, rewards as float64. Equal
-    arguments give equal files, bit for bit, on one machine and installation. In two-ways the controller goes left with
-    probability p, and each episode says which side it took; elsewhere p means nothing.
-    out: the Minari root to write below (default: MINARI_DATASETS_PATH or ~/.minari/datasets).
-    Raises ValueError for an unknown name, numbers out of range, or a dataset that exists and overwrite=False.
-    """
-    if name not in RECORDINGS:
-        raise ValueError(f"a recording is one of {', '.join(RECORDINGS)} (or of locomotion's robots); got {name!r}")
-    if steps < 1 or seed < 0 or not 0 <= p <= 1:
-        raise ValueError(f"steps must be at least 1, seed at least 0 and p in [0, 1]; got {steps}, {seed} and {p}")
-    dataset_id = f"{name}-p{round(100 * p)}-v0" if name == "pointmaze-two-ways" else f"{name}-v0"
-    folder = place(dataset_id, out, overwrite)
-    episodes, spaces = _drive_all(RECORDINGS[name], steps, seed, p, progress)
-    about = {
-        "dataset_id": dataset_id,
-        "algorithm_name": "scripted controller: shortest path, speed profile, PD",
-        "description": f"{steps} steps of {name} by a controller that knows the map, seed {seed}",
-        "author": {"diffrl_lab"},
-        "recorded_with": f"diffrl-lab record {name} --steps {steps} --seed {seed}"
-        + (f" --p {p:g}" if name == "pointmaze-two-ways" else ""),
-        "requirements": ["gymnasium-robotics>=1.4", "mujoco>=3.3,<3.9"],
-        **_references(RECORDINGS[name]),
-    }
-    if name == "pointmaze-two-ways":
-        about |= {"left_probability": p, "left_share": float(np.mean([e["told"]["side"] == "left" for e in episodes]))}
-    write(folder, episodes, spaces, about)
-    return folder
-
-
-def _drive_all(maze: str, steps: int, seed: int, p: float, progress: bool) -> tuple[list[dict], tuple]:
-    """Episodes as dicts (see `write`), `steps` steps in all, and the spaces."""
-    from tqdm.auto import tqdm
-
-    from diffrl_lab.worlds import mazes as worlds
-
-    env = worlds.make_maze(maze, position_noise_range=SPREAD)
-    controller = worlds.Controller(worlds.Walls.of(env), noise=NOISE, left=p if maze == "two-ways" else None)
-    rng = np.random.default_rng(seed)
-    episodes: list[dict] = []
-    left = steps
-    with tqdm(total=steps, unit=" steps", desc=maze, disable=not progress) as bar:
-        while left:
-            # seeds of one million and more: no recorded task is one that an evaluation uses
-            reset = int(rng.integers(10**6, 2**31))
-            run = worlds.drive(env, controller, seed=reset, rng=np.random.default_rng(reset))
-            n = min(len(run["act"]), left)
-            state = run["obs"][: n + 1].astype(np.float32)
-            obs = {
-                "observation": state,
-                "achieved_goal": state[:, :2],
-                "desired_goal": np.broadcast_to(run["goal"].astype(np.float32), (n + 1, 2)),
-            }
-            side = {-1.0: "left", 0.0: "none", 1.0: "right"}[worlds.side(state[:, :2])]
-            episodes.append(
-                {
-                    "obs": obs,
-                    "act": run["act"][:n].astype(np.float32),
-                    "rew": run["rew"][:n].astype(float),
-                    "seed": reset,
-                    "told": {"side": side} if maze == "two-ways" else {},
-                }
-            )
-            left -= n
-            bar.update(n)
-    spaces = env.unwrapped.observation_space, env.unwrapped.action_space, env.unwrapped.spec
-    env.close()
-    return episodes, spaces
-
-
-def _references(maze: str) -> dict[str, Any]:
-    """Returns of a random policy and of the expert: scores 0 and 100 of Minari's normalised score."""
-    from diffrl_lab.worlds.mazes import EPISODE_STEPS, REFERENCE_RETURNS
-
-    if maze not in REFERENCE_RETURNS:
-        return {}
-    low, high = REFERENCE_RETURNS[maze]
-    return {
-        "ref_min_score": low,
-        "ref_max_score": high,
-        "num_episodes_average_score": 100,
-        "ref_episode_steps": EPISODE_STEPS[maze],
-    }
 
 
 def place(dataset_id: str, out: str | os.PathLike | None, overwrite: bool) -> Path:
@@ -132,12 +31,13 @@ def place(dataset_id: str, out: str | os.PathLike | None, overwrite: bool) -> Pa
     return folder
 
 
-def write(folder: Path, episodes: list[dict], spaces: tuple, about: dict) -> None:
+def write(folder: Path, episodes: list[dict], spaces: tuple, about: dict, *, overwrite: bool = False) -> None:
     """Episodes and what is said of them -> a Minari dataset, written beside the folder, packed, moved into place.
 
     An episode is a dict: obs ([L + 1, d] or a dict of such), act [L, a], rew [L], seed, told (its metadata, the same
     keys in all), and where it applies infos (a dict of [L + 1, k]) and terminal (True: its last step terminated it;
     else that step is a time limit). spaces: observation space, action space and spec of the environment.
+    Raises ValueError where the folder is there when the work is done, unless `overwrite`.
     """
     import gymnasium
     import minari
@@ -154,34 +54,29 @@ def write(folder: Path, episodes: list[dict], spaces: tuple, about: dict) -> Non
         if isinstance(observations, gymnasium.spaces.Dict)
         else single(observations)
     )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        storage = MinariStorage.new(work / "data", observations, actions, spec)
-        storage.update_metadata({**about, "minari_version": minari.__version__})
-        storage.update_episodes(
-            EpisodeBuffer(
-                id=number,
-                seed=e["seed"],
-                observations=e["obs"],
-                actions=e["act"],
-                rewards=e["rew"],
-                terminations=_last(len(e["rew"]), e.get("terminal", False)),
-                truncations=_last(len(e["rew"]), not e.get("terminal", False)),
-                infos=e.get("infos"),
+        with written(folder, replace=overwrite) as work:
+            storage = MinariStorage.new(work / "data", observations, actions, spec)
+            storage.update_metadata({**about, "minari_version": minari.__version__})
+            storage.update_episodes(
+                EpisodeBuffer(
+                    id=number,
+                    seed=e["seed"],
+                    observations=e["obs"],
+                    actions=e["act"],
+                    rewards=e["rew"],
+                    terminations=_last(len(e["rew"]), e.get("terminal", False)),
+                    truncations=_last(len(e["rew"]), not e.get("terminal", False)),
+                    infos=e.get("infos"),
+                )
+                for number, e in enumerate(episodes)
             )
-            for number, e in enumerate(episodes)
-        )
-        if episodes[0]["told"]:
-            storage.update_episode_metadata([e["told"] for e in episodes])
-        _pack(work / "data" / "main_data.hdf5")
-        storage.update_metadata({"dataset_size": storage.get_size()})
-        work.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        work.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+            if episodes[0]["told"]:
+                storage.update_episode_metadata([e["told"] for e in episodes])
+            _pack(work / "data" / "main_data.hdf5")
+            storage.update_metadata({"dataset_size": storage.get_size()})
+    except FileExistsError:
+        raise ValueError(f"{folder} was written by somebody else meanwhile; nothing of it was replaced") from None
 
 
 def _last(steps: int, value: bool) -> np.ndarray:
@@ -333,20 +228,30 @@ def _find(dataset: str | os.PathLike) -> Path:
             "or D4RL/pointmaze/large-v2"
         ) from None
     if namespace is None:
-        raise ValueError(f"there is no {name} in {_root()}; record it: {_own(plain)[0]}")
+        own, folder = _own(plain), _root() / name
+        raise ValueError(
+            f"there is no {name} in {_root()}; "
+            + (
+                f"record it: {own[0]}"
+                if own
+                else f"copy its folder to {folder}, or give it with its namespace, D4RL/..."
+            )
+        )
     return _download(name)
 
 
-def _own(name: str) -> tuple[str, str]:
-    """The command that records what comes nearest to a dataset's id, and the id under which it will be found."""
-    from diffrl_lab.worlds.robots import ENVIRONMENTS, KINDS
+def _own(name: str) -> tuple[str, str] | None:
+    """The command that records what comes nearest to a dataset's id, and the id under which it will be found.
 
-    for robot in ENVIRONMENTS:
-        if robot in name:
-            kind = next((k for k in sorted(KINDS, key=len, reverse=True) if k in name), "medium")
-            return f"diffrl-lab record {robot} --kind {kind}", f"{robot}-{kind}-v0"
-    maze = next((m for m in RECORDINGS.values() if m in name), "large")
-    return f"diffrl-lab record pointmaze-{maze}", f"pointmaze-{maze}-v0"
+    None for an id of another world: a recording of ours would be no substitute.
+    """
+    robot = re.search(r"hopper|halfcheetah|walker2d", name)
+    if robot:
+        kind = re.search(r"random|medium-replay|medium-expert|medium|expert", name)
+        said = kind.group() if kind else "medium"
+        return f"diffrl-lab record {robot.group()} --kind {said}", f"{robot.group()}-{said}-v0"
+    maze = re.search(r"pointmaze.*?(umaze|medium|large|two-ways)", name)
+    return (f"diffrl-lab record pointmaze-{maze[1]}", f"pointmaze-{maze[1]}-v0") if maze else None
 
 
 def _download(name: str) -> Path:
@@ -357,10 +262,11 @@ def _download(name: str) -> Path:
     except ImportError as error:
         raise ValueError(f'downloading {name} needs Minari\'s client: pip install "minari[hf]" ({error})') from error
     except Exception as error:  # its clients raise whatever their own libraries raise
-        command, own = _own(name)
+        own = _own(name)
         raise ValueError(
-            f"{name} could not be downloaded ({type(error).__name__}: {error}). Without a network, record your own: "
-            f"`{command}`, then read {own}; or copy the dataset's folder to {_root() / name}"
+            f"{name} could not be downloaded ({type(error).__name__}: {error}). Without a network, "
+            + (f"record your own: `{own[0]}`, then read {own[1]}; or " if own else "")
+            + f"copy the dataset's folder to {_root() / name}"
         ) from error
     folder = _root() / name / "data"
     if not (folder / "metadata.json").is_file():

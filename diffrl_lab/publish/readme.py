@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from diffrl_lab.files import ROOT
+
 README = ROOT / "README.md"
 RESULTS = ROOT / "data" / "results"
 PICTURE = ROOT / "data" / "pictures" / "readme.png"
@@ -115,7 +115,7 @@ def picture() -> bytes:
     """Sixteen plans of the shipped planner at five moments of their making. -> PNG"""
     from diffrl_lab.methods.planning.diffuser import Planner
     from diffrl_lab.widgets import movie
-    from diffrl_lab.worlds.mazes import Walls
+    from diffrl_lab.worlds.walls import Walls
 
     walls, planner = Walls.named("large"), Planner.load("maze-large")
     start, goal = walls.centre((7, 1)), walls.centre((1, 10))

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import t as student
 
 from diffrl_lab.analysis.sweeps import Table
+from diffrl_lab.files import ROOT
 from diffrl_lab.publish.readme import marked
 
-ROOT = Path(__file__).parents[2]
 PAGE, RESULTS = ROOT / "docs" / "studies.md", ROOT / "data" / "results"
 IN_README = {"lessons.json", "planner.json", "guidance-planner.json"}
 IN_LESSONS = {"guidance-asked.json", "guidance-driven.json", "guidance-laws.json"}

@@ -30,7 +30,6 @@ import sys
 import time
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,19 +39,22 @@ from scipy import ndimage, sparse
 from scipy.sparse.csgraph import dijkstra, shortest_path
 from torch import Tensor
 
-from diffrl_lab.analysis.evaluate import bootstrap, wilson
+from diffrl_lab.analysis.intervals import bootstrap, wilson
 from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.data.episodes import Episodes, resample, returns_to_go
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import Cosine, ascend, cosine_decay, descend, given, pin, sample
+from diffrl_lab.files import ROOT
+from diffrl_lab.methods.baselines.retrieval import retrieval
 from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces, Plan, Planner, Training
 from diffrl_lab.methods.planning.value_guidance import Guide, value_loss
-from diffrl_lab.methods.policies.cloning import Cloning, retrieval
+from diffrl_lab.methods.policies.cloning import Cloning
 from diffrl_lab.methods.policies.diffusion_policy import Chunks, DiffusionPolicy
 from diffrl_lab.studies.planners import recording
-from diffrl_lab.worlds.mazes import RADIUS, REACHED, Follower, Walls, follow, make_maze, roll_out
+from diffrl_lab.worlds.driving import Follower, follow, roll_out
+from diffrl_lab.worlds.mazes import make_maze
+from diffrl_lab.worlds.walls import RADIUS, REACHED, Walls
 
-ROOT = Path(__file__).resolve().parents[2]
 RUNS, RESULTS = ROOT / "runs" / "data-study", ROOT / "data" / "results"
 COMMAND = "python -m diffrl_lab.studies.data"
 SEEDS = (0, 1, 2)

@@ -26,7 +26,6 @@ import sys
 import time
 from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ from scipy import stats
 from torch import Tensor
 
 from diffrl_lab.analysis import modes
-from diffrl_lab.analysis.evaluate import paired, provenance, wilson
+from diffrl_lab.analysis.intervals import paired, wilson
 from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.scaling import Scaler
@@ -56,6 +55,7 @@ from diffrl_lab.diffusion import (
     sample,
     save,
 )
+from diffrl_lab.files import ROOT, provenance
 from diffrl_lab.methods.guides import contrastive_loss, log_mean_exp, tilted_shares
 from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser, InverseDynamics, Learning, conditioned
 from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces, Plan, Planner, _scaler, seconds_per_step
@@ -70,9 +70,10 @@ from diffrl_lab.methods.planning.value_guidance import (
     value_loss,
 )
 from diffrl_lab.studies.planners import recording
-from diffrl_lab.worlds.mazes import EPISODE_STEPS, RADIUS, REACHED, Follower, Walls, follow, make_maze, roll_out
+from diffrl_lab.worlds.driving import Follower, follow, roll_out
+from diffrl_lab.worlds.mazes import EPISODE_STEPS, make_maze
+from diffrl_lab.worlds.walls import RADIUS, REACHED, Walls
 
-ROOT = Path(__file__).resolve().parents[2]
 RUNS, RESULTS, WEIGHTS = ROOT / "runs" / "guidance", ROOT / "data" / "results", ROOT / "data" / "weights"
 COMMAND = "python -m diffrl_lab.studies.guidance"
 SEEDS = (0, 1, 2)
@@ -136,13 +137,14 @@ def exact(form: str, scale: float, *, seed: int, p: float = 0.3, std: float = 0.
 def data(world: str) -> tuple[Episodes, Tensor, Tensor]:
     """The full recording of a world, its whole drives as plans x [E, H, 5], and what each returns [E]."""
     from diffrl_lab.data import minari as recordings
+    from diffrl_lab.worlds.record import record
 
     maze, p = WORLDS.get(world, (world, 0.5))
     if maze == "two-ways":
         try:
             episodes = recordings.read(f"pointmaze-two-ways-p{round(100 * p)}-v0")
         except ValueError:
-            recordings.record("pointmaze-two-ways", p=p, progress=False)
+            record("pointmaze-two-ways", p=p, progress=False)
             episodes = recordings.read(f"pointmaze-two-ways-p{round(100 * p)}-v0")
     else:
         episodes, _ = recording(f"maze-{maze}", progress=False)

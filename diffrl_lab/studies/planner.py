@@ -12,10 +12,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from diffrl_lab.files import RESULTS
 from diffrl_lab.methods.planning.diffuser import Planner
 from diffrl_lab.studies import planners
 
-FILE = Path(__file__).parents[2] / "data" / "results" / "planner.json"
+FILE = RESULTS / "planner.json"
 COMMAND = "python -m diffrl_lab.studies.planner"
 MAZES = ("umaze", "medium", "large")
 TRAIN_SEEDS = (0, 1, 2)

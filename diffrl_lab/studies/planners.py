@@ -13,7 +13,8 @@ import torch
 
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.methods.planning.diffuser import CONFIGS, RUNGS, Diffuser, OwnActions, Planner, Training, is_held_out
-from diffrl_lab.worlds.mazes import Controller, Walls, make_maze
+from diffrl_lab.worlds.mazes import Controller, make_maze
+from diffrl_lab.worlds.walls import Walls
 
 METHODS = ("planner", "pd", "bc", "retrieval", "own-actions", "controller")
 OVERFIT = 8  # episodes that the overfit rung is trained on
@@ -102,7 +103,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """`analysis.returns.evaluate` of a method on `episodes` seeds from `seed` on, and its provenance: JSON-able."""
     from diffrl_lab.analysis.evaluate import evaluate as measure
-    from diffrl_lab.analysis.evaluate import provenance
+    from diffrl_lab.files import provenance
 
     if method not in METHODS:
         raise ValueError(f"a method is one of {', '.join(METHODS)}; got {method!r}")
@@ -165,6 +166,7 @@ def _maze(name: str) -> str | None:
 def recording(name: str, dataset: str | None = None, progress: bool = True) -> tuple[Episodes, str]:
     """The recording that `name` is trained on, and its name; a maze's own is recorded now if it is not there."""
     from diffrl_lab.data import minari as recordings
+    from diffrl_lab.worlds.record import record
 
     if dataset is not None:
         return recordings.read(dataset), dataset
@@ -172,7 +174,7 @@ def recording(name: str, dataset: str | None = None, progress: bool = True) -> t
     own = f"pointmaze-{maze}-p50-v0" if maze == "two-ways" else f"pointmaze-{maze}-v0"
     with contextlib.suppress(ValueError):
         return recordings.read(own), own
-    recordings.record(f"pointmaze-{maze}", progress=progress)
+    record(f"pointmaze-{maze}", progress=progress)
     return recordings.read(own), own
 
 
@@ -180,9 +182,9 @@ def _world(maze: str | None, env: str | None, name: str):
     if env is not None:
         import gymnasium
 
-        from diffrl_lab.worlds.mazes import _register
+        from diffrl_lab.worlds.walls import register
 
-        _register()
+        register()
         try:
             options = {"continuing_task": True, "reset_target": False} if "PointMaze" in env else {}
             return gymnasium.make(env, **options)
@@ -226,20 +228,22 @@ def _agent(
     dataset: str | None,
     origin: tuple[float, float] | None,
 ) -> Any:
-    from diffrl_lab.methods.policies import cloning as baselines
+    from diffrl_lab.methods.baselines.retrieval import retrieval
+    from diffrl_lab.methods.baselines.straight import straight
+    from diffrl_lab.methods.policies.cloning import Cloning
 
     if planner is not None:
         return planner.agent() if method == "planner" else OwnActions(planner)
     if method == "pd":
-        return baselines.straight()
+        return straight()
     if method == "controller":
         return Controller(Walls.of(world), left=0.5 if maze == "two-ways" else None)
     if maze is None and dataset is None:
         raise ValueError(f"{method} learns from a recording; give --dataset")
     episodes, _ = recording(name, dataset, progress=False)
     if method == "retrieval":
-        return baselines.retrieval(episodes, held_out=origin)
-    clone = baselines.Cloning(episodes, held_out=origin)
+        return retrieval(episodes, held_out=origin)
+    clone = Cloning(episodes, held_out=origin)
     for _ in clone:
         pass
     return clone

@@ -41,7 +41,6 @@ import os
 import sys
 import time
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,17 +48,17 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 
-from diffrl_lab.analysis.evaluate import iqm, paired
 from diffrl_lab.analysis.feasibility import dynamics_residual, infeasible, locomotive
+from diffrl_lab.analysis.intervals import iqm, paired
 from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.data import minari as recordings
 from diffrl_lab.data.episodes import Episodes, windows
+from diffrl_lab.files import ROOT
 from diffrl_lab.methods.planning.receding import Receding, ValuedWindows, learn
 from diffrl_lab.methods.planning.value_guidance import windows_to_go
 from diffrl_lab.methods.policies.cloning import StateCloning, best_episodes
 from diffrl_lab.worlds import robots as locomotion
 
-ROOT = Path(__file__).resolve().parents[2]
 RUNS, RESULTS = ROOT / "runs" / "locomotion-study", ROOT / "data" / "results"
 COMMAND = "python -m diffrl_lab.studies.robots"
 ROBOTS, KIND, STEPS = ("hopper", "halfcheetah"), "medium-replay", 200_000

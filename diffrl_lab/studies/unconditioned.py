@@ -39,7 +39,6 @@ import torch
 from torch import Tensor
 
 from diffrl_lab.analysis import distance
-from diffrl_lab.analysis.evaluate import bootstrap
 from diffrl_lab.analysis.feasibility import (
     dynamics_residual,
     infeasible,
@@ -47,19 +46,20 @@ from diffrl_lab.analysis.feasibility import (
     points_in_walls,
     segments_in_walls,
 )
+from diffrl_lab.analysis.intervals import bootstrap
 from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.data import minari as recordings
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.data.shipped import DATA, add, shipped
 from diffrl_lab.diffusion import Cosine, GaussianDenoiser, MixtureDenoiser, ddpm, given, load, save
+from diffrl_lab.files import ROOT
 from diffrl_lab.methods.planning import diffuser, windows
 from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces, Planner
 from diffrl_lab.methods.planning.windows import WindowDiffuser, Windows, joined
 from diffrl_lab.worlds import robots as locomotion
-from diffrl_lab.worlds.mazes import Walls
+from diffrl_lab.worlds.walls import Walls
 
-ROOT = Path(__file__).resolve().parents[2]
 RUNS = ROOT / "runs" / "unconditioned"
 COMMAND = "python -m diffrl_lab.studies.unconditioned"
 VERSION = "1"  # of what the functions below call

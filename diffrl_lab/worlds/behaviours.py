@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 from safetensors import safe_open
+from scipy.stats import bootstrap
 
-from diffrl_lab.analysis.evaluate import bootstrap
 from diffrl_lab.worlds import robots as locomotion
 
 STATE = Path("runs/behaviours")
@@ -151,8 +151,8 @@ def assemble(name: str, state: str | os.PathLike = STATE) -> Path:
 
     def measured(which: locomotion.Policy | None, noise: bool = True) -> dict[str, Any]:
         found = locomotion.returns(env, which, range(EPISODES), noise)
-        low, high = bootstrap(found)
-        return {"mean": float(found.mean()), "low": low, "high": high, "n": EPISODES}
+        spread = bootstrap((found,), np.mean, method="percentile", rng=0).confidence_interval
+        return {"mean": float(found.mean()), "low": float(spread.low), "high": float(spread.high), "n": EPISODES}
 
     candidates = sorted(log, key=lambda row: -row["return"])[:CANDIDATES]
     expert = max((row["steps"] for row in candidates), key=lambda rung: tried(rung, EXPERT_NOISE[name]))

@@ -292,7 +292,7 @@ def record(
     rounded to float32; each episode's metadata tell its rung (training steps; -1: uniform actions) and seed. An
     episode in which the robot fell is terminated, others are truncated: by the limit of 1000 steps, the last one
     perhaps earlier. Equal arguments give equal files, bit for bit, on one machine and installation.
-    out, overwrite: as in `recordings.record`. weights: policies other than those that ship, see `ladder`.
+    out, overwrite: as in `worlds.record.record`. weights: policies other than those that ship, see `ladder`.
     Raises ValueError for unknown names, numbers out of range, missing policies, and a dataset that exists already.
     """
     from tqdm.auto import tqdm
@@ -349,7 +349,7 @@ def record(
         "num_episodes_average_score": held.about["episodes"],
         "steps_of_rung": {str(rung): count for rung, count in done.items()},
     }
-    recordings.write(folder, episodes, (env.observation_space, env.action_space, env.spec), about)
+    recordings.write(folder, episodes, (env.observation_space, env.action_space, env.spec), about, overwrite=overwrite)
     env.close()
     return folder
 

@@ -29,8 +29,8 @@ import torch
 
 from diffrl_lab.analysis.chains import inconsistency, spread
 from diffrl_lab.analysis.distance import energy_distance, nearest, noise_floor
-from diffrl_lab.analysis.evaluate import wilson
 from diffrl_lab.analysis.feasibility import points_in_walls, segments_in_walls
+from diffrl_lab.analysis.intervals import wilson
 from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.course import check, guess
 from diffrl_lab.data import Scaler, episodes, resample

@@ -430,7 +430,7 @@ explore(twin, form=["cfg", "value", "energy"], scale=(0.0, 8.0, 0.25, 1.0), seed
 # of where a noisy plan will end. First, how many plans end at the goal and keep clear of walls, by scale; then the best scale of each is driven to 500 new goals in every maze.
 
 # %%
-from diffrl_lab.analysis.evaluate import paired, wilson
+from diffrl_lab.analysis.intervals import paired, wilson
 
 goals, clear = Table.load(shipped("results/guidance-goals.json")), {}
 for name in ("umaze", "two-ways", "medium", "large"):

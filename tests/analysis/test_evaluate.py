@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from diffrl_lab.analysis.evaluate import (
+from diffrl_lab.analysis.evaluate import evaluate
+from diffrl_lab.analysis.intervals import (
     bootstrap,
-    evaluate,
     iqm,
     normalised,
     paired,
     probability_of_improvement,
-    provenance,
     stratified_bootstrap,
     wilson,
 )
-from diffrl_lab.worlds.mazes import Controller, Walls, make_maze
+from diffrl_lab.files import provenance
+from diffrl_lab.worlds.mazes import Controller, make_maze
+from diffrl_lab.worlds.walls import Walls
 
 
 @pytest.mark.parametrize("k, n", [(0, 10), (3, 10), (97, 100), (50, 50)])

@@ -20,7 +20,7 @@ from benchmarks import grading as batch
 from diffrl_lab import cli
 from diffrl_lab.classroom import grading, sandbox
 from diffrl_lab.course import checks
-from diffrl_lab.publish.lessons import ROOT
+from diffrl_lab.course.editions import ROOT
 
 NAMES = checks.exercises()
 needs_bubblewrap = pytest.mark.skipif(

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from diffrl_lab.course import checks
+from diffrl_lab.course.editions import ROOT
 from diffrl_lab.course.mutations import mutants
-from diffrl_lab.publish.lessons import ROOT
 
 NAMES = checks.exercises()
 pytestmark = pytest.mark.parametrize("name", NAMES)

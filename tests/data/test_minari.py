@@ -21,8 +21,11 @@ from typer.testing import CliRunner
 from diffrl_lab.cli import app
 from diffrl_lab.data import TERMINAL, TIME_LIMIT
 from diffrl_lab.data import minari as recordings
-from diffrl_lab.data.minari import about, read, record
-from diffrl_lab.worlds import mazes as worlds
+from diffrl_lab.data.minari import about, read
+from diffrl_lab.worlds.mazes import make_maze
+from diffrl_lab.worlds.mazes import side as way
+from diffrl_lab.worlds.record import SPREAD, record
+from diffrl_lab.worlds.walls import REACHED
 
 Box, Dict = gymnasium.spaces.Box, gymnasium.spaces.Dict
 pytestmark = pytest.mark.filterwarnings("ignore:.*is set to None", "ignore:env_spec is None")
@@ -95,11 +98,11 @@ def test_a_recording_holds_exactly_its_steps_and_each_task_is_driven_until_the_b
     away = (episodes.obs[:, :2] - episodes.obs[:, 4:]).norm(dim=1)
     assert (away[episodes.ends[:-1]] < 0.45).all() and (away[episodes.starts] > 0.45).float().mean() > 0.9
     steps = episodes.last == 0
-    assert_close(episodes.rew[steps], (away.roll(-1)[steps] <= worlds.REACHED).float())
+    assert_close(episodes.rew[steps], (away.roll(-1)[steps] <= REACHED).float())
 
 
 def test_replaying_the_recorded_actions_gives_the_recorded_observations(umaze):
-    episodes, env = read(umaze), worlds.make_maze("umaze", position_noise_range=recordings.SPREAD)
+    episodes, env = read(umaze), make_maze("umaze", position_noise_range=SPREAD)
     for number, told in list(enumerate(about(umaze)["episodes"]))[:3]:
         obs, _ = env.reset(seed=told["seed"])
         seen, one = [obs["observation"]], episodes[number]
@@ -115,7 +118,7 @@ def test_two_ways_tells_the_side_of_each_episode_and_p_0_and_1_take_one_only(tmp
         told, episodes = about(folder), read(folder)
         assert told["left_probability"] == p == told["left_share"]
         for number, each in enumerate(told["episodes"][:-1]):
-            assert each["side"] == side and worlds.side(episodes[number].obs[:, :2]) == sign
+            assert each["side"] == side and way(episodes[number].obs[:, :2]) == sign
 
 
 def test_minari_itself_opens_a_recording_and_scores_it(umaze):

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from diffrl_lab.analysis.evaluate import wilson
+from diffrl_lab.analysis.intervals import wilson
 from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.data import minari as recordings
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.shipped import shipped
-from diffrl_lab.methods.policies.cloning import straight
+from diffrl_lab.methods.baselines.straight import straight
 from diffrl_lab.studies import data as data_study
 from diffrl_lab.studies.data import (
     BINS,
@@ -29,7 +29,9 @@ from diffrl_lab.studies.data import (
     wander,
     way_left,
 )
-from diffrl_lab.worlds.mazes import Walls, follow, make_maze, path_length, roll_out
+from diffrl_lab.worlds.driving import follow, roll_out
+from diffrl_lab.worlds.mazes import make_maze
+from diffrl_lab.worlds.walls import Walls, path_length
 
 RING = Walls(np.array([[1, 1, 1, 1, 1], [1, 0, 0, 0, 1], [1, 0, 1, 0, 1], [1, 0, 0, 0, 1], [1, 1, 1, 1, 1]]) == 1)
 

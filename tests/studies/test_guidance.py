@@ -34,7 +34,9 @@ from diffrl_lab.studies.guidance import (
     student,
     tilt,
 )
-from diffrl_lab.worlds.mazes import Controller, Follower, Walls, make_maze, roll_out
+from diffrl_lab.worlds.driving import Follower, roll_out
+from diffrl_lab.worlds.mazes import Controller, make_maze
+from diffrl_lab.worlds.walls import Walls
 
 
 def test_at_scale_1_two_forms_sample_the_powered_law_and_at_scale_4_both_overshoot_it() -> None:

@@ -8,19 +8,9 @@ import numpy as np
 import pytest
 from torch.testing import assert_close
 
-from diffrl_lab.worlds.mazes import (
-    RADIUS,
-    Controller,
-    Follower,
-    Walls,
-    drive,
-    follow,
-    make_maze,
-    normalised_score,
-    path_length,
-    roll_out,
-    side,
-)
+from diffrl_lab.worlds.driving import Follower, drive, follow, roll_out
+from diffrl_lab.worlds.mazes import Controller, make_maze, normalised_score, side
+from diffrl_lab.worlds.walls import RADIUS, Walls, path_length
 
 
 def cells_apart(walls: Walls, a: np.ndarray, b: np.ndarray) -> int:

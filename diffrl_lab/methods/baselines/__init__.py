@@ -1,1 +1,1 @@
-""""""
+"""What needs no training."""

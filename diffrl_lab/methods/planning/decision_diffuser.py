@@ -41,7 +41,7 @@ from diffrl_lab.diffusion import (
 from diffrl_lab.diffusion.denoisers import Cond
 from diffrl_lab.methods.planning.diffuser import Diffuser, Plan, Planner
 from diffrl_lab.nets import MLP, PlanMLP
-from diffrl_lab.worlds.mazes import Follower
+from diffrl_lab.worlds.driving import Follower
 
 
 class Conditioned(nn.Module):

@@ -44,7 +44,7 @@ from diffrl_lab.diffusion import (
     save,
 )
 from diffrl_lab.nets import PlanMLP
-from diffrl_lab.worlds.mazes import Episode, Follower, roll_out
+from diffrl_lab.worlds.driving import Episode, Follower, roll_out
 
 Array = NDArray[np.float64]
 

@@ -33,7 +33,7 @@ from diffrl_lab.diffusion.denoisers import shown
 from diffrl_lab.diffusion.schedules import weights
 from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces, Plan, Planner
 from diffrl_lab.nets import MLP
-from diffrl_lab.worlds.mazes import Follower
+from diffrl_lab.worlds.driving import Follower
 
 
 class Guide(nn.Module):

@@ -8,9 +8,11 @@ import torch
 from torch.testing import assert_close
 
 from diffrl_lab.data.episodes import Episodes
+from diffrl_lab.methods.baselines.retrieval import retrieval
+from diffrl_lab.methods.baselines.straight import straight
 from diffrl_lab.methods.planning.diffuser import is_held_out
-from diffrl_lab.methods.policies.cloning import Cloning, StateCloning, best_episodes, retrieval, straight
-from diffrl_lab.worlds.mazes import Follower
+from diffrl_lab.methods.policies.cloning import Cloning, StateCloning, best_episodes
+from diffrl_lab.worlds.driving import Follower
 
 
 def walks(n: int = 200, steps: int = 20, seed: int = 0) -> Episodes:
