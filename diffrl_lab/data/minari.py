@@ -56,6 +56,7 @@ def write(folder: Path, episodes: list[dict], spaces: tuple, about: dict, *, ove
     )
     try:
         with written(folder, replace=overwrite) as work:
+            work.mkdir()
             storage = MinariStorage.new(work / "data", observations, actions, spec)
             storage.update_metadata({**about, "minari_version": minari.__version__})
             storage.update_episodes(

@@ -14,10 +14,9 @@ import nbformat
 import pytest
 
 from diffrl_lab.classroom import release
-from diffrl_lab.course import checks
-from diffrl_lab.publish import lessons
+from diffrl_lab.course import checks, editions
 
-SOURCES = [s for s in lessons.sources() if checks.exercises(s.stem[:2])]
+SOURCES = [s for s in editions.sources() if checks.exercises(s.stem[:2])]
 LESSONS = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
 VARIANTS = ("autumn", "spring", "7")
 
@@ -93,7 +92,7 @@ def bodies(text: str) -> list[str]:
 def test_every_line_of_a_release_is_the_unsolved_editions_or_the_bugs(source: Path) -> None:
     for variant in VARIANTS:
         notebook, entry = release.student_edition(source, variant)
-        plain = lessons.edition(source)
+        plain = editions.edition(source)
         edits = {
             k: v
             for c in release.CONSTANTS.get(source.stem[:2], [])
@@ -130,7 +129,7 @@ def test_no_right_answer_of_an_exercise_stands_in_a_release(source: Path) -> Non
     }
     solved = {
         body
-        for c in code(lessons.edition(source, solutions=True))
+        for c in code(editions.edition(source, solutions=True))
         if release.asks(c.source)
         for body in bodies(c.source)
     }
@@ -145,7 +144,7 @@ def test_no_right_answer_of_an_exercise_stands_in_a_release(source: Path) -> Non
 @LESSONS
 def test_metadata_hold_tags_and_nbgraders_keys_and_nothing_else(source: Path) -> None:
     notebook, entry = release.student_edition(source, "autumn")
-    assert notebook.metadata == lessons.METADATA
+    assert notebook.metadata == editions.METADATA
     for cell in notebook.cells:
         assert set(cell.metadata) <= {"tags", "nbgrader"} and not cell.get("outputs") and not cell.get("attachments")
         assert cell.cell_type != "raw"
@@ -177,10 +176,10 @@ def test_the_same_variant_is_the_same_release_and_another_is_another(source: Pat
 
 @pytest.mark.parametrize("lesson", sorted(release.CONSTANTS))
 def test_a_drawn_constant_leaves_none_of_the_texts_that_the_old_one_stood_in(lesson: str) -> None:
-    [source] = lessons.sources([lesson])
+    [source] = editions.sources([lesson])
     for constant in release.CONSTANTS[lesson]:
         for value in constant.values:
-            plain = lessons.edition(source)
+            plain = editions.edition(source)
             release._vary(plain, constant.edits(value), 5, source.name)
             text = "\n".join(c.source for c in plain.cells)
             for old, new in constant.edits(value).items():
@@ -195,7 +194,7 @@ def test_a_source_that_lost_a_text_that_varies_is_an_error(root: Path, monkeypat
 
 
 def test_a_draw_under_which_an_assert_fails_is_drawn_again(odd: Path) -> None:
-    source = lessons.sources(root=odd)[0]
+    source = editions.sources(root=odd)[0]
     seeds = {
         v: [release.student_edition(source, v, d)[1]["constants"]["SEED"] for d in range(release.DRAWS)]
         for v in map(str, range(40))
@@ -209,7 +208,7 @@ def test_a_draw_under_which_an_assert_fails_is_drawn_again(odd: Path) -> None:
 
 def test_a_lesson_that_holds_under_no_draw_is_not_released(odd: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(release, "DRAWS", 1)
-    source = lessons.sources(root=odd)[0]
+    source = editions.sources(root=odd)[0]
     even = next(v for v in map(str, range(40)) if release.student_edition(source, v)[1]["constants"]["SEED"] % 2 == 0)
     with pytest.raises(ValueError, match="does not hold under 1 draws .* only odd seeds hold"):
         release.release(odd / "out", even, root=odd)

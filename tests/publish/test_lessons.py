@@ -8,7 +8,8 @@ import pytest
 
 import benchmarks.__main__
 import benchmarks.lessons
-from diffrl_lab.publish import lessons, readme
+from diffrl_lab.course import editions, running
+from diffrl_lab.publish import lessons, pages, readme
 
 SOURCE = '''# %% [markdown]
 # # 77 · Toy
@@ -42,7 +43,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def cells(root: Path, solutions: bool = False) -> list[str]:
-    return [c.source for c in lessons.edition(lessons.sources(root=root)[0], solutions).cells]
+    return [c.source for c in editions.edition(editions.sources(root=root)[0], solutions).cells]
 
 
 def test_the_learners_edition_has_stubs_and_the_other_one_answers(root: Path) -> None:
@@ -63,7 +64,7 @@ def test_the_learners_edition_has_stubs_and_the_other_one_answers(root: Path) ->
 )
 def test_markers_that_do_not_pair_up_or_would_stop_the_notebook_are_errors(text: str) -> None:
     with pytest.raises(ValueError, match="SOLUTION|STUB"):
-        lessons.unsolved(text)
+        editions.unsolved(text)
 
 
 def test_a_build_runs_keeps_outputs_and_agrees_with_its_source(root: Path) -> None:
@@ -71,7 +72,7 @@ def test_a_build_runs_keeps_outputs_and_agrees_with_its_source(root: Path) -> No
     built = nbformat.read(path, as_version=4)
     assert [c.id for c in built.cells] == ["77-000", "77-001", "77-002", "77-003"]
     assert built.cells[3].outputs[0].text == "class\n"
-    source = lessons.sources(root=root)[0]
+    source = editions.sources(root=root)[0]
     assert lessons.differences(source) == []
     source.write_text(SOURCE.replace("Twice x.", "Two times x."))
     assert any('+    """Two times x' in line for line in lessons.differences(source))
@@ -108,44 +109,44 @@ def test_widget_state_views_and_addresses_never_reach_the_file() -> None:
 )
 def test_what_varies_in_a_stored_notebook_is_a_difference_that_is_named(spoil, said: str, root: Path) -> None:
     lessons.build(run=False, root=root)
-    [source] = lessons.sources(root=root)
-    notebook = nbformat.read(lessons.target(source), as_version=4)
+    [source] = editions.sources(root=root)
+    notebook = nbformat.read(editions.target(source), as_version=4)
     result = nbformat.v4.new_output("execute_result", data={"text/plain": "0"})
     notebook.cells[3].outputs = [nbformat.v4.new_output("stream", text="class\n"), result]
-    nbformat.write(notebook, lessons.target(source))
+    nbformat.write(notebook, editions.target(source))
     assert lessons.differences(source) == []
     spoil(notebook)
-    nbformat.write(notebook, lessons.target(source))
+    nbformat.write(notebook, editions.target(source))
     [found] = lessons.differences(source)
     assert said in found
 
 
 def test_a_learners_copy_is_never_overwritten(root: Path) -> None:
     lessons.build(run=False, root=root)
-    mine, _ = lessons.start("77", root=root)
+    mine, _ = editions.start("77", root=root)
     mine.write_text("my work")
-    assert lessons.start("77", root=root) == (mine, None) and mine.read_text() == "my work"
+    assert editions.start("77", root=root) == (mine, None) and mine.read_text() == "my work"
     for n in (1, 2):
-        _, aside = lessons.start("77", reset=True, root=root)
+        _, aside = editions.start("77", reset=True, root=root)
         assert aside is not None and aside.name == f"77_toy.{n}.ipynb"
     assert (root / "my" / "77_toy.1.ipynb").read_text() == "my work" and "Toy" in mine.read_text()
 
 
 def test_parameters_reach_the_notebook_and_unknown_ones_are_errors(root: Path) -> None:
     lessons.build(run=False, root=root)
-    which, parameters = lessons.split_parameters("77 -p SEED 3 --parameter PROFILE smoke".split())
-    [(made, *_)] = lessons.run(which, parameters, root / "runs", solutions=True, root=root)
+    which, parameters = running.split_parameters("77 -p SEED 3 --parameter PROFILE smoke".split())
+    [(made, *_)] = running.run(which, parameters, root / "runs", solutions=True, root=root)
     outputs = nbformat.read(made, as_version=4).cells[-1].outputs
     assert outputs[0].text == "smoke\n" and outputs[1].data["text/plain"] == "3"
     with pytest.raises(ValueError, match="no parameter 'SED'; it has: PROFILE, SEED"):
-        lessons.run(["77"], {"SED": 1}, root / "runs", root=root)
+        running.run(["77"], {"SED": 1}, root / "runs", root=root)
     with pytest.raises(ValueError, match="no profile is called 'tiny'"):
-        lessons.run(["77"], {"PROFILE": "tiny"}, root / "runs", root=root)
+        running.run(["77"], {"PROFILE": "tiny"}, root / "runs", root=root)
 
 
 def test_an_unknown_lesson_is_an_error_that_names_the_known_ones(root: Path) -> None:
     with pytest.raises(ValueError, match="no lesson is called '78'; known are: 77_toy"):
-        lessons.start("78", root=root)
+        editions.start("78", root=root)
 
 
 def test_a_picture_is_stored_once_where_html_repeats_it() -> None:
@@ -164,11 +165,11 @@ def test_a_run_leaves_a_page_and_the_kernels_own_peak_memory(root: Path) -> None
     )
     source.write_text(source.read_text().replace("SEED = 0", "SEED = 0\nPEAK = 0"))
     lessons.build(run=False, root=root)
-    [low] = lessons.run(["77"], {}, root / "runs", html=True, root=root)
-    [high] = lessons.run(["77"], {"PEAK": 300}, root / "runs", root=root)
+    [low] = running.run(["77"], {}, root / "runs", page=pages.write, root=root)
+    [high] = running.run(["77"], {"PEAK": 300}, root / "runs", root=root)
     assert 290 < high.peak_mb - low.peak_mb < 330 and 30 < low.peak_mb < 300
     assert "<h1>77 · Toy</h1>" in (root / "runs" / "77_toy.html").read_text()
-    assert lessons.report([low], "me")["lessons"] == {
+    assert running.report([low], "me")["lessons"] == {
         "77_toy": {"seconds": round(low.seconds, 1), "peak_mb": low.peak_mb}
     }
 
@@ -184,7 +185,7 @@ def test_a_build_makes_the_page_from_what_it_executed(root: Path) -> None:
 def test_the_benchmark_fails_over_one_and_a_half_budgets_after_its_table(
     seconds: float, sentence: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
-    done = [lessons.Ran(Path("00_start.ipynb"), 1.0, 200), lessons.Ran(Path("01_ddpm.ipynb"), seconds, 500)]
+    done = [running.Ran(Path("00_start.ipynb"), 1.0, 200), running.Ran(Path("01_ddpm.ipynb"), seconds, 500)]
     monkeypatch.setattr(benchmarks.lessons, "run", lambda: benchmarks.lessons.rows(done))
     monkeypatch.setattr(benchmarks.__main__, "RESULTS", tmp_path / "RESULTS.md")
     monkeypatch.setattr(readme, "fill", lambda: None)

@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 import nbformat
 import pytest
 
-from diffrl_lab.publish import lessons, pages
+from diffrl_lab.course import editions, running
+from diffrl_lab.publish import pages
 
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<!\$)\$([^$]+)\$", re.DOTALL)
 WIDGETS = """
@@ -31,7 +32,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     make = nbformat.v4
     cells = [make.new_markdown_cell("# Title\n\nSo $x_0$, and `$HOME`."), make.new_code_cell(WIDGETS.strip())]
     notebook = make.new_notebook(cells=cells)
-    lessons.execute(notebook, tmp_path_factory.mktemp("run"))
+    running.execute(notebook, tmp_path_factory.mktemp("run"))
     return pages.page(notebook)
 
 
@@ -90,9 +91,9 @@ def test_a_page_is_not_made_from_a_formula_that_would_stay_raw(text: str, named:
         pages.page(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]))
 
 
-@pytest.mark.parametrize("source", lessons.sources(), ids=lambda s: s.stem)
+@pytest.mark.parametrize("source", editions.sources(), ids=lambda s: s.stem)
 def test_every_formula_of_the_lessons_has_mathml(source) -> None:
-    texts = [c.source for c in lessons.edition(source).cells if c.cell_type == "markdown"]
+    texts = [c.source for c in editions.edition(source).cells if c.cell_type == "markdown"]
     found = [m[1] or m[2] for text in texts for m in FORMULA.finditer(re.sub(r"`[^`]*`", "", text))]
     page = pages.page(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text) for text in texts]))
     made = re.findall(r"<math\b.*?</math>", page, re.DOTALL)
