@@ -50,7 +50,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -160,7 +160,7 @@ def _question(exercise: str) -> tuple[str, str, str]:
 @cache
 def preamble(lesson: str) -> str:
     """Imports, definitions and constants of our edition of a lesson, without the cells of its exercises."""
-    kept = [s for tree in _ours(lesson) if not list(sandbox.asked(tree)) for s in sandbox.definitions(tree)]
+    kept = [s for tree in _ours(lesson) if not list(sandbox.asked(tree)) for s in definitions(tree)]
     return ast.unparse(ast.Module(kept, []))
 
 
@@ -189,11 +189,54 @@ def asking(module: ModuleType) -> str:
     tree = ast.parse(Path(str(module.__file__)).read_text("utf-8"))
     secret = {"judge", "cases", "RIGHT", "WRONG", "HINTS", "PROPERTIES"}
     secret |= {getattr(answer, "__name__", "") for answer in [*module.RIGHT, *(wrong for wrong, _ in module.WRONG)]}
-    seen = sandbox.reached([ast.parse("ask")], tree.body)
-    needed = [s for s in tree.body if seen & set(sandbox.names(s))]
-    if taken := {name for s in needed for name in sandbox.names(s)} & secret:
+    seen = reached([ast.parse("ask")], tree.body)
+    needed = [s for s in tree.body if seen & set(names(s))]
+    if taken := {name for s in needed for name in names(s)} & secret:
         raise ValueError(f"{module.__name__}: ask needs {', '.join(sorted(taken))}, which no submission may see")
     return ast.unparse(ast.Module(needed, []))
+
+
+def definitions(tree: ast.Module) -> list[ast.stmt]:
+    """The statements of a cell that only name things: imports, functions, classes, constants written out."""
+    return [
+        s
+        for s in tree.body
+        if isinstance(s, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))
+        or (isinstance(s, (ast.Assign, ast.AnnAssign)) and s.value is not None and _is_constant(s.value))
+    ]
+
+
+def names(statement: ast.stmt) -> list[str]:
+    """What a definition gives a name to; "*" for a star import."""
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        return [(a.asname or a.name).split(".")[0] for a in statement.names]
+    if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+        return [statement.name]
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return [n.id for t in targets if t is not None for n in ast.walk(t) if isinstance(n, ast.Name)]
+
+
+def reached(starts: Iterable[ast.AST], made: Iterable[ast.stmt]) -> set[str]:
+    """The names that some code leads to, through those of the definitions `made` that it names."""
+    by: dict[str, list[ast.stmt]] = {}
+    for statement in made:
+        for name in names(statement):
+            by.setdefault(name, []).append(statement)
+    seen, waiting = {"*"}, list(starts)
+    while waiting:
+        for node in ast.walk(waiting.pop()):
+            if isinstance(node, ast.Name) and node.id not in seen:
+                seen.add(node.id)
+                waiting += by.get(node.id, [])
+    return seen
+
+
+def _is_constant(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 # ------------------------------------------------------------------------------------------------------------- marking
@@ -215,9 +258,22 @@ def drawn(exercise: str, sha256: str, secret: bytes) -> tuple[int, list[dict[str
 
 
 def mark(exercise: str, cases: list[dict[str, Any]], right: list[Any], came: Mapping[str, Any]) -> dict[str, Any]:
-    """An exercise's entry in the result, from what came out of the sandbox: {"status", "message", "answers"}."""
-    module = checks.load(exercise)
+    """An exercise's entry in the result, from what came out of the sandbox: {"status", "message", "answers"}.
+
+    An answer may be anything: one that cannot be compared with the right one is wrong, and nothing is raised.
+    """
     entry = {"marks": 0.0, "of": MARKS, "verdict": came["message"], "properties": {}, "form": False}
+    try:
+        return _mark(exercise, cases, right, came, entry)
+    except Exception as error:
+        said = _text(f"your answer could not be compared ({type(error).__name__}: {error})")
+        return entry | {"status": "wrong", "verdict": said}
+
+
+def _mark(
+    exercise: str, cases: list[dict[str, Any]], right: list[Any], came: Mapping[str, Any], entry: dict[str, Any]
+) -> dict[str, Any]:
+    module = checks.load(exercise)
     answers = came["answers"]
     if came["status"] not in ("answered", "error", "memory") or len(answers) != len(cases):
         return entry | {"status": came["status"] if came["status"] != "answered" else "ended"}
@@ -355,7 +411,8 @@ class Sandbox:
         try:
             came = sandbox.unpack(body)
             status, message, answers = came["status"], came["message"], came["answers"]
-            if status not in _SAID or not isinstance(message, str) or not isinstance(answers, list):
+            said = isinstance(status, str) and status in _SAID
+            if not said or not isinstance(message, str) or not isinstance(answers, list):
                 raise ValueError("unreadable: other fields")
         except (ValueError, KeyError, TypeError):
             status, message, answers = "ended", "what came back is no answer: plain arrays are wanted", []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -60,6 +61,12 @@ def _notebook(cells: list[str]) -> bytes:
 
 def _marked(box: grading.Sandbox, content: bytes, lesson: str = "01") -> dict[str, Any]:
     return grading.graded(grading.Submission("ann", "ann/a.ipynb", "", content, lesson), b"secret", box)
+
+
+def _entry(box: grading.Sandbox, cells: list[str], exercise: str = "01.betas") -> dict[str, Any]:
+    box.start()
+    seed, cases, right = grading.drawn(exercise, "content", b"secret")
+    return grading.mark(exercise, cases, right, box.ask(exercise, _notebook(cells), cases, seed))
 
 
 def _put(path: Path, content: bytes) -> Path:
@@ -295,6 +302,40 @@ def test_an_answer_that_ignores_its_input_gets_nothing() -> None:
     assert entry["marks"] == 0 and entry["form"]
 
 
+ODD: list[Any] = [
+    [np.zeros(3), np.ones(3)], [np.zeros(3), np.zeros((2, 2))], [1.0, [2.0, [np.zeros(2)]]], {}, {"a": np.zeros(2)}, [],
+    "x", "abc", float("nan"), 1j, True, np.array("a"), np.zeros(0), np.array(["a", "b"]), [None, [None]], [[[]]],
+    10**400, np.zeros((1,) * 16), {"a": {"b": [np.zeros(2), "x"]}}, np.array([1 + 1j]), -1, [{}, {}],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_answer_may_be_anything_and_costs_at_most_its_own_mark(name: str) -> None:
+    _, cases, right = grading.drawn(name, "content", b"secret")
+    for odd in ODD:
+        for answers in ([odd] * len(cases), [odd, *right[1:]], [*right[:-1], (odd, odd)]):
+            came = {"status": "answered", "message": "", "answers": answers}
+            entry = grading.mark(name, cases, right, came)
+            assert 0 <= entry["marks"] <= entry["of"] and json.dumps(entry)
+            assert entry["status"] == "wrong" or entry["marks"] == 1 and entry["status"] == "ok", entry
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("field, value", [
+    ("status", "np.array(['error'])"), ("status", "np.array(['a', 'b'])"), ("status", "['answered']"), ("status", "{}"),
+    ("status", "None"), ("message", "np.zeros(3)"), ("message", "'\\ud800'"), ("answers", "np.zeros((3, 2))"),
+    ("answers", "{'a': 1}"), ("answers", "[None] * 3"), ("answers", "'abc'"), ("extra", "np.zeros(9)"),
+])  # fmt: skip
+def test_a_forged_reply_costs_only_its_mark(box: grading.Sandbox, field: str, value: str) -> None:
+    reply = f"{{'status': 'error', 'message': 'x', 'answers': [None] * 3}} | {{{field!r}: {value}}}"
+    forged = f"import os\nimport numpy as np\nfrom diffrl_lab.course import sandbox\nos.write(3, sandbox.pack({reply}))"
+    other = CHECK + "check('01.x0_from_eps', lambda x_t, eps_hat, alpha, sigma: (x_t - sigma * eps_hat) / alpha)"
+    cell = CHECK + f"def betas(alpha):\n    exec({forged!r})\n    os._exit(0)\ncheck('01.betas', betas)"
+    entry = _entry(box, [other, cell])
+    assert json.dumps(entry) and entry["marks"] == 0 and entry["status"] in ("error", "ended"), entry
+    assert _entry(box, [other, cell], "01.x0_from_eps")["marks"] == 1.0
+
+
 def test_parts_that_are_right_apart_and_wrong_together_do_not_make_full_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     module = checks.load("00.pin")
     monkeypatch.setattr(module, "PROPERTIES", {"part": lambda c, a: True}, raising=False)
@@ -326,6 +367,109 @@ def test_the_cell_that_asks_is_found_and_what_it_needs_is_run(
     entry = _marked(box, _notebook(cells))["exercises"]["01.betas"]
     assert entry["status"] == status, entry
     assert entry["marks"] == float(status == "ok")
+
+
+BETAS = CHECK + "def betas(alpha):\n    ab = sq(alpha)\n    return 1 - ab[1:] / ab[:-1]\n"
+ASK = "check('01.betas', betas)"
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("cells", [
+    ["sq = lambda a: a**2"],
+    ["import torch\nT = torch.Tensor\nsq = torch.square"],
+    ["from functools import partial\nimport torch\nsq = partial(torch.pow, exponent=2)"],
+    ["TWO = 1 + 1", "def sq(a):\n    return a**TWO"],
+    ["import math\nTWO = math.sqrt(4)\ndef sq(a): return a**TWO"],
+    ["class Sq:\n    def __call__(self, a): return a**self.p\nsq = Sq()", "sq.p = 2"],
+    ["try:\n    from torch import square as sq\nexcept ImportError:\n    pass"],
+    ["if True:\n    def sq(a): return a**2\nelse:\n    sq = None"],
+    ["powers = []\nfor k in range(5):\n    powers.append(lambda a, k=k: a**k)", "def sq(a): return powers[2](a)"],
+    ["def fill(t):\n    t['sq'] = lambda a: a**2", "table = {}\nfill(table)", "sq = table['sq']"],
+    ["def prepare():\n    global sq\n    sq = lambda a: a**2", "prepare()"],
+    ["a, *rest = 1, 2\nwith open('/dev/null') as f:\n    two = rest[0]", "sq = lambda a: a**two"],
+    ["%time sq = lambda a: a**2"],
+    ["%%time\nsq = lambda a: a**2"],
+    ["files = !ls\nn = len(files)\nsq = lambda a: a**2 + 0*n\nsq?"],
+    ["\ufeffsq = lambda a: a**2\n%timeit sq(3)\n%matplotlib inline"],
+    ["def sq(a):\n    display(a)\n    return a**2"],
+    ["sq = 1/0", "sq = lambda a: a**2"],
+    ["sq = lambda a: a**2\nwhile sq: pass"],  # an endless loop beside it
+    ["sq = lambda a: a**2", BETAS + ASK, "sq = lambda a: a"],  # of another exercise, later
+], ids=lambda cells: cells[0].split("\n")[0])  # fmt: skip
+def test_a_helper_in_another_cell_counts_however_it_is_made(box: grading.Sandbox, cells: list[str]) -> None:
+    asked = [] if len(cells) == 3 and ASK in cells[1] else [BETAS, ASK]
+    entry = _entry(box, [*cells, *asked])
+    assert (entry["status"], entry["marks"]) == ("ok", 1.0), entry
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("ask", [
+    "from diffrl_lab.course import check as mine\nverdict = mine('01.betas', betas)\nverdict.ok",
+    "import diffrl_lab.course as c\nc.check(answer=betas, exercise='01.betas')",
+    "for name, f in {'01.betas': betas}.items():\n    check(name, f)",
+    "from diffrl_lab.course.checks import check\nassert check('01.betas', betas)",
+    "def betas(alpha): return 0*alpha\nhint('01.betas')\n" + BETAS + ASK,
+])  # fmt: skip
+def test_whatever_a_cell_calls_check_it_asks(box: grading.Sandbox, ask: str) -> None:
+    entry = _entry(box, ["sq = lambda a: a**2", BETAS, ask])
+    assert (entry["status"], entry["marks"]) == ("ok", 1.0), entry
+
+
+@needs_bubblewrap
+def test_what_went_wrong_in_a_cell_that_the_answer_needs_is_said(
+    box: grading.Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(box, "limits", SHORT)
+    for cell, said in (
+        ("sq = seven", "cell 1 of code, which your answer needs, raised NameError: name 'seven'"),
+        ("import time\ntime.sleep(99)\nsq = time.sleep(99)", "which your answer needs, took too long"),
+    ):
+        entry = _entry(box, [cell, BETAS, ASK])
+        assert entry["status"] == "error" and said in entry["verdict"], entry
+
+
+def _chosen(cells: list[str], exercise: str) -> list[str]:
+    """The statements of other cells that are run for an answer."""
+    own = {n for n, c in enumerate(cells) if sandbox._asks(sandbox.parsed(c), exercise)}
+    steps = [sandbox.Step.of(n, s, "") for n, c in enumerate(cells) for s in sandbox.parsed(c).body]
+    return [ast.unparse(s.node) for s in sandbox.chosen(steps, own, "") if s.cell not in own]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_of_a_solved_lesson_no_training_and_no_picture_is_run_for_an_answer(name: str) -> None:
+    for path in (ROOT / "notebooks" / "solutions").glob(f"{name[:2]}_*.ipynb"):
+        for text in _chosen(sandbox.cells(path.read_bytes()), name):
+            assert text.startswith(("import ", "from ", "torch.set_")), text
+
+
+def test_parameters_and_types_lead_nowhere() -> None:
+    cells = [
+        "x = train()",
+        "T = heavy()",
+        "def f(x: T) -> T:\n    y = [T for T in x]\n    return y",
+        "check('01.f', f)",
+    ]
+    assert [t.split("\n")[0] for t in _chosen(cells, "01.f")] == ["def f(x: T) -> T:"]
+    assert "x = train()" in _chosen([*cells[:2], "def f():\n    return x", cells[3]], "01.f")
+
+
+@pytest.mark.parametrize("text, python", [
+    ("torch.linspace?\nx = 1", "pass\nx = 1"), ("?torch.linspace", "pass"), ("torch.linspace??", "pass"),
+    ("files = !ls\nx = (a\n  % b)", "files = []\nx = a % b"), ("!ls\nx = 1", "pass\nx = 1"), ("!!ls", "pass"),
+    ("%timeit f(x)\nx = 1", "pass\nx = 1"), ("y = %time f(x)", "y = f(x)"), ("%time y = f(x)", "y = f(x)"),
+    ("for i in x:\n    !ls\n    %time y = i", "for i in x:\n    pass\n    y = i"), ("%%bash\nls a b", "pass"),
+    ("%%time\n!ls\nx = 1", "pass\nx = 1"), ("\n%%capture out\n%%time\nx = 1", "x = 1"),
+    ("\ufeffx = 1", "x = 1"),
+    ('s = """\n%time\n!ls\n"""\n%pwd', "s = '\\n%time\\n!ls\\n'\npass"), (">>> x = 1", "x = 1"),
+])  # fmt: skip
+def test_text_that_jupyter_takes_is_a_cell(text: str, python: str) -> None:
+    assert ast.unparse(sandbox.parsed(text)) == python
+
+
+def test_a_cell_of_nothing_but_magics_and_one_that_is_no_python_are_a_syntax_error() -> None:
+    for text in ("%pwd\n" * 1000 + "x = 1", "def f(:", "!ls\ndef f(:"):
+        with pytest.raises(SyntaxError):
+            sandbox.parsed(text)
 
 
 def test_inputs_depend_on_content_and_secret_alone() -> None:
