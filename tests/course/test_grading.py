@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import datetime
 import io
 import json
 import os
@@ -689,6 +690,143 @@ def test_files_are_read_as_submissions_and_links_and_devices_are_not(tmp_path: P
     assert len({s.key for s in found}) == len(found)
     refused = grading.graded(found[4], b"secret", grading.Sandbox())
     assert refused["status"] == "refused" and refused["sha256"] is None and refused["of"] > 0 == refused["total"]
+
+
+NFC, NFD = "Jos\u00e9", "Jose\u0301"
+
+
+@pytest.mark.parametrize("files, students", [
+    (["anna_01_ddpm.ipynb", "anna_01_ddpm (1).ipynb", "anna_01_ddpm-Copy1.ipynb", "anna_01_ddpm - Copy (2).ipynb",
+      "anna_01_ddpm_v2.ipynb", "anna_02_samplers copy.ipynb", "anna_01_ddpm.ipynb.txt"], ["anna"]),
+    (["team_07_ada_01_ddpm.ipynb", "team_07_bob_01_ddpm.ipynb"], ["team_07_ada", "team_07_bob"]),
+    (["anna/01_ddpm.ipynb", "anna (1)/01_ddpm.ipynb", "anna-Copy1/02.ipynb"], ["anna"]),
+    (["group (1)/01_ddpm.ipynb", "group (2)/01_ddpm.ipynb"], ["group (1)", "group (2)"]),  # no `group` to be copies of
+    ([f"{NFC}/01_ddpm.ipynb", f"{NFD}/02_samplers.ipynb", f"{NFD}_03_mdps.ipynb"], [NFC]),
+    (["lovelaceada_17_4711_01_ddpm.ipynb", "lovelaceada_LATE_17_4712_01_ddpm-1.ipynb", "lovelaceada_17_5_q.txt"],
+     ["lovelaceada"]),
+    (["smithjohn_17_4711_01_ddpm.ipynb", "smithjohn_18_4712_02_samplers.ipynb"], ["smithjohn (17)", "smithjohn (18)"]),
+    (["anon_aB3x9_4711_01_ddpm.ipynb", "anon_Zz3x9_4712_01_ddpm.ipynb"], ["anon (Zz3x9)", "anon (aB3x9)"]),
+    (["Ada Lovelace_91_assignsubmission_file_/01_ddpm.ipynb", "Ada Lovelace_91_assignsubmission_onlinetext_/o.html",
+      "week 2/Ada Lovelace_5_assignsubmission_file_/02_samplers.ipynb",
+      "Ada Lovelace_91_assignsubmission_file_01_ddpm.ipynb"], ["Ada Lovelace"]),
+    (["Li Wei_1_assignsubmission_file_/01_ddpm.ipynb", "Li Wei_2_assignsubmission_file_/01_ddpm.ipynb"],
+     ["Li Wei (1)", "Li Wei (2)"]),
+    (["ann/01_ddpm.ipynb", "roster.csv", "key.json", ".DS_Store", "ann/.ipynb_checkpoints/01_ddpm.ipynb"], ["ann"]),
+    (["Ann  Lee /01_ddpm.ipynb", "Ann Lee_02_samplers.ipynb"], ["Ann Lee"]),
+])  # fmt: skip
+def test_one_student_stays_one(files: list[str], students: list[str], tmp_path: Path) -> None:
+    for name in files:
+        _put(tmp_path / "in" / name, b"{}")
+    assert sorted({s for s, _ in grading.submissions(tmp_path / "in")}) == students
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as held:  # the same, as it is downloaded
+        for name in files:
+            held.writestr(name, b"{}")
+    _put(tmp_path / "zipped" / "all.zip", (tmp_path / "all.zip").read_bytes())
+    for folder in (tmp_path / "all.zip", tmp_path / "zipped"):
+        if not any(f.startswith("team") for f in files):
+            found = grading.submissions(folder)
+            assert sorted({s for s, _ in found}) == students
+            assert {grading.read(folder, s, p).content for s, p in found} == {b"{}"}
+
+
+@pytest.mark.parametrize("name, member, student", [
+    ("anna.zip", "01_ddpm.ipynb", "anna"), ("anna.zip", "homework/01_ddpm.ipynb", "anna"),
+    ("anna_01_ddpm.zip", "x/y.ipynb", "anna"), ("anna/hw.zip", "deep/er/01_ddpm.ipynb", "anna"),
+    ("week1.zip", "bob_01_ddpm.ipynb", "bob"), ("lovelaceada_17_4711_hw.zip", "x.ipynb", "lovelaceada"),
+    ("Ada Lovelace_91_assignsubmission_file_/hw.zip", "01_ddpm.ipynb", "Ada Lovelace"),
+])  # fmt: skip
+def test_a_zip_is_a_folder(name: str, member: str, student: str, tmp_path: Path) -> None:
+    path = _put(tmp_path / name, b"")
+    with zipfile.ZipFile(path, "w") as held:
+        held.writestr(zipfile.ZipInfo(member, (2026, 11, 20, 12, 0, 0)), b"[]", zipfile.ZIP_DEFLATED)
+        held.writestr("__MACOSX/._x.ipynb", b"")
+    ((who, inner),) = grading.submissions(tmp_path)
+    made = grading.read(tmp_path, who, inner)
+    assert (who, made.content, made.file) == (student, b"[]", f"{name}/{member}")
+    local = datetime.datetime(2026, 11, 20, 12).astimezone().astimezone(datetime.UTC)
+    assert made.received == local.isoformat()
+
+
+def test_hostile_zips_are_refused_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grading, "LARGEST", 1000)
+    link = zipfile.ZipInfo("eve/link.ipynb")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(_put(tmp_path / "in" / "all.zip", b""), "w", zipfile.ZIP_DEFLATED) as held:
+        held.writestr("bob/01_ddpm.ipynb", b" " * 10_000_000)
+        held.writestr("../../eve/01_ddpm.ipynb", b"[]")
+        held.writestr(link, "/etc/passwd")
+        held.writestr("zed/01_ddpm.ipynb", b"{}")
+    _put(tmp_path / "in" / "broken.zip", b"PK\5\6" + bytes(18))
+    found = {s: grading.read(tmp_path / "in", s, p) for s, p in grading.submissions(tmp_path / "in")}
+    assert found["bob"].content is None and found["zed"].content == b"{}" and found["eve"].content is None
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
+
+
+def test_names_that_are_no_utf_8_are_read_and_travel(tmp_path: Path) -> None:
+    raw = os.fsencode(tmp_path) + b"/J\xe9r\xf4me_01_ddpm.ipynb"
+    with open(raw, "wb") as file:
+        file.write(b"{}")
+    ((student, path),) = grading.submissions(tmp_path)
+    made = grading.read(tmp_path, student, path)
+    assert student == "J\u00e9r\u00f4me" and made.content == b"{}" and made.key
+    assert (tmp_path / json.loads(json.dumps(made.file))).is_file()
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    folder, told = tmp_path / "in", list[str]()
+    _put(folder / "ann" / "01_ddpm.ipynb", b"{}")
+    _put(folder / "ann" / ".hidden", b"")
+    _put(folder / "roster.csv", b"student")
+    _put(folder / "graded" / "grades.json", b"[]")
+    for old in ("earlier", "graded"):
+        _put(folder / old / "secret", b"x")
+        _put(folder / old / "submissions" / "ann-01.json", b"{}")
+    _put(tmp_path / "elsewhere" / "zoe" / "01_ddpm.ipynb", b"{}")
+    (folder / "zoe").symlink_to(tmp_path / "elsewhere" / "zoe")
+    (folder / "ann_old").symlink_to(folder / "ann")
+    found = grading.submissions(folder, folder / "graded", told.append)
+    assert sorted({s for s, _ in found}) == ["ann", "zoe"]
+    zoe = next(grading.read(folder, s, p) for s, p in found if s == "zoe")
+    assert zoe.content is None and grading.graded(zoe, b"secret", grading.Sandbox())["status"] == "refused"
+    for said in ("roster.csv is no notebook", "earlier holds results", "graded holds results", "1 hidden file",
+                 "refused: zoe is a link", "ann_old is a link to ann, which is here anyway"):  # fmt: skip
+        assert len([line for line in told if said in line]) == 1, (said, told)
+
+
+@needs_bubblewrap
+def test_renamed_students_corrected_times_and_resubmissions_keep_one_row_and_every_mark(tmp_path: Path) -> None:
+    folder, out, told = tmp_path / "in", tmp_path / "in" / "graded", list[str]()
+
+    def grades() -> list[tuple[str, float, str]]:
+        made = grading.grade(folder, out, workers=1, tell=told.append)
+        return [(r["student"], r["total"], r["received"][:10]) for r in made]
+
+    def put(name: str, content: bytes, day: int) -> Path:
+        path = _put(folder / name / "01_ddpm.ipynb", content)
+        os.utime(path, (86400 * day,) * 2)
+        return path
+
+    good = _notebook([CHECK + "check('01.betas', lambda alpha: 1 - (alpha[1:] / alpha[:-1])**2)"])
+    put("anan", good, 1)
+    assert grades() == [("anan", 1.0, "1970-01-02")]
+    put("anan", b"{}", 5)
+    assert grades() == [("anan", 1.0, "1970-01-02"), ("anan", 0.0, "1970-01-06")], "late, under the same name"
+    (folder / "anan").rename(folder / "anna")
+    assert grades() == [("anna", 1.0, "1970-01-02"), ("anna", 0.0, "1970-01-06")] and "renamed: anan" in str(told)
+    put("anna", b"{}", 3)
+    assert grades() == [("anna", 1.0, "1970-01-02"), ("anna", 0.0, "1970-01-04")], "a time was corrected"
+    (folder / "anna" / "01_ddpm.ipynb").unlink()
+    put("zoe", good, 1)
+    assert grades()[:2] == [("anna", 1.0, "1970-01-02"), ("anna", 0.0, "1970-01-04")]
+    assert "not in the folder any more" in told[-1]
+
+
+def test_a_file_that_goes_while_a_class_is_graded_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _put(tmp_path / "in" / "ann" / "01_ddpm.ipynb", b"{")
+    monkeypatch.setattr(grading, "submissions", lambda *_: [("ann", tmp_path / "in" / "ann" / "gone.ipynb")])
+    told: list[str] = []
+    assert grading.grade(tmp_path / "in", tmp_path / "out", trust=True, workers=1, tell=told.append) == []
+    assert "gone.ipynb of ann has gone" in told[0]
 
 
 def test_what_a_submission_says_is_one_short_line() -> None:
