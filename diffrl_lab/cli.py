@@ -251,6 +251,20 @@ def blank(
     raise typer.Exit(0 if verdict.ok else 1)
 
 
+@app.command("grade")
+def preflight(
+    notebook: Annotated[Path, typer.Argument(help="Your copy of a lesson, such as my/01_ddpm.ipynb.")],
+) -> None:
+    """Grade your own notebook as your instructor will, before you hand it in."""
+    from diffrl_lab.course import grading
+
+    try:
+        result = grading.preflight(notebook, lambda line: typer.echo(line, err=True))
+    except (ValueError, OSError) as error:
+        raise typer.Exit(_complain(error)) from None
+    typer.echo(grading.table(result))
+
+
 @app.command()
 def progress(
     export: Annotated[Path | None, typer.Option(help="Write a copy of the record to this JSON file.")] = None,

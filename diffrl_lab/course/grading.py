@@ -878,6 +878,39 @@ def grade(
     return every
 
 
+def preflight(path: Path, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """A student's own notebook, marked as the instructor will, on inputs of another draw. -> its result (`graded`).
+
+    Where there is no sandbox it runs without one, and says so: it is the student's own. Raises ValueError for a file
+    that is not there, or that no lesson's exercises belong to.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no notebook {str(path)!r}")
+    submission = read(path.resolve().parent, "you", path.resolve())
+    if submission.lesson is None:
+        raise ValueError(f"{path} is no lesson with exercises; there are: {', '.join(sorted(_lessons()))}")
+    secret, why = secrets.token_bytes(32), refusal()
+    if not why:
+        try:
+            with Sandbox() as box:
+                box.start()
+                return graded(submission, secret, box)
+        except Broken as error:
+            why = f"the sandbox does not work here ({_text(error)}). "
+    tell(f"{why.removesuffix(TRUST).strip()} Your own notebook runs without a sandbox here.")
+    with Sandbox(trust=True) as box:
+        return graded(submission, secret, box)
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """A result as lines of text: each exercise, its marks, what was said."""
+    lines = []
+    for name, e in result["exercises"].items():
+        sign = "solved" if e["status"] == "ok" else e["status"]
+        lines.append(f"{name:20} {e['marks']:.2f} of {e['of']:.0f}  {sign}: {e['verdict']}")
+    return "\n".join([*lines, f"{'in all':20} {result['total']:.2f} of {result['of']:.0f}"])
+
+
 def _renew(results: Path, seen: Mapping[str, tuple[dict[str, Any], str, bool]], tell: Callable[[str], None]) -> None:
     """Look through results that are not of a file as it lies in the folder now, so that one student stays one.
 

@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import random
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -845,6 +846,39 @@ def test_without_a_sandbox_it_is_refused_unless_trusted(
     ran = CliRunner().invoke(cli.app, ["course", "grade", str(tmp_path / "in"), "--out", str(tmp_path / "out")])
     assert ran.exit_code == 1 and fragment in ran.output and "--trust-submissions" in ran.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("bubblewrap", [pytest.param(True, marks=needs_bubblewrap), False])
+def test_a_student_sees_the_marks_that_the_instructor_will_give(
+    bubblewrap: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not bubblewrap:
+        monkeypatch.setattr(grading.shutil, "which", lambda name: None)
+    sq = "sq = lambda a: a**2"
+    mine = _put(tmp_path / "my" / "01_ddpm.ipynb", _notebook([sq, BETAS + ASK, CHECK + "check('01.floor', 1)"]))
+    ran = CliRunner().invoke(cli.app, ["grade", str(mine)])
+    assert ran.exit_code == 0, ran.output
+    assert re.search(r"01\.betas +1\.00 of 1  solved: ", ran.output) and "in all               1.00 of 5" in ran.output
+    assert "01.draw              0.00 of 1  missing: no cell asks 01.draw" in ran.output
+    assert "wrong: " in ran.output and ("without a sandbox" in ran.output) == (not bubblewrap)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["01_ddpm.ipynb", "my"]
+
+
+@needs_bubblewrap
+def test_a_preflight_where_the_sandbox_does_not_come_up_says_so_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, told = grading.command, list[str]()
+    monkeypatch.setattr(grading, "command", lambda trust: real(True) if trust else ["bwrap", "--no-such-option"])
+    mine = _put(tmp_path / "01_ddpm.ipynb", b"{")
+    assert grading.preflight(mine, told.append)["status"] == "broken"
+    assert "no-such-option" in told[0] and "without a sandbox" in told[0]
+
+
+def test_a_preflight_of_no_lesson_is_an_error(tmp_path: Path) -> None:
+    for path, said in ((tmp_path / "x.ipynb", "there is no notebook"), (_put(tmp_path / "y", b"{}"), "is no lesson")):
+        ran = CliRunner().invoke(cli.app, ["grade", str(path)])
+        assert ran.exit_code == 1 and said in ran.output
 
 
 @needs_bubblewrap
