@@ -329,7 +329,9 @@ def report(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that `course grade` wrote.")],
     submissions: Annotated[Path | None, typer.Option(help="What was graded: for similarities.")] = None,
     roster: Annotated[Path | None, typer.Option(help="CSV: student, name, id, email, section.")] = None,
-    key: Annotated[Path | None, typer.Option(help="The key of the release: for the mistakes that were named.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="The key of the release: mistakes, weights, grace, extensions.")
+    ] = None,
     override: Annotated[Path | None, typer.Option(help="CSV: student, exercise, marks, reason.")] = None,
     deadline: Annotated[list[str] | None, typer.Option(help="[LESSON=]TIME, such as 01=2026-11-20T18:00Z.")] = None,
     penalty: Annotated[float, typer.Option(help="Share of the marks that each started day of lateness costs.")] = 0.1,
@@ -351,6 +353,7 @@ def report(
             rules=rules,
             names=names,
             lms=lms or (),
+            tell=typer.echo,
         )
     except (ValueError, OSError) as error:
         raise typer.Exit(_complain(error)) from None
