@@ -225,6 +225,7 @@ def _files(folder: Path, out: Path | None, tell: Callable[[str], None]) -> Itera
     hidden = 0
     for above, folders, files in os.walk(folder, onerror=unread):
         here = Path(above)
+        ours = ("submissions", "report") if _is_out(here) else ()
         for name in list(folders):
             path = here / name
             if name.startswith((".", "__MACOSX")):
@@ -236,7 +237,7 @@ def _files(folder: Path, out: Path | None, tell: Callable[[str], None]) -> Itera
                 else:
                     tell(f"refused: {_shown(name)} is a link, which is not followed; put the folder itself there")
                     yield path / LINK, 0
-            elif out is not None and path.resolve() == out.resolve() or _is_out(path):
+            elif out is not None and path.resolve() == out.resolve() or _is_out(path) or name in ours:
                 folders.remove(name)
                 tell(f"left out: {_shown(name)} holds results of a grading")
         folders.sort()

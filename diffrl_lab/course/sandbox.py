@@ -324,8 +324,8 @@ def _root(node: ast.AST) -> Iterator[str]:
 QUIET = {"print", "display", CHECK, "hint", "guess", "claims"}
 
 
-def _asks(tree: ast.AST, exercise: str) -> bool:
-    """Whether a cell speaks of an exercise by its name, other than to open a hint: whatever it calls `check`."""
+def _speaks(tree: ast.AST, exercise: str) -> bool:
+    """Whether a cell holds the name of an exercise, other than to open a hint: it may call `check` something else."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()
@@ -414,7 +414,7 @@ class Run:
             setattr(course, word, lambda *_, **__: None)
         setattr(course, CHECK, record)
         checks.check = record  # type: ignore[assignment]
-        own: set[int] = set()
+        asking, speaking = set[int](), set[int]()
         steps = self._steps(-1, parsed(preamble))
         for number, source in enumerate(cells(notebook)):
             try:
@@ -424,10 +424,12 @@ class Run:
                     self.found = True
                     self.complaint = self.complaint or f"the cell is not Python: {error}"
                 continue
-            own |= {number} if _asks(tree, exercise) else set()
+            asking |= {number} if any(e == exercise for e, _ in asked(tree)) else set()
+            speaking |= {number} if _speaks(tree, exercise) else set()
             file = f"<cell {number}>"
             linecache.cache[file] = (len(source), None, source.splitlines(True), file)
             steps += self._steps(number, tree)
+        own = asking or speaking
         self.found |= bool(own) or any(name in s.gives and s.cell >= 0 for s in steps)
         for step in chosen(steps, own, name) if self.found else ():
             self._do(step, step.cell in own or name in step.gives)

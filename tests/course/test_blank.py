@@ -70,12 +70,11 @@ def test_a_page_that_cannot_be_judged_gets_a_sentence(text: str, told: str, tmp_
     assert verdict.ok is False and told in verdict.message, verdict
 
 
-def test_a_page_is_read_as_python_reads_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("encoding", "head"), [("utf-8-sig", ""), ("latin-1", "# coding: latin-1\n")])
+def test_a_page_is_read_as_python_reads_it(encoding: str, head: str, tmp_path: Path) -> None:
     page = tmp_path / "blank_01.py"
-    for encoding, head in (("utf-8-sig", ""), ("latin-1", "# coding: latin-1\n")):
-        page.write_bytes((head + CLASSIC + "\n# \u00e9\u00fc\n").encode(encoding))
-        verdict = blank.judge(page)
-        assert verdict.ok, (encoding, verdict)
+    page.write_bytes((head + CLASSIC + "\nraise ValueError('\u00e9\u00fc')\n").encode(encoding))
+    assert "your code raised ValueError: \u00e9\u00fc in line" in blank.judge(page).message
 
 
 @pytest.mark.parametrize("raw", [

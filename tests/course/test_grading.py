@@ -397,9 +397,10 @@ ASK = "check('01.betas', betas)"
     ["sq = 1/0", "sq = lambda a: a**2"],
     ["sq = lambda a: a**2\nwhile sq: pass"],  # an endless loop beside it
     ["sq = lambda a: a**2", BETAS + ASK, "sq = lambda a: a"],  # of another exercise, later
+    ["sq = lambda a: a**2", BETAS + ASK, "sq = None\nfor name in ('01.betas', '01.draw'):\n    print(name)"],
 ], ids=lambda cells: cells[0].split("\n")[0])  # fmt: skip
 def test_a_helper_in_another_cell_counts_however_it_is_made(box: grading.Sandbox, cells: list[str]) -> None:
-    asked = [] if len(cells) == 3 and ASK in cells[1] else [BETAS, ASK]
+    asked = [] if BETAS + ASK in cells else [BETAS, ASK]
     entry = _entry(box, [*cells, *asked])
     assert (entry["status"], entry["marks"]) == ("ok", 1.0), entry
 
@@ -432,7 +433,7 @@ def test_what_went_wrong_in_a_cell_that_the_answer_needs_is_said(
 
 def _chosen(cells: list[str], exercise: str) -> list[str]:
     """The statements of other cells that are run for an answer."""
-    own = {n for n, c in enumerate(cells) if sandbox._asks(sandbox.parsed(c), exercise)}
+    own = {n for n, c in enumerate(cells) if sandbox._speaks(sandbox.parsed(c), exercise)}
     steps = [sandbox.Step.of(n, s, "") for n, c in enumerate(cells) for s in sandbox.parsed(c).body]
     return [ast.unparse(s.node) for s in sandbox.chosen(steps, own, "") if s.cell not in own]
 
@@ -792,6 +793,13 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     for said in ("roster.csv is no notebook", "earlier holds results", "graded holds results", "1 hidden file",
                  "refused: zoe is a link", "ann_old is a link to ann, which is here anyway"):  # fmt: skip
         assert len([line for line in told if said in line]) == 1, (said, told)
+
+
+def test_results_among_the_submissions_themselves_are_no_students(tmp_path: Path) -> None:
+    _put(tmp_path / "ann" / "01_ddpm.ipynb", b"{")
+    for _ in range(2):
+        done = grading.grade(tmp_path, tmp_path, trust=True, workers=1)
+        assert [r["student"] for r in done] == ["ann"]
 
 
 @needs_bubblewrap
