@@ -255,6 +255,20 @@ def blank(
     raise typer.Exit(0 if verdict.ok else 1)
 
 
+@app.command("grade")
+def preflight(
+    notebook: Annotated[Path, typer.Argument(help="Your copy of a lesson, such as my/01_ddpm.ipynb.")],
+) -> None:
+    """Grade your own notebook as your instructor will, before you hand it in."""
+    from diffrl_lab.classroom import grading
+
+    try:
+        result = grading.preflight(notebook, lambda line: typer.echo(line, err=True))
+    except (ValueError, OSError) as error:
+        raise typer.Exit(_complain(error)) from None
+    typer.echo(grading.table(result))
+
+
 @app.command()
 def progress(
     export: Annotated[Path | None, typer.Option(help="Write a copy of the record to this JSON file.")] = None,
@@ -320,7 +334,9 @@ def report(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that `course grade` wrote.")],
     submissions: Annotated[Path | None, typer.Option(help="What was graded: for similarities.")] = None,
     roster: Annotated[Path | None, typer.Option(help="CSV: student, name, id, email, section.")] = None,
-    key: Annotated[Path | None, typer.Option(help="The key of the release: for the mistakes that were named.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="The key of the release: mistakes, weights, grace, extensions.")
+    ] = None,
     override: Annotated[Path | None, typer.Option(help="CSV: student, exercise, marks, reason.")] = None,
     deadline: Annotated[list[str] | None, typer.Option(help="[LESSON=]TIME, such as 01=2026-11-20T18:00Z.")] = None,
     penalty: Annotated[float, typer.Option(help="Share of the marks that each started day of lateness costs.")] = 0.1,
@@ -342,6 +358,7 @@ def report(
             rules=rules,
             names=names,
             lms=lms or (),
+            tell=typer.echo,
         )
     except (ValueError, OSError) as error:
         raise typer.Exit(_complain(error)) from None

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
@@ -165,6 +166,36 @@ def can_test() -> str | None:
     return None if any(map(shutil.which, browsers)) else "the browser test needs Chromium from the system's packages"
 
 
+def can_grade() -> str | None:
+    """bubblewrap and user namespaces are there (only `diffrl-lab course grade` needs them)."""
+    if not sys.platform.startswith("linux"):
+        return f"submissions are graded in bubblewrap, which needs Linux; this is {sys.platform}: use a Linux container"
+    if shutil.which("bwrap") is None:
+        return "submissions are graded in bubblewrap, which is not installed: `apt install bubblewrap`"
+    shut = ["bwrap", "--unshare-all", "--unshare-user", "--ro-bind", "/", "/", "--proc", "/proc", "--", "true"]
+    ran = subprocess.run(shut, capture_output=True, text=True, timeout=60, check=False)
+    if ran.returncode == 0:
+        return None
+    closed = [f"`sysctl {name}={wanted}`" for name, refused, wanted in NAMESPACES if _sysctl(name) == refused]
+    advice = f"as root: {', '.join(closed)}" if closed else "in a container, allow it user namespaces and mounts"
+    return f"bubblewrap gets no user namespace ({ran.stderr.strip() or f'it ended with {ran.returncode}'}): {advice}"
+
+
+# settings of the kernel that keep user namespaces from ordinary users: the value that does, and one that does not
+NAMESPACES = (
+    ("kernel.unprivileged_userns_clone", "0", "1"),
+    ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
+    ("user.max_user_namespaces", "0", "10000"),
+)
+
+
+def _sysctl(name: str) -> str:
+    try:
+        return Path("/proc/sys", *name.split(".")).read_text().strip()
+    except OSError:
+        return ""
+
+
 NEEDED: list[Callable[[], str | None]] = [
     python_version,
     packages,
@@ -178,7 +209,7 @@ NEEDED: list[Callable[[], str | None]] = [
     data_intact,
     disk_has_room,
 ]
-OPTIONAL: list[Callable[[], str | None]] = [can_test]
+OPTIONAL: list[Callable[[], str | None]] = [can_test, can_grade]
 
 
 def finding(check: Callable[[], str | None]) -> str | None:

@@ -2,9 +2,9 @@
 
 A submission is one file in a folder of notebooks, or in one folder per student; several of a student are all graded.
 Each gives OUT/submissions/<student>-<lesson>-<key>.json, and OUT/grades.json is the list of all of them, ordered by
-student, lesson, received and file:
+student, lesson, received and file; <sha256>.ipynb beside it is a copy of what was marked:
 
-    student     name of the student's folder; in a flat folder the file's name without extension and lesson
+    student     who handed it in, as `submissions` reads it off the path
     file        path below the folder of submissions, with /
     sha256      of the file's bytes; null where it was not read (too large, not a regular file)
     received    time of the file's last change, ISO 8601 in UTC, whole seconds
@@ -36,6 +36,7 @@ import ast
 import datetime
 import hashlib
 import hmac
+import itertools
 import json
 import os
 import queue
@@ -49,10 +50,13 @@ import sys
 import tempfile
 import threading
 import time
+import unicodedata
 import warnings
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -67,6 +71,7 @@ from diffrl_lab.course.editions import ROOT
 
 PACKAGE = Path(__file__).parents[1]
 LARGEST = 32 << 20  # bytes of a submission
+MEMBERS = 10_000  # files of a zip
 MARKS = 1.0  # for one exercise
 INSIDE = ("__init__", "checks", "progress", "sandbox")  # all of the course that a submission can see
 VENV = Path("/venv")  # where the environment stands inside
@@ -97,41 +102,254 @@ class Submission:
         return f"{words.lstrip('.')}-{hashlib.sha256(about.encode()).hexdigest()[:16]}"
 
 
-def submissions(folder: Path, lesson: str | None = None) -> list[tuple[str, Path]]:
-    """(student, file) of every file in a folder of notebooks, or of folders per student; hidden ones are left out.
+def submissions(
+    folder: Path, out: Path | None = None, tell: Callable[[str], None] = lambda _: None
+) -> list[tuple[str, Path]]:
+    """(student, file) of every file in a folder of notebooks, or of folders per student; or in a zip of such.
 
-    Raises ValueError where there is no such folder, or nothing in it.
+    The student is named by the folder, in a flat folder by the file's name without lesson and marks of a copy, in the
+    downloads of Canvas and Moodle by the part that says so (`_named`); always composed (NFC), so that one student stays
+    one. A zip counts as a folder, and a file in it is called zip/name. Links are not followed, and stand for a file
+    that is refused. `out`, other results of a grading, hidden files and what in a flat folder is no notebook are left
+    out; `tell` gets a line for each. Raises ValueError where there is no such folder, or nothing in it.
     """
-    if not folder.is_dir():
+    if not folder.is_dir() and not zipfile.is_zipfile(folder):
         raise ValueError(f"there is no folder {str(folder)!r} of submissions")
-    found = []
-    for above, folders, files in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
-        for name in sorted(f for f in files if not f.startswith(".")):
-            path = Path(above, name)
-            below = path.relative_to(folder).parts
-            student = below[0] if len(below) > 1 else re.sub(r"[ _.-]*\d\d_[a-z_]+$", "", path.stem) or path.stem
-            found.append((student, path))
-    if not found:
+    found = _files(folder, out, tell)
+    people = {path: _named(path.relative_to(folder).parts, tops) for path, tops in found}
+    loose = [p for p, who in people.items() if not who.name]
+    for path in loose:
+        tell(f"left out: {_shown(path.relative_to(folder).as_posix())} is no notebook")
+        del people[path]
+    named = {_base(who.name) for who in people.values() if not _COPY.search(who.name)}
+    split = _namesakes(people.items(), tell)
+    students = []
+    for path, who in people.items():
+        name = _base(who.name) if _base(who.name) in named else who.name
+        students.append((f"{name} ({who.number})" if name in split else name, path))
+    if not students:
         raise ValueError(f"there are no submissions in {str(folder)!r}")
-    return found
+    return students
+
+
+@dataclass(frozen=True)
+class _Person:
+    """Whom a path names: the name, and the number that tells people of one name apart, if a download gives one."""
+
+    name: str
+    number: str = ""
+    kind: str = ""
+
+
+_COPY = re.compile(r"(?:-Copy\d*| - (?:Copy|Kopie|copie)(?: \(\d+\))?| \(\d+\)| copy(?: \d+)?)$", re.IGNORECASE)
+_LESSON = re.compile(
+    r"^(.*?)[ _.-]*(?<!\d)\d\d_[a-z]+(?:_[a-z]+)*(?:[ _.-]*(?:\([\w ]+\)|copy\d*|kopie|copie|v?\d+|final|late))*$",
+    re.IGNORECASE,
+)
+_MOODLE = re.compile(r"^(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(?P<kind>[a-z]+)(?:_.*)?$")
+_CANVAS = re.compile(r"^(?P<name>[^_]+)_(?:LATE_)?(?P<number>\d+)_\d+_(?P<file>.+)$")
+_ANONYMOUS = re.compile(r"^(?P<name>anon)_(?:LATE_)?(?P<number>\w{5})_\d+_(?P<file>.+)$")
+
+
+def _named(parts: Sequence[str], tops: int) -> _Person:
+    """Whom a file belongs to, by the parts of its path; `tops` of them are folders of many students' files.
+
+    Moodle's folders are NAME_NUMBER_assignsubmission_file_, its files NAME_NUMBER_assignsubmission_file_01_ddpm.ipynb;
+    Canvas's files NAME_NUMBER_SUBMISSION_01_ddpm-1.ipynb, with LATE_ before the numbers. Canvas numbers people, Moodle
+    numbers what they hand in. No name where the file is no notebook that says whose it is.
+    """
+    for part in parts:
+        stem = _stem(part)
+        for kind, pattern in (("moodle", _MOODLE), ("canvas", _CANVAS), ("canvas", _ANONYMOUS)):
+            if match := pattern.match(stem):
+                return _Person(_composed(match["name"]), match["number"], kind)
+    below = parts[tops:]
+    if len(below) > 1 and not below[0].lower().endswith(".zip"):
+        return _Person(_composed(below[0]))
+    stem = _stem(below[0] if len(below) > 1 else parts[-1])
+    lesson = _LESSON.match(stem)
+    if len(below) < 2 and ".ipynb" not in parts[-1].lower() and lesson is None:
+        return _Person("")
+    above = [_stem(p) for p in parts[:tops] if p.lower().endswith(".zip")]
+    return _Person(_composed(lesson[1] or (above[-1] if above else stem) if lesson else stem))
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"(?:\.(?:ipynb|json|txt|zip|py|html))+$", "", name, flags=re.IGNORECASE)
+
+
+def _base(name: str) -> str:
+    return _COPY.sub("", name)
+
+
+def _composed(name: str) -> str:
+    """A name as text: accents composed, spaces single; bytes that are no UTF-8 read as Windows' code page 1252."""
+    raw = os.fsencode(name)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("cp1252", "replace")
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _shown(text: str) -> str:
+    return ascii(text)[1:-1]
+
+
+def _namesakes(people: Iterable[tuple[Path, _Person]], tell: Callable[[str], None]) -> set[str]:
+    """Names that two people bear: two numbers of Canvas; two of Moodle that handed in files of one lesson."""
+    kinds: dict[str, dict[str, set[str]]] = {}
+    for path, who in people:
+        if who.number:
+            lesson = re.search(r"(?<!\d)\d\d_", path.name)
+            alike = {lesson[0] if lesson else path.name} if who.kind == "moodle" else {""}
+            kinds.setdefault(who.name, {}).setdefault(who.number, set()).update(alike)
+    two = set()
+    for name, numbers in kinds.items():
+        if any(a & b for a, b in itertools.combinations(numbers.values(), 2)):
+            two.add(name)
+            tell(f"{_shown(name)}: {len(numbers)} people of that name, told apart by number: {', '.join(numbers)}")
+        elif len(numbers) > 1:
+            tell(f"{_shown(name)}: taken for one student, handed in under the numbers {', '.join(numbers)}")
+    return two
+
+
+def _files(folder: Path, out: Path | None, tell: Callable[[str], None]) -> Iterator[tuple[Path, int]]:
+    """Every file below a folder or in a zip, and how many of its path's first parts belong to no single student."""
+    if not folder.is_dir():
+        yield from ((folder / name, max(0, tops - 1)) for name, tops in _members(folder, tell))
+        return
+
+    def unread(error: OSError) -> None:
+        tell(f"left out: {_shown(str(error.filename))} cannot be read ({error.strerror})")
+
+    hidden = 0
+    for above, folders, files in os.walk(folder, onerror=unread):
+        here = Path(above)
+        ours = ("submissions", "report") if _is_out(here) else ()
+        for name in list(folders):
+            path = here / name
+            if name.startswith((".", "__MACOSX")):
+                folders.remove(name)
+            elif path.is_symlink():
+                folders.remove(name)
+                if path.resolve().is_relative_to(folder.resolve()):
+                    tell(f"left out: {_shown(name)} is a link to {_shown(path.resolve().name)}, which is here anyway")
+                else:
+                    tell(f"refused: {_shown(name)} is a link, which is not followed; put the folder itself there")
+                    yield path / LINK, 0
+            elif out is not None and path.resolve() == out.resolve() or _is_out(path) or name in ours:
+                folders.remove(name)
+                tell(f"left out: {_shown(name)} holds results of a grading")
+        folders.sort()
+        for name in sorted(files):
+            path = here / name
+            if name.startswith("."):
+                hidden += 1
+            elif name.lower().endswith(".zip") and not path.is_symlink() and zipfile.is_zipfile(path):
+                yield from ((path / inner, tops if here == folder else 0) for inner, tops in _members(path, tell))
+            else:
+                yield path, 0
+    if hidden:
+        tell(f"left out: {hidden} hidden file{'s' * (hidden > 1)}")
+
+
+LINK = "(a link)"  # in the place of the files of a folder that is one
+
+
+def _is_out(path: Path) -> bool:
+    return (path / "secret").is_file() and (path / "submissions").is_dir()
+
+
+def _members(path: Path, tell: Callable[[str], None]) -> list[tuple[str, int]]:
+    """(name, parts that belong to no single student) of each file in a zip, as if the zip were a folder.
+
+    A folder that holds all of it is such a part. In a zip whose own name says a student or a lesson there is none.
+    """
+    try:
+        with zipfile.ZipFile(path) as held:
+            infos = held.infolist()
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        tell(f"left out: {_shown(path.name)} cannot be read ({error})")
+        return []
+    found = []
+    for info in infos:
+        parts = _name(info).split("/")
+        if info.is_dir() or any(p.startswith((".", "__MACOSX")) or not p for p in parts):
+            continue
+        found.append("/".join(parts))
+    if len(found) > MEMBERS:
+        tell(f"left out: {len(found) - MEMBERS} of {len(found)} files in {_shown(path.name)}; {MEMBERS} are read")
+        found = found[:MEMBERS]
+    stem = _stem(path.name)
+    if _MOODLE.match(stem) or _CANVAS.match(stem) or (match := _LESSON.match(stem)) and match[1]:
+        return [(name, 0) for name in found]
+    tops = 1
+    if len({name.split("/")[0] for name in found}) == 1 and all("/" in name for name in found):
+        tops = 2
+    return [(name, tops) for name in found]
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """A member's name; some tools write UTF-8 and do not say so, and then it was read as code page 437."""
+    if info.flag_bits & 0x800:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.filename
+
+
+def content(path: Path) -> tuple[bytes | None, float]:
+    """(bytes, time of the last change in seconds since 1970) of a file, or of zip/name. Raises OSError if it is gone.
+
+    No bytes where it was refused: links are not followed, devices not opened, large files not read. Times in a zip
+    have no zone, and are read in this machine's.
+    """
+    for above in path.parents:
+        if above.is_symlink() and path.name == LINK:
+            return None, above.lstat().st_mtime
+        if above.is_file() and not above.is_symlink():
+            return _member(above, path.relative_to(above).as_posix())
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+        return None, status.st_mtime
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            raw = file.read(LARGEST + 1)
+    except OSError:
+        return None, status.st_mtime
+    return raw if len(raw) <= LARGEST else None, status.st_mtime
+
+
+def _member(path: Path, name: str) -> tuple[bytes | None, float]:
+    when = path.stat().st_mtime
+    try:
+        with zipfile.ZipFile(path) as held:
+            info = next((i for i in held.infolist() if _name(i) == name), None)
+            if info is None:
+                raise FileNotFoundError(f"{path} holds no {name!r}")
+            try:
+                when = datetime.datetime(*info.date_time).astimezone().timestamp()
+            except (ValueError, OverflowError):
+                pass
+            if stat.S_ISLNK(info.external_attr >> 16):
+                return None, when
+            with held.open(info) as file:
+                raw = file.read(LARGEST + 1)
+    except FileNotFoundError:
+        raise
+    except Exception:  # broken, encrypted, packed in an unknown way
+        return None, when
+    return raw if len(raw) <= LARGEST else None, when
 
 
 def read(folder: Path, student: str, path: Path, lesson: str | None = None) -> Submission:
-    """A file as a submission; links are not followed, devices not opened, large files not read."""
-    status = path.lstat()
-    received = datetime.datetime.fromtimestamp(int(status.st_mtime), datetime.UTC).isoformat()
-    content = None
-    if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
-        try:
-            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-                content = file.read(LARGEST + 1)
-        except OSError:
-            pass
-        if content is not None and len(content) > LARGEST:
-            content = None
-    told = lesson or _lesson(path.name, content or b"")
-    return Submission(student, path.relative_to(folder).as_posix(), received, content, told)
+    """A file as a submission. Raises OSError where it has gone."""
+    raw, when = content(path)
+    received = datetime.datetime.fromtimestamp(int(when), datetime.UTC).isoformat()
+    told = lesson or _lesson(path.name, raw or b"")
+    return Submission(student, path.relative_to(folder).as_posix(), received, raw, told)
 
 
 def _lesson(name: str, content: bytes) -> str | None:
@@ -161,7 +379,7 @@ def _question(exercise: str) -> tuple[str, str, str]:
 @cache
 def preamble(lesson: str) -> str:
     """Imports, definitions and constants of our edition of a lesson, without the cells of its exercises."""
-    kept = [s for tree in _ours(lesson) if not list(sandbox.asked(tree)) for s in sandbox.definitions(tree)]
+    kept = [s for tree in _ours(lesson) if not list(sandbox.asked(tree)) for s in definitions(tree)]
     return ast.unparse(ast.Module(kept, []))
 
 
@@ -190,11 +408,54 @@ def asking(module: ModuleType) -> str:
     tree = ast.parse(Path(str(module.__file__)).read_text("utf-8"))
     secret = {"judge", "cases", "RIGHT", "WRONG", "HINTS", "PROPERTIES"}
     secret |= {getattr(answer, "__name__", "") for answer in [*module.RIGHT, *(wrong for wrong, _ in module.WRONG)]}
-    seen = sandbox.reached([ast.parse("ask")], tree.body)
-    needed = [s for s in tree.body if seen & set(sandbox.names(s))]
-    if taken := {name for s in needed for name in sandbox.names(s)} & secret:
+    seen = reached([ast.parse("ask")], tree.body)
+    needed = [s for s in tree.body if seen & set(names(s))]
+    if taken := {name for s in needed for name in names(s)} & secret:
         raise ValueError(f"{module.__name__}: ask needs {', '.join(sorted(taken))}, which no submission may see")
     return ast.unparse(ast.Module(needed, []))
+
+
+def definitions(tree: ast.Module) -> list[ast.stmt]:
+    """The statements of a cell that only name things: imports, functions, classes, constants written out."""
+    return [
+        s
+        for s in tree.body
+        if isinstance(s, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))
+        or (isinstance(s, (ast.Assign, ast.AnnAssign)) and s.value is not None and _is_constant(s.value))
+    ]
+
+
+def names(statement: ast.stmt) -> list[str]:
+    """What a definition gives a name to; "*" for a star import."""
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        return [(a.asname or a.name).split(".")[0] for a in statement.names]
+    if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+        return [statement.name]
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return [n.id for t in targets if t is not None for n in ast.walk(t) if isinstance(n, ast.Name)]
+
+
+def reached(starts: Iterable[ast.AST], made: Iterable[ast.stmt]) -> set[str]:
+    """The names that some code leads to, through those of the definitions `made` that it names."""
+    by: dict[str, list[ast.stmt]] = {}
+    for statement in made:
+        for name in names(statement):
+            by.setdefault(name, []).append(statement)
+    seen, waiting = {"*"}, list(starts)
+    while waiting:
+        for node in ast.walk(waiting.pop()):
+            if isinstance(node, ast.Name) and node.id not in seen:
+                seen.add(node.id)
+                waiting += by.get(node.id, [])
+    return seen
+
+
+def _is_constant(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 # ------------------------------------------------------------------------------------------------------------- marking
@@ -216,9 +477,22 @@ def drawn(exercise: str, sha256: str, secret: bytes) -> tuple[int, list[dict[str
 
 
 def mark(exercise: str, cases: list[dict[str, Any]], right: list[Any], came: Mapping[str, Any]) -> dict[str, Any]:
-    """An exercise's entry in the result, from what came out of the sandbox: {"status", "message", "answers"}."""
-    module = checks.load(exercise)
+    """An exercise's entry in the result, from what came out of the sandbox: {"status", "message", "answers"}.
+
+    An answer may be anything: one that cannot be compared with the right one is wrong, and nothing is raised.
+    """
     entry = {"marks": 0.0, "of": MARKS, "verdict": came["message"], "properties": {}, "form": False}
+    try:
+        return _mark(exercise, cases, right, came, entry)
+    except Exception as error:
+        said = _text(f"your answer could not be compared ({type(error).__name__}: {error})")
+        return entry | {"status": "wrong", "verdict": said}
+
+
+def _mark(
+    exercise: str, cases: list[dict[str, Any]], right: list[Any], came: Mapping[str, Any], entry: dict[str, Any]
+) -> dict[str, Any]:
+    module = checks.load(exercise)
     answers = came["answers"]
     if came["status"] not in ("answered", "error", "memory") or len(answers) != len(cases):
         return entry | {"status": came["status"] if came["status"] != "answered" else "ended"}
@@ -356,7 +630,8 @@ class Sandbox:
         try:
             came = sandbox.unpack(body)
             status, message, answers = came["status"], came["message"], came["answers"]
-            if status not in _SAID or not isinstance(message, str) or not isinstance(answers, list):
+            known = isinstance(status, str) and status in _SAID
+            if not known or not isinstance(message, str) or not isinstance(answers, list):
                 raise ValueError("unreadable: other fields")
         except (ValueError, KeyError, TypeError):
             status, message, answers = "ended", "what came back is no answer: plain arrays are wanted", []
@@ -532,17 +807,24 @@ def grade(
         raise ValueError(f"lesson {lesson!r} has no exercises; there are: {', '.join(sorted(_lessons()))}")
     if not trust and (why := refusal()):
         raise ValueError(why)
-    files = [(student, path) for student, path in submissions(folder)]
+    files = submissions(folder, out, tell)
     secret = _secret(out)
     results = out / "submissions"
     results.mkdir(parents=True, exist_ok=True)
     lesson = lesson and lesson[:2]
     told, stopped = threading.Lock(), threading.Event()
+    seen: dict[str, tuple[dict[str, Any], str, bool]] = {}  # file -> result, where it is kept, whether it is new
 
     def one(student: str, path: Path, sandboxes: queue.SimpleQueue[Sandbox]) -> None:
-        submission = read(folder, student, path, lesson)
+        try:
+            submission = read(folder, student, path, lesson)
+        except OSError as error:
+            with told:
+                tell(f"left out: {_shown(path.name)} of {_shown(student)} has gone ({error})")
+            return
         kept = results / f"{submission.key}.json"
-        result = None if again else _kept(kept)
+        before = _kept(kept)
+        result = None if again else before
         if result is None or result["grader"] != grader(submission.lesson):
             box = sandboxes.get()
             try:
@@ -552,11 +834,21 @@ def grade(
             if stopped.is_set():  # its sandbox was ended from here
                 return
             _write(kept, result)
+            if submission.content and result["status"] == "ok":
+                _beside(results / f"{submission.sha256}.ipynb", submission.content)
+        now = {"student": submission.student, "received": submission.received}
+        if result | now != result:  # who it belongs to and when it came is what the folder says today
+            was = f"of {_shown(result['student'])}, {result['received']}"
+            with told:
+                tell(f"{_shown(submission.file)}: was {was}; is of {_shown(submission.student)}, {submission.received}")
+            result |= now
+            _write(kept, result)
         with told:
+            seen[submission.file] = result, kept.name, before is None
             tell(
-                f"{ascii(result['student'])[1:-1]:20} {result['lesson'] or '--'}  "
+                f"{_shown(result['student']):20} {result['lesson'] or '--'}  "
                 f"{result['total']:.2f} of {result['of']:.0f}  {result['status']:8} {result['seconds']:5.1f} s  "
-                f"{ascii(result['file'])[1:-1]}"
+                f"{_shown(result['file'])}"
             )
 
     boxes = [Sandbox(limits, trust) for _ in range(workers or os.cpu_count() or 1)]
@@ -581,10 +873,73 @@ def grade(
     finally:
         for box in boxes:
             box.stop()
+    _renew(results, seen, tell)
     every = [r for path in results.glob("*.json") if (r := _kept(path)) is not None]
     every.sort(key=lambda r: (r["student"], r["lesson"] or "", r["received"], r["file"], r["sha256"] or ""))
     _write(out / "grades.json", every)
     return every
+
+
+def preflight(path: Path, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """A student's own notebook, marked as the instructor will, on inputs of another draw. -> its result (`graded`).
+
+    Where there is no sandbox it runs without one, and says so: it is the student's own. Raises ValueError for a file
+    that is not there, or that no lesson's exercises belong to.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no notebook {str(path)!r}")
+    submission = read(path.resolve().parent, "you", path.resolve())
+    if submission.lesson is None:
+        raise ValueError(f"{path} is no lesson with exercises; there are: {', '.join(sorted(_lessons()))}")
+    secret, why = secrets.token_bytes(32), refusal()
+    if not why:
+        try:
+            with Sandbox() as box:
+                box.start()
+                return graded(submission, secret, box)
+        except Broken as error:
+            why = f"the sandbox does not work here ({_text(error)}). "
+    tell(f"{why.removesuffix(TRUST).strip()} Your own notebook runs without a sandbox here.")
+    with Sandbox(trust=True) as box:
+        return graded(submission, secret, box)
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """A result as lines of text: each exercise, its marks, what was said."""
+    lines = []
+    for name, e in result["exercises"].items():
+        sign = "solved" if e["status"] == "ok" else e["status"]
+        lines.append(f"{name:20} {e['marks']:.2f} of {e['of']:.0f}  {sign}: {e['verdict']}")
+    return "\n".join([*lines, f"{'in all':20} {result['total']:.2f} of {result['of']:.0f}"])
+
+
+def _renew(results: Path, seen: Mapping[str, tuple[dict[str, Any], str, bool]], tell: Callable[[str], None]) -> None:
+    """Look through results that are not of a file as it lies in the folder now, so that one student stays one.
+
+    An earlier content of a file stays a submission of its student. A file that has gone, while its content came under
+    a new name, was renamed: its results go to that student. Any other that has gone is kept, and told.
+    """
+    names = {name for _, name, _ in seen.values()}
+    old = [(path, r) for path in sorted(results.glob("*.json")) if path.name not in names and (r := _kept(path))]
+    moved: dict[str, dict[str, Any]] = {}
+    last = {r["file"]: r for _, r in sorted(old, key=lambda pair: pair[1]["received"])}
+    for r in last.values():
+        if r["file"] not in seen and r["sha256"] is not None:
+            about = r["sha256"], r["lesson"]
+            same = [n for n, _, new in seen.values() if new and (n["sha256"], n["lesson"]) == about]
+            if same:
+                alike = {n["file"]: SequenceMatcher(None, n["student"], r["student"]).ratio() for n in same}
+                moved[r["file"]] = max(same, key=lambda n: alike[n["file"]])
+    for path, r in old:
+        now = seen[r["file"]][0] if r["file"] in seen else moved.get(r["file"])
+        if now is None:
+            tell(f"kept: {_shown(r['file'])} of {_shown(r['student'])}, which is not in the folder any more")
+        elif now["sha256"] == r["sha256"]:
+            path.unlink()
+            if r["file"] in moved:
+                tell(f"renamed: {_shown(r['file'])} is {_shown(now['file'])} of {_shown(now['student'])}")
+        elif (now["student"], now["file"]) != (r["student"], r["file"]):
+            _write(path, r | {"student": now["student"], "file": now["file"]})
 
 
 def graded(submission: Submission, secret: bytes, box: Sandbox) -> dict[str, Any]:
@@ -673,6 +1028,10 @@ def _kept(path: Path) -> dict[str, Any] | None:
 
 def _write(path: Path, content: Any) -> None:
     """Write beside and move into place, so that a result is there as a whole or not at all."""
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    _beside(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _beside(path: Path, content: bytes) -> None:
+    beside = path.with_suffix(f".{threading.get_ident()}.part")
+    beside.write_bytes(content)
     beside.replace(path)

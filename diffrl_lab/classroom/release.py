@@ -2,7 +2,8 @@
 
 `release(folder, variant)` writes one notebook per lesson, and beside the folder a key that stays with the instructor:
     folder/NN_name.ipynb     no answers, no outputs; an exercise is two cells, answer and check, in nbgrader's metadata
-    folder.key.json          variant, time, and per lesson file, hash, constants, and which mistake was put where
+    folder.key.json          variant, time, and per lesson file, hash, constants, and which mistake was put where;
+                             weights, grace and extensions are empty, for the instructor (report.read_key)
 What varies is drawn from the variant alone, so that the same variant gives the same notebooks byte for byte:
 - SEED, in the cell tagged parameters;
 - the constants of CONSTANTS, with every sentence and assert that depends on them;
@@ -142,6 +143,9 @@ def release(
             "made": made_at,
             "diffrl_lab": __version__,
             "run": run,
+            "weights": {},
+            "grace": {},
+            "extensions": {},
             "lessons": about,
         },
         indent=1,

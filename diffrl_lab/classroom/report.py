@@ -14,7 +14,9 @@ Names stand in OUT/report only if asked. Whatever a student wrote is escaped whe
 from __future__ import annotations
 
 import ast
+import codecs
 import csv
+import difflib
 import hashlib
 import hmac
 import html
@@ -24,18 +26,20 @@ import itertools
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import statistics
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from diffrl_lab.classroom import sandbox
+from diffrl_lab.classroom import grading, sandbox
 from diffrl_lab.classroom.release import KEY_VERSION
 from diffrl_lab.course import checks, editions
 
@@ -44,6 +48,8 @@ LMS = ("moodle", "canvas")
 DAY = 24 * 3600
 FORMULA = tuple("=+-@\t\r＝＋－＠")  # with these a spreadsheet takes a cell for a formula
 LONGEST = 20_000  # characters of a cell that are compared
+# what a report says of an exercise: neither seed nor times, which stand beside names in OUT/grades.json
+SHOWN = ("marks", "of", "verdict", "properties", "form", "status", "note", "overridden")
 GRAM, SHORTEST = 4, 15  # length of a piece of code, and how many pieces an answer must have to tell anything
 
 
@@ -51,7 +57,9 @@ GRAM, SHORTEST = 4, 15  # length of a piece of code, and how many pieces an answ
 class Rules:
     """Which of several submissions counts, and what lateness costs. `deadlines` maps a lesson, or "" for all others.
 
-    A submission that came d started days after its deadline keeps max(0, 1 - d * penalty) of its marks.
+    A submission that came d started days after its deadline keeps max(0, 1 - d * penalty) of its marks, and all of them
+    within the `grace` of its lesson (or ""). `extensions` maps a student and a lesson, or "", to the student's own
+    deadline, or to the time by which it is later. `weights` maps an exercise to what it is worth, 1 by default.
     attempts = "last": the last that came in time, or if none did the last; "best": the one with most marks, lateness
     deducted. Only notebooks that could be run are counted.
     """
@@ -59,20 +67,41 @@ class Rules:
     attempts: str = "last"
     deadlines: Mapping[str, datetime] = field(default_factory=dict)
     penalty: float = 0.1
+    grace: Mapping[str, timedelta] = field(default_factory=dict)
+    extensions: Mapping[str, Mapping[str, datetime | timedelta]] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.attempts not in ATTEMPTS:
             raise ValueError(f"which attempt counts is one of {', '.join(ATTEMPTS)}; came {self.attempts!r}")
         if not 0 <= self.penalty <= 1:
             raise ValueError(f"the penalty is a share of the marks for each day, from 0 to 1; came {self.penalty}")
+        for student, own in self.extensions.items():
+            for lesson, until in own.items():
+                common = self.deadlines.get(lesson, self.deadlines.get(""))
+                if isinstance(until, datetime) and common is not None and until < common:
+                    raise ValueError(f"the extension of {student!r} to {until} ends before the deadline, {common}")
 
-    def days_late(self, lesson: str, received: str) -> int:
-        deadline = self.deadlines.get(lesson, self.deadlines.get(""))
-        late = 0.0 if deadline is None else (datetime.fromisoformat(received) - deadline).total_seconds()
-        return max(0, math.ceil(late / DAY))
+    def deadline(self, lesson: str, student: str = "") -> datetime | None:
+        """The time until which a student's submissions to a lesson are in time."""
+        common = self.deadlines.get(lesson, self.deadlines.get(""))
+        own = self.extensions.get(student, {})
+        extended = own.get(lesson, own.get(""))
+        if isinstance(extended, timedelta):
+            return None if common is None else common + extended
+        return extended or common
 
-    def kept(self, lesson: str, received: str) -> float:
-        return max(0.0, 1 - self.days_late(lesson, received) * self.penalty)
+    def days_late(self, lesson: str, received: str, student: str = "") -> int:
+        deadline = self.deadline(lesson, student)
+        late = timedelta() if deadline is None else datetime.fromisoformat(received) - deadline
+        within = late <= self.grace.get(lesson, self.grace.get("", timedelta()))
+        return 0 if within else max(0, math.ceil(late.total_seconds() / DAY))
+
+    def kept(self, lesson: str, received: str, student: str = "") -> float:
+        return max(0.0, 1 - self.days_late(lesson, received, student) * self.penalty)
+
+    def weight(self, exercise: str) -> float:
+        return self.weights.get(exercise, 1.0)
 
     def __str__(self) -> str:
         counts = {"last": "the last submission in time (if none is, the last one)", "best": "the best submission"}
@@ -80,7 +109,29 @@ class Rules:
         if self.deadlines:
             each = ", ".join(f"{k or 'all others'} {v.isoformat()}" for k, v in sorted(self.deadlines.items()))
             text += f"; deadlines: {each}; each started day after it costs {100 * self.penalty:g} % of the marks"
+        if self.grace:
+            each = ", ".join(f"{k or 'all others'} {v}" for k, v in sorted(self.grace.items()))
+            text += f"; nothing is lost within (hours:minutes:seconds): {each}"
+        if self.extensions:  # whose they are would join pseudonyms to names
+            text += f"; {len(self.extensions)} with an extension"
+        if self.weights:
+            text += f"; weights: {', '.join(f'{e} {w:g}' for e, w in sorted(self.weights.items()))}, others 1"
         return text
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if len(text) == 10:
+        time = time.replace(hour=23, minute=59, second=59)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _duration(text: str) -> timedelta:
+    """ "45m", "6h" or "2d". Raises ValueError for anything else."""
+    match = re.fullmatch(r" *(\d+(?:\.\d+)?) *([mhd]) *", text)
+    if match is None:
+        raise ValueError(f"a duration is a number and m, h or d (minutes, hours, days), such as 6h; came {text!r}")
+    return float(match[1]) * {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}[match[2]]
 
 
 def deadlines(words: Iterable[str]) -> dict[str, datetime]:
@@ -89,12 +140,9 @@ def deadlines(words: Iterable[str]) -> dict[str, datetime]:
     for word in words:
         lesson, _, text = word.rpartition("=")
         try:
-            time = datetime.fromisoformat(text)
+            found[lesson] = _time(text)
         except ValueError:
             raise ValueError(f"a deadline is [LESSON=]TIME such as 01=2026-11-20T18:00+01:00; came {word!r}") from None
-        if len(text) == 10:
-            time = time.replace(hour=23, minute=59, second=59)
-        found[lesson] = time if time.tzinfo else time.replace(tzinfo=UTC)
     return found
 
 
@@ -108,11 +156,14 @@ def report(
     rules: Rules = Rules(),
     names: bool = False,
     lms: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Write the report on a grading. -> its index page.
 
     `submissions` (the graded folder) is needed for similarities, and with the `key` of a release for the named
-    mistakes. Raises ValueError for files that are not what they should be, before anything is written.
+    mistakes; weights, grace and extensions are in the key too (`read_key`). `tell` gets a line for each difference
+    between roster and submissions. Raises ValueError for files that are not what they should be, before anything is
+    written.
     """
     grades = read_grades(out)
     people = read_roster(roster) if roster else {}
@@ -121,15 +172,21 @@ def report(
         raise ValueError(f"a file for {' or '.join(unknown or lms)} needs a roster, and knows {' and '.join(LMS)}")
     if key is not None and submissions is None:
         raise ValueError("the key says which mistake was put where; what was named is in the submissions: give both")
-    hidden = read_key(key) if key else {}
+    held = read_key(key) if key else Key()
+    hidden = held.bugs
     students = sorted({g["student"] for g in grades} | set(people))
+    if strange := sorted(set(held.extensions) - set(students)):
+        raise ValueError(f"{key}: an extension for {', '.join(map(repr, strange))}, and no student is called so")
+    rules = replace(rules, grace=held.grace, extensions=held.extensions, weights=held.weights) if key else rules
+    _compare(people, students, {g["student"] for g in grades}, tell)
     counted = {s: chosen([g for g in grades if g["student"] == s], rules) for s in students}
-    texts = {id(g): notebook(submissions, g) for c in counted.values() for g in c.values()} if submissions else {}
+    every = [g for c in counted.values() for g in c.values()]
+    texts = {id(g): notebook(submissions, g, out) for g in every} if submissions else {}
     book = {
         s: {lesson: _marks(g, rules, hidden.get(lesson), texts.get(id(g))) for lesson, g in counted[s].items()}
         for s in students
     }
-    worth = _worth(grades, hidden)
+    worth = _worth(grades, hidden, rules)
     sheet = {s: {e: entry for each in book[s].values() for e, entry in each.items()} for s in students}
     if overrides:
         _override(sheet, read_overrides(overrides, worth, students), worth)
@@ -150,6 +207,9 @@ def report(
         if submissions
         else None
     )
+    if alike is not None:  # in the order of titles, for that of names would tell who is who
+        pairs = [(*sorted((title[a], title[b])), *rest) for a, b, *rest in alike]
+        alike = sorted(pairs, key=lambda r: (-r[3], r[2], r[0], r[1]))
     aside = [g for g in grades if not any(g is c for c in counted[g["student"]].values())]
     order = sorted(students, key=lambda s: title[s])
     about = {"rules": str(rules), "made": datetime.now(UTC).isoformat(timespec="seconds"), "worth": worth}
@@ -161,8 +221,9 @@ def report(
         rest = [g for g in aside if g["student"] == s]
         page = _feedback(title[s], sheet[s], worth, rest, str(rules))
         editions.write(page, beside / "feedback" / f"{alias[s]}.ipynb")
+    shown = {s: {e: {k: v for k, v in sheet[s][e].items() if k in SHOWN} for e in sheet[s]} for s in order}
     kept = [
-        {"student": title[s], "exercises": sheet[s], "total": _total(sheet[s]), "of": sum(worth.values())}
+        {"student": title[s], "exercises": shown[s], "total": _total(sheet[s]), "of": sum(worth.values())}
         for s in order
     ]
     (beside / "grades.json").write_text(json.dumps(about | {"students": kept}, indent=1) + "\n", "utf-8")
@@ -170,7 +231,7 @@ def report(
     marks = {s: [*(_given(sheet[s].get(e)) for e in worth), _total(sheet[s])] for s in order}
     _csv(beside / "grades.csv", [head, *([title[s], *marks[s]] for s in order)])
     if alike is not None:
-        _csv(beside / "similarity.csv", [list(ALIKE), *([title[a], title[b], *rest] for a, b, *rest in alike)])
+        _csv(beside / "similarity.csv", [list(ALIKE), *alike])
     outsiders = [title[s] for s in order if people and s not in people]
     page = _page(order, title, alias, sheet, worth, about, alike, outsiders)
     (beside / "index.html").write_text(page, "utf-8")
@@ -191,16 +252,32 @@ def read_grades(out: Path) -> list[dict[str, Any]]:
     wanted = {"student", "file", "sha256", "received", "lesson", "exercises", "status"}
     if not isinstance(grades, list) or any(not isinstance(g, dict) or wanted - set(g) for g in grades):
         raise ValueError(f"{out / 'grades.json'} is not a list of graded submissions")
-    return grades
+    return [g | {"student": _composed(str(g["student"]))} for g in grades]
+
+
+def _composed(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", name).split())
+
+
+def _compare(people: Iterable[str], students: Sequence[str], came: set[str], tell: Callable[[str], None]) -> None:
+    """Say who is in the roster alone, and who in the submissions alone and so in no file for a gradebook."""
+    silent = [s for s in students if s not in came]
+    for s in students if people else ():
+        if s not in set(people):
+            like = difflib.get_close_matches(s, silent, 1)
+            tell(f"not in the roster, and in no gradebook: {ascii(s)[1:-1]}" + (f"; is it {like[0]}?" if like else ""))
+    if silent:
+        tell(f"nothing came from {len(silent)} of the roster: {', '.join(silent)}")
 
 
 def read_roster(path: Path) -> dict[str, dict[str, str]]:
     """A CSV with a column `student` (as the submissions are called) and, if wanted, name, id, email, section."""
     found: dict[str, dict[str, str]] = {}
     for number, row in _rows(path, ("student",)):
-        if not row["student"] or row["student"] in found:
-            raise ValueError(f"{path.name}, line {number}: student {row['student']!r} is empty or there twice")
-        found[row["student"]] = {k: row.get(k, "") for k in ("name", "id", "email", "section")}
+        student = _composed(row["student"])
+        if not student or student in found:
+            raise ValueError(f"{path.name}, line {number}: student {student!r} is empty or there twice")
+        found[student] = {k: row.get(k, "") for k in ("name", "id", "email", "section")}
     return found
 
 
@@ -209,13 +286,13 @@ def read_overrides(path: Path, worth: Mapping[str, float], students: Iterable[st
     found: dict[tuple[str, str], Any] = {}
     known = set(students)
     for number, row in _rows(path, ("student", "exercise", "marks", "reason")):
-        at, pair = f"{path.name}, line {number}", (row["student"], row["exercise"])
-        if row["student"] not in known:
+        at, pair = f"{path.name}, line {number}", (_composed(row["student"]), row["exercise"])
+        if pair[0] not in known:
             raise ValueError(f"{at}: no student is called {row['student']!r}")
         if row["exercise"] not in worth:
             raise ValueError(f"{at}: no exercise is called {row['exercise']!r}; there are {', '.join(worth)}")
         try:
-            marks = float(row["marks"])
+            marks = float(row["marks"].replace(",", "."))
         except ValueError:
             marks = math.nan
         if not 0 <= marks <= worth[row["exercise"]]:
@@ -229,35 +306,127 @@ def read_overrides(path: Path, worth: Mapping[str, float], students: Iterable[st
 
 
 def _rows(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in wanted if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(f"{path.name} needs the columns {', '.join(wanted)}; it lacks {', '.join(missing)}")
-        for row in reader:
-            yield reader.line_num, {str(k): (v or "").strip() for k, v in row.items() if isinstance(v, str | None)}
+    """(line, column -> text) of a CSV as spreadsheets write it: commas, semicolons or tabs, blanks, empty lines."""
+    text = _text(path)
+    if re.match(r"sep=.\r?\n", text):
+        text = text.split("\n", 1)[1]
+
+    def read(delimiter: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+        try:
+            rows = [(reader.line_num, [v.strip() for v in row]) for row in reader]
+        except csv.Error as error:
+            raise ValueError(f"{path.name}, line {reader.line_num}: {error}; save it as CSV UTF-8") from None
+        rows = [(number, row) for number, row in rows if any(row)]
+        return ([h.casefold() for h in rows[0][1]], rows[1:]) if rows else ([], [])
+
+    delimiter = max(",;\t", key=lambda d: len(set(wanted) & set(read(d)[0])))
+    head, rows = read(delimiter)
+    missing = [name for name in wanted if name not in head]
+    if missing:
+        came = f"the first line holds {', '.join(map(repr, head))}" if head else "it is empty"
+        said = f"{path.name} needs the columns {', '.join(wanted)}; it lacks {', '.join(missing)}; {came}"
+        raise ValueError(f"{said}. Save it as CSV UTF-8, with commas or semicolons")
+    if twice := sorted({h for h in head if h and head.count(h) > 1}):
+        raise ValueError(f"{path.name} has the column {', '.join(twice)} twice")
+    for number, row in rows:
+        if any(row[len(head) :]):
+            more = f"{len(row)} fields, and there are {len(head)} columns"
+            raise ValueError(f"{path.name}, line {number}: {more}; put quotes around what holds a {delimiter!r}")
+        yield number, dict(zip(head, row + [""] * len(head), strict=False))
 
 
-def read_key(path: Path) -> dict[str, dict[str, Any]]:
-    """Lesson -> the bug that a release put into it, from the key written by course/release.py."""
-    kept = json.loads(path.read_text("utf-8"))
-    if not isinstance(kept, dict) or kept.get("version") != KEY_VERSION or "lessons" not in kept:
-        raise ValueError(f"{path} is not the key of a release")
-    return {lesson: entry["bug"] for lesson, entry in kept["lessons"].items() if entry["bug"]}
-
-
-def notebook(folder: Path, graded: Mapping[str, Any]) -> list[str] | None:
-    """The code cells of a submission as it was graded; None where it is gone, changed, or no notebook."""
-    path = folder / graded["file"]
-    if graded["status"] != "ok" or path.is_symlink() or not path.is_file():
-        return None
+def _text(path: Path) -> str:
     raw = path.read_bytes()
-    if hashlib.sha256(raw).hexdigest() != graded["sha256"]:
-        return None
+    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return [text for text in sandbox.cells(raw) if len(text) <= LONGEST]
-    except sandbox.Unusable:
+        if b"\0" in raw and not wide:
+            raise UnicodeError("it holds NUL")
+        return raw.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeError as error:
+        said = f"{path.name} is not UTF-8 ({error})"
+        raise ValueError(f"{said}: save it as CSV UTF-8, for in another encoding names cannot be told") from None
+
+
+@dataclass(frozen=True)
+class Key:
+    """What the instructor knows: lesson -> the bug that a release put into it, and fields of `Rules`."""
+
+    bugs: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    grace: Mapping[str, timedelta] = field(default_factory=dict)
+    extensions: Mapping[str, Mapping[str, datetime | timedelta]] = field(default_factory=dict)
+
+
+def read_key(path: Path) -> Key:
+    """The key that course/release.py wrote, with what was added by hand:
+
+    "weights": {"01.betas": 2, "01.mistake": 0.5}         what an exercise is worth; 1 if it is not named
+    "grace": "30m", or {"01": "6h", "": "30m"}            within it lateness costs nothing; "" is for all other lessons
+    "extensions": {"ada": "2d", "bob": {"01": "2026-11-25T18:00+01:00"}}         later by that, or until then
+
+    Raises ValueError, which names the file, for another file and for values that cannot be.
+    """
+    try:
+        kept = json.loads(path.read_bytes())
+        if not isinstance(kept, dict) or kept.get("version") != KEY_VERSION or "lessons" not in kept:
+            raise ValueError("it is not the key of a release")
+        bugs = {lesson: entry["bug"] for lesson, entry in kept["lessons"].items() if entry["bug"]}
+        weights = dict(kept.get("weights") or {})
+        known = [*checks.exercises(), *(f"{lesson}.mistake" for lesson in _lessons())]
+        for exercise, weight in weights.items():
+            if exercise not in known:
+                raise ValueError(f"weights: no exercise is called {exercise!r}; there are {', '.join(known)}")
+            if type(weight) not in (int, float) or not 0 <= weight < math.inf:
+                raise ValueError(f"weights: that of {exercise} is a number from 0; came {weight!r}")
+        grace = {k: _duration(v) for k, v in _by_lesson(kept.get("grace") or {}, "grace").items()}
+        extensions: dict[str, Mapping[str, datetime | timedelta]] = {}
+        for student, later in (kept.get("extensions") or {}).items():
+            each = _by_lesson(later, f"extensions of {student}")
+            extensions[_composed(student)] = {k: _until(v) for k, v in each.items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return Key(bugs, weights, grace, extensions)
+
+
+def _lessons() -> list[str]:
+    return sorted({e[:2] for e in checks.exercises()})
+
+
+def _by_lesson(value: Any, what: str) -> dict[str, str]:
+    """{"": value} for a text that holds for every lesson; ValueError for a lesson that is none and for no text."""
+    each = {"": value} if isinstance(value, str) else dict(value)
+    for lesson, text in each.items():
+        if lesson and lesson not in _lessons() or not isinstance(text, str):
+            wanted = f"a lesson ({', '.join(_lessons())}, or nothing for all) and a text are wanted"
+            raise ValueError(f"{what}: {wanted}; came {lesson!r}: {text!r}")
+    return each
+
+
+def _until(text: str) -> datetime | timedelta:
+    try:
+        return _time(text)
+    except ValueError:
+        return _duration(text)
+
+
+def notebook(folder: Path, graded: Mapping[str, Any], out: Path | None = None) -> list[str] | None:
+    """The code cells of a submission as it was graded, out of `folder`, or where it changed since out of the copy in
+    `out`; None where neither is there, or it is no notebook."""
+    if graded["status"] != "ok":
         return None
+    copy = [out / "submissions" / f"{graded['sha256']}.ipynb"] if out else []
+    for path in (folder / graded["file"], *copy):
+        try:
+            raw = grading.content(path)[0]
+        except OSError:
+            continue
+        if raw is not None and hashlib.sha256(raw).hexdigest() == graded["sha256"]:
+            try:
+                return [text for text in sandbox.cells(raw) if len(text) <= LONGEST]
+            except sandbox.Unusable:
+                return None
+    return None
 
 
 def pseudonyms(students: Iterable[str], path: Path) -> dict[str, str]:
@@ -265,9 +434,9 @@ def pseudonyms(students: Iterable[str], path: Path) -> dict[str, str]:
     kept: dict[str, Any] = {"key": secrets.token_hex(16), "students": {}}
     if path.exists():
         kept = json.loads(path.read_text("utf-8"))
-    taken = dict(kept["students"])
+    taken = {_composed(s): p for s, p in kept["students"].items()}
     for s in sorted(set(students) - set(taken)):
-        digest = hmac.digest(bytes.fromhex(kept["key"]), s.encode(), "sha256").hex().upper()
+        digest = hmac.digest(bytes.fromhex(kept["key"]), s.encode(errors="surrogatepass"), "sha256").hex().upper()
         taken[s] = next(p for n in range(6, 64) if (p := f"P-{digest[:n]}") not in taken.values())
     beside = path.with_name(path.name + ".part")
     with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
@@ -284,20 +453,22 @@ def chosen(graded: Sequence[dict[str, Any]], rules: Rules) -> dict[str, dict[str
         mine = sorted((g for g in graded if g["lesson"] == lesson), key=lambda g: (g["received"], g["file"]))
         mine = [g for g in mine if g["status"] == "ok"] or mine
         if rules.attempts == "best":
-            found[lesson] = max(mine, key=lambda g: _earned(g) * rules.kept(lesson, g["received"]))
+            found[lesson] = max(mine, key=lambda g: _earned(g, rules) * rules.kept(lesson, g["received"], g["student"]))
         else:
-            found[lesson] = ([g for g in mine if not rules.days_late(lesson, g["received"])] or mine)[-1]
+            in_time = [g for g in mine if not rules.days_late(lesson, g["received"], g["student"])]
+            found[lesson] = (in_time or mine)[-1]
     return found
 
 
-def _earned(graded: Mapping[str, Any]) -> float:
-    return sum(e["marks"] for e in graded["exercises"].values())
+def _earned(graded: Mapping[str, Any], rules: Rules) -> float:
+    return sum(entry["marks"] * rules.weight(e) for e, entry in graded["exercises"].items())
 
 
 def _marks(graded: Mapping[str, Any], rules: Rules, bug: Mapping[str, Any] | None, cells: list[str] | None) -> dict:
     """Exercise -> its entry of the grading, with what lateness leaves of its marks and a word on what was changed."""
     lesson = graded["lesson"]
-    kept, days = rules.kept(lesson, graded["received"]), rules.days_late(lesson, graded["received"])
+    when = lesson, graded["received"], graded["student"]
+    kept, days = rules.kept(*when), rules.days_late(*when)
     entries = {e: dict(entry, note="") for e, entry in graded["exercises"].items()}
     if bug is not None and cells is not None:
         if bug["exercise"] in entries and _untouched(cells, bug):
@@ -312,7 +483,8 @@ def _marks(graded: Mapping[str, Any], rules: Rules, bug: Mapping[str, Any] | Non
             "note": "",
             "verdict": "the mistake was named" if right else "another mistake was named" if named else "none was named",
         }
-    for entry in entries.values():
+    for exercise, entry in entries.items():
+        entry["marks"], entry["of"] = (entry[k] * rules.weight(exercise) for k in ("marks", "of"))
         if days:
             late = f"{days} day{'s' * (days > 1)} late: {kept:.0%} of the marks"
             entry["note"] = ", ".join(filter(None, (entry["note"], late)))
@@ -321,14 +493,14 @@ def _marks(graded: Mapping[str, Any], rules: Rules, bug: Mapping[str, Any] | Non
     return entries
 
 
-def _worth(grades: Iterable[Mapping[str, Any]], hidden: Iterable[str]) -> dict[str, float]:
+def _worth(grades: Iterable[Mapping[str, Any]], hidden: Iterable[str], rules: Rules = Rules()) -> dict[str, float]:
     """Exercise -> the most marks it can give, in the order of the lessons."""
     worth: dict[str, float] = {}
     for graded in sorted(grades, key=lambda g: g["lesson"] or ""):
         for exercise, entry in graded["exercises"].items():
             worth[exercise] = max(worth.get(exercise, 0.0), entry["of"])
     worth |= {f"{lesson}.mistake": 1.0 for lesson in hidden if any(e.startswith(f"{lesson}.") for e in worth)}
-    return {e: worth[e] for e in sorted(worth, key=lambda e: e[:2])}
+    return {e: worth[e] * rules.weight(e) for e in sorted(worth, key=lambda e: e[:2])}
 
 
 def _override(
@@ -588,7 +760,7 @@ def _feedback(
             text += ["", *(f"> Hint: {markdown(h)}\n" for h in checks.load(e).HINTS)]
         cells.append(write("\n".join(text).rstrip(), id=e.replace(".", "-")))
     if aside:
-        rows = [f"- lesson {g['lesson']}, {markdown(g['received'])}: {markdown(g['status'])}" for g in aside]
+        rows = [f"- lesson {g['lesson']}, {markdown(g['received'][:10])}: {markdown(g['status'])}" for g in aside]
         cells.append(write("\n".join(["## Not counted", "", *rows]), id="aside"))
     return nbformat.v4.new_notebook(cells=cells, metadata=editions.METADATA)
 
@@ -633,7 +805,7 @@ def _page(
             return '<td><span aria-label="nothing handed in">–</span></td>'
         by_hand = " (by hand)" if "overridden" in entry else ""
         late = " (late)" if " late: " in entry["note"] else ""
-        return f"<td>{entry['marks']:.2g}{by_hand}{late}</td>"
+        return f"<td>{round(entry['marks'], 2):g}{by_hand}{late}</td>"
 
     def heads(names: Iterable[str]) -> str:
         return "".join(f'<th scope="col">{name}</th>' for name in names)
@@ -682,8 +854,7 @@ def _page(
     if alike is not None:
         parts += ["<h2>Answers that are more alike than honest ones</h2>", ALIKE_MEANS]
         rows = "".join(
-            "<tr>" + "".join(f'<td class="text">{safe(str(v))}</td>' for v in (title[a], title[b], *rest)) + "</tr>"
-            for a, b, *rest in alike
+            "<tr>" + "".join(f'<td class="text">{safe(str(v))}</td>' for v in pair) + "</tr>" for pair in alike
         )
         parts.append(_table("Pairs of similar answers", heads(ALIKE), rows) if alike else "<p>None.</p>")
     return "\n".join(p for p in parts if p) + "</main></body></html>\n"

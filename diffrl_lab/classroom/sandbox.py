@@ -5,9 +5,10 @@ exercise of every submission: the fork gets namespaces of its own (processes, mo
 children, daemons and files end with it, and the next submission cannot meet them. Nothing in here knows an expected
 answer: of the course only this file, `checks` and `progress` are inside, and a case's inputs arrive with the request.
 
-What is run: the submission's cells that ask the exercise (`check("NN.name", ...)`, or a definition of its name), and
-what they name, which means those imports, definitions and plain constants of our edition and of the submission's other
-cells that the names lead to. So no training is repeated, and one exercise cannot cost another its marks.
+What is run: the submission's cells that ask the exercise (`check("NN.name", ...)`) as a whole, and of its other cells
+the statements that their names lead to, of whatever kind, in the notebook's order (`chosen`); a name that the
+submission lacks is taken from our edition's imports, definitions and constants. Each statement may fail. So helpers
+count wherever they stand, no training is repeated, and one exercise cannot cost another its marks.
 
 A message, both ways, is two lengths, a JSON header and bytes. Values travel as .npz (`pack`, `unpack`).
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import ast
 import ctypes
+import dis
 import gc
 import io
 import json
@@ -31,8 +33,9 @@ import struct
 import sys
 import time
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -41,6 +44,7 @@ CHECK = "check"
 SAFE = b"!"  # the first byte out of a fork: it is shut in, and no line of the submission was run yet
 TEXT = 500  # characters that are kept of what a submission says
 WHOLE = 1 << 20  # bytes of JSON beside the arrays
+MAGICS = 200  # lines of a cell that only IPython understands
 
 
 @dataclass(frozen=True)
@@ -183,62 +187,59 @@ def cells(raw: bytes) -> list[str]:
 
 
 def parsed(source: str) -> ast.Module:
-    """The syntax tree of a cell; where it is no Python as it stands, without its magics and shell lines."""
+    """The syntax tree of a cell as IPython takes it: help and shell lines do nothing, `%time` and `%%time` their code.
+
+    Raises SyntaxError for a cell that IPython does not take either, and what `ast.parse` raises.
+    """
+    source = source.removeprefix("\ufeff")
     try:
         return ast.parse(source)
-    except SyntaxError:
-        lines = source.split("\n")
-        magic = [line.lstrip()[:1] in ("%", "!") for line in lines]
-        if not any(magic):
-            raise
-        return ast.parse("\n".join(_blank(line) if m else line for line, m in zip(lines, magic, strict=True)))
+    except SyntaxError as error:
+        if (
+            sum(line.lstrip()[:1] in tuple("%!?,;/") or line.rstrip()[-1:] == "?" for line in source.split("\n"))
+            > MAGICS
+        ):
+            raise SyntaxError(f"more than {MAGICS} lines for IPython") from error
+        from IPython.core.inputtransformer2 import TransformerManager
+
+        try:
+            translated = TransformerManager().transform_cell(source)
+        except RuntimeError as looped:
+            raise SyntaxError(str(looped)) from None
+        return ast.fix_missing_locations(_Magics().visit(ast.parse(translated)))
 
 
-def _blank(line: str) -> str:
-    return line[: len(line) - len(line.lstrip())] + "pass"
+class _Magics(ast.NodeTransformer):
+    """Calls of `get_ipython()`, which IPython's translation of a cell is full of, turned into the Python within."""
 
+    def visit_Expr(self, node: ast.Expr) -> Any:
+        kind, words = self._asked(node.value)
+        if not kind:
+            return self.generic_visit(node)
+        within = words[-1] if kind == "run_cell_magic" or words[0] in ("time", "prun") else ""
+        try:
+            return parsed(within).body or ast.Pass()
+        except SyntaxError:  # %%bash, %%html
+            return ast.Pass()
 
-def definitions(tree: ast.Module) -> list[ast.stmt]:
-    """The statements of a cell that only name things: imports, functions, classes, constants written out."""
-    return [
-        s
-        for s in tree.body
-        if isinstance(s, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))
-        or (isinstance(s, (ast.Assign, ast.AnnAssign)) and s.value is not None and _is_constant(s.value))
-    ]
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        kind, words = self._asked(node)
+        if not kind:
+            self.generic_visit(node)
+            return node
+        if words[0] == "time":
+            try:
+                return ast.parse(words[-1], mode="eval").body
+            except SyntaxError:
+                pass
+        return ast.List([], ast.Load())  # what a shell line says, in a sandbox that has nothing to say
 
-
-def names(statement: ast.stmt) -> list[str]:
-    """What a definition gives a name to; "*" for a star import."""
-    if isinstance(statement, (ast.Import, ast.ImportFrom)):
-        return [(a.asname or a.name).split(".")[0] for a in statement.names]
-    if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
-        return [statement.name]
-    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-    return [n.id for t in targets if t is not None for n in ast.walk(t) if isinstance(n, ast.Name)]
-
-
-def reached(starts: Iterable[ast.AST], made: Iterable[ast.stmt]) -> set[str]:
-    """The names that some code leads to, through those of the definitions `made` that it names."""
-    by: dict[str, list[ast.stmt]] = {}
-    for statement in made:
-        for name in names(statement):
-            by.setdefault(name, []).append(statement)
-    seen, waiting = {"*"}, list(starts)
-    while waiting:
-        for node in ast.walk(waiting.pop()):
-            if isinstance(node, ast.Name) and node.id not in seen:
-                seen.add(node.id)
-                waiting += by.get(node.id, [])
-    return seen
-
-
-def _is_constant(node: ast.expr) -> bool:
-    try:
-        ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return False
-    return True
+    @staticmethod
+    def _asked(node: ast.expr) -> tuple[str, list[str]]:
+        ours = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        if not ours or ast.unparse(node.func.value) != "get_ipython()" or not node.args:  # type: ignore[attr-defined]
+            return "", []
+        return node.func.attr, [str(getattr(a, "value", "")) for a in node.args]  # type: ignore[attr-defined]
 
 
 def asked(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
@@ -250,23 +251,160 @@ def asked(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
                 yield name.value, node.args[1]
 
 
-def _defines(tree: ast.Module, name: str) -> bool:
-    return any(
-        (isinstance(s, ast.FunctionDef) and s.name == name)
-        or (isinstance(s, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in s.targets))
-        for s in tree.body
-    )
-
-
 # -------------------------------------------------------------------------------------------------- running the cells
+@dataclass(frozen=True)
+class Step:
+    """A statement of a cell: the names that it binds, those that it reads, and those whose values it may change."""
+
+    cell: int
+    node: ast.stmt
+    code: CodeType
+    gives: frozenset[str]
+    reads: frozenset[str]
+    changes: frozenset[str]
+
+    @classmethod
+    def of(cls, cell: int, node: ast.stmt, file: str) -> Step:
+        """Read off the compiled code, which knows a function's own names from those that it takes from the notebook.
+
+        Like this file it is compiled with annotations left unevaluated: a type that nobody imported costs no marks.
+        Raises SyntaxError for a statement that cannot stand in a cell.
+        """
+        code = compile(ast.Module([node], []), file, "exec")
+        gives, reads = set(), set()
+        waiting = [code]
+        while waiting:
+            inner = waiting.pop()
+            waiting += [c for c in inner.co_consts if isinstance(c, CodeType)]
+            for instruction in dis.get_instructions(inner):
+                if instruction.opname in ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"):
+                    reads.add(instruction.argval)
+                elif instruction.opname == "STORE_GLOBAL" or instruction.opname == "STORE_NAME" and inner is code:
+                    gives.add(instruction.argval)
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+            gives.add("*")
+        return cls(cell, node, code, frozenset(gives), frozenset(reads), frozenset(_changed(node)))
+
+    @property
+    def binds(self) -> bool:
+        """It only gives names to values, and is not run for anything else that it might do."""
+        return isinstance(self.node, (*NAMED, ast.Assign, ast.AnnAssign)) and self.gives != {"_"}
+
+
+NAMED = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+SHOWN = ("IPython", "diffrl_lab.widgets", "ipywidgets", "matplotlib", "plotly")  # what they are called for is seen only
+
+
+def _changed(statement: ast.stmt) -> Iterator[str]:
+    """Names whose values a statement may change: `x.y = 1`, `x["y"] = 1`, `del x[0]`, `x.append(1)`, `fill(x)`."""
+    waiting: list[ast.AST] = [statement]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (*NAMED, ast.Lambda)):
+            continue
+        waiting += ast.iter_child_nodes(node)
+        if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
+            yield from _root(node)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            call = node.value
+            if isinstance(call.func, ast.Attribute):
+                yield from _root(call.func)
+            if getattr(call.func, "id", "") not in QUIET:
+                yield from (n for a in call.args if not isinstance(a, ast.Call) for n in _root(a))
+
+
+def _root(node: ast.AST) -> Iterator[str]:
+    """The name that a chain begins with: `views` in `views.show(x)`, `x` in `x[0].y`; none for other expressions."""
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    if isinstance(node, ast.Name):
+        yield node.id
+
+
+QUIET = {"print", "display", CHECK, "hint", "guess", "claims"}
+
+
+def _speaks(tree: ast.AST, exercise: str) -> bool:
+    """Whether a cell holds the name of an exercise, other than to open a hint: it may call `check` something else."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Constant) and node.value == exercise:
+            return True
+        if not (isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "hint"):
+            waiting += ast.iter_child_nodes(node)
+    return False
+
+
+def chosen(steps: list[Step], own: set[int], name: str) -> list[Step]:
+    """The steps that an answer needs, in order: all of its `own` cells, and from elsewhere what their names lead to.
+
+    A name leads to every step up to the answer's last cell that gives or changes it; if none gives it, to later ones
+    that do, and failing these to our edition's (cell -1). So a helper counts as it stood when the answer was asked, and
+    what an answer does not need, such as a training, is not run. In a cell that gives such a name, loops and calls that
+    read it are needed too.
+    """
+    end = max(own, default=max((s.cell for s in steps), default=-1))
+    giving: dict[str, list[Step]] = {}
+    changing: dict[str, list[Step]] = {}
+    beside: dict[tuple[int, str], list[Step]] = {}
+    through = {n: s.gives - {n} for s in steps if isinstance(s.node, ast.FunctionDef) for n in [s.node.name]}
+    for step in steps:
+        for n in step.gives.union(*(through.get(f, ()) for f in step.reads)):  # a call gives what is `global` in it
+            giving.setdefault(n, []).append(step)
+    imported = {n: origins for n, given in giving.items() if (origins := {_origin(s.node) for s in given} - {""})}
+    for step in steps:
+        calls = _root(step.node.value) if isinstance(step.node, ast.Expr) else ()
+        if any(n in QUIET or origin.startswith(SHOWN) for n in calls for origin in imported.get(n, ("",))):
+            continue
+        for n in step.changes:
+            if n not in imported or step.reads == {n}:  # torch.set_default_dtype(torch.float64), and not torch.save(x)
+                changing.setdefault(n, []).append(step)
+        for n in step.reads - set(imported) if not step.binds else ():
+            beside.setdefault((step.cell, n), []).append(step)
+    needed = {id(s): s for s in steps if s.cell in own}
+    waiting, seen = ["*", *([] if own else [name])], set[str]()
+    waiting += [n for s in needed.values() for n in s.reads]
+    while waiting:
+        n = waiting.pop()
+        if n in seen:
+            continue
+        seen.add(n)
+        given = giving.get(n, [])
+        mine = [s for s in given if 0 <= s.cell <= end]
+        found = mine or [s for s in given if s.cell > end] or given
+        found = found + [s for s in changing.get(n, []) if s.cell <= end]
+        found += [b for s in mine if not isinstance(s.node, NAMED) for b in beside.get((s.cell, n), [])]
+        for step in found:
+            if id(step) not in needed:
+                needed[id(step)] = step
+                waiting += step.reads
+    return [s for s in steps if id(s) in needed]
+
+
+def _origin(node: ast.stmt) -> str:
+    if isinstance(node, ast.ImportFrom):
+        return node.module or "."
+    return node.names[0].name if isinstance(node, ast.Import) else ""
+
+
+class Slow(BaseException):
+    """A statement outside the answer's own cells took more than its share of time."""
+
+
 class Run:
-    """A submission's answer to one exercise: `answer`, None if there is none, and the first `complaint` about it."""
+    """A submission's answer to one exercise: `answer`, None if there is none, and the first `complaint` about it.
 
-    def __init__(self, preamble: str, notebook: bytes, exercise: str, name: str) -> None:
+    `beside` says what went wrong in another cell that the answer needs.
+    """
+
+    def __init__(self, preamble: str, notebook: bytes, exercise: str, name: str, limits: Limits = LIMITS) -> None:
         import diffrl_lab.course as course
+        from diffrl_lab.course import checks
 
-        self.names: dict[str, Any] = {"__name__": "__main__"}
-        self.complaint, self.found = "", False
+        self.names: dict[str, Any] = {"__name__": "__main__", "display": lambda *_, **__: None}
+        self.complaint, self.beside, self.found = "", "", False
+        self.limits, self.began = limits, time.monotonic()
         given: dict[str, Any] = {}
 
         def record(exercise: str, answer: Any) -> None:
@@ -275,7 +413,9 @@ class Run:
         for word in ("hint", "guess", "claims"):
             setattr(course, word, lambda *_, **__: None)
         setattr(course, CHECK, record)
-        trees = [("", parsed(preamble), False)]
+        checks.check = record  # type: ignore[assignment]
+        asking, speaking = set[int](), set[int]()
+        steps = self._steps(-1, parsed(preamble))
         for number, source in enumerate(cells(notebook)):
             try:
                 tree = parsed(source)
@@ -284,26 +424,61 @@ class Run:
                     self.found = True
                     self.complaint = self.complaint or f"the cell is not Python: {error}"
                 continue
-            own = any(a == exercise for a, _ in asked(tree)) or _defines(tree, name)
-            self.found |= own
-            trees.append((file := f"<cell {number}>", tree, own))
+            asking |= {number} if any(e == exercise for e, _ in asked(tree)) else set()
+            speaking |= {number} if _speaks(tree, exercise) else set()
+            file = f"<cell {number}>"
             linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-        needed = reached([t for _, t, own in trees if own], [s for _, t, _ in trees for s in definitions(t)])
-        for file, tree, own in trees:
-            self._do(tree.body if own else [s for s in definitions(tree) if needed & set(names(s))], file, own)
+            steps += self._steps(number, tree)
+        own = asking or speaking
+        self.found |= bool(own) or any(name in s.gives and s.cell >= 0 for s in steps)
+        for step in chosen(steps, own, name) if self.found else ():
+            self._do(step, step.cell in own or name in step.gives)
         self.answer = given.get(exercise, self.names.get(name) if self.found else None)
 
-    def _do(self, statements: Iterable[ast.stmt], file: str, own: bool = False) -> None:
-        """Run statements one by one: an error in one does not keep the next from being run.
-
-        Like this file they are compiled with annotations left unevaluated: a type that nobody imported costs no marks.
-        """
-        for statement in statements:
+    def _steps(self, cell: int, tree: ast.Module) -> list[Step]:
+        found = []
+        for node in tree.body:
             try:
-                exec(compile(ast.Module([statement], []), file, "exec"), self.names)
-            except BaseException as error:  # SystemExit and whatever else a submission may raise
-                if own and not isinstance(error, NotImplementedError):
-                    self.complaint = self.complaint or f"the cell raised {type(error).__name__}: {error}"
+                found.append(Step.of(cell, node, f"<cell {cell}>"))
+            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+                self.beside = self.beside or f"cell {cell + 1} of code cannot be run: {error}"
+        return found
+
+    def _do(self, step: Step, own: bool) -> None:
+        """Run one statement: an error in it does not keep the next from being run.
+
+        Outside the answer's own cells it gets a quarter of the time that is left, so that none can use up all.
+        """
+        try:
+            try:
+                if not own:
+                    self._alarm(0.25)
+                exec(step.code, self.names)
+            finally:
+                self._alarm(0)
+        except BaseException as error:  # SystemExit and whatever else a submission may raise
+            self._alarm(0)
+            if own and not isinstance(error, NotImplementedError):
+                self.complaint = self.complaint or f"the cell raised {type(error).__name__}: {error}"
+            elif not own and step.cell >= 0:
+                said = "took too long" if isinstance(error, Slow) else f"raised {type(error).__name__}: {error}"
+                self.beside = self.beside or f"cell {step.cell + 1} of code, which your answer needs, {said}"
+
+    def _alarm(self, share: float) -> None:
+        """Raise Slow after that share of the time that is left, of computing and in all; 0 for never."""
+
+        def slow(*_: Any) -> None:
+            raise Slow
+
+        left = {
+            signal.ITIMER_PROF: (signal.SIGPROF, self.limits.cpu - time.process_time()),
+            signal.ITIMER_REAL: (signal.SIGALRM, self.limits.wall - (time.monotonic() - self.began)),
+        }
+        for timer, (number, seconds) in left.items():
+            signal.setitimer(timer, 0)
+            if share:
+                signal.signal(number, slow)
+                signal.setitimer(timer, max(0.01, share * seconds))
 
 
 def answered(request: dict[str, Any], notebook: bytes, inputs: bytes) -> dict[str, Any]:
@@ -317,11 +492,12 @@ def answered(request: dict[str, Any], notebook: bytes, inputs: bytes) -> dict[st
         ask = module["ask"]
     given = unpack(inputs)
     try:
-        run = Run(request["preamble"], notebook, request["exercise"], request["name"])
+        run = Run(request["preamble"], notebook, request["exercise"], request["name"], Limits(**request["limits"]))
     except Unusable as error:
         return {"status": error.args[0], "message": error.args[1], "answers": []}
     if run.answer is None and run.complaint:
-        return {"status": _status(run.complaint), "message": run.complaint, "answers": []}
+        said = "; ".join(filter(None, (run.complaint, run.beside)))
+        return {"status": _status(said), "message": said, "answers": []}
     if not run.found:
         return {"status": "missing", "message": f"no cell asks {request['exercise']}", "answers": []}
     values: list[Any] = []
@@ -339,6 +515,7 @@ def answered(request: dict[str, Any], notebook: bytes, inputs: bytes) -> dict[st
         else:
             said = said or (checks.returned_nothing(case) if value is None else "")
         values.append(value)
+    said = "; ".join(filter(None, (said, run.beside))) if said else ""
     if stub:
         return {"status": "unsolved", "message": checks.UNSOLVED, "answers": []}
     return {"status": _status(said) if said else "answered", "message": said, "answers": values}
@@ -497,6 +674,7 @@ def main() -> None:
     """Import once, then fork for each request until the other side closes."""
     source, target = os.fdopen(0, "rb", buffering=0), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a stray print must not get between the messages
+    import IPython.core.inputtransformer2  # noqa: F401
     import torch
 
     import diffrl_lab.course.checks

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import datetime
 import io
 import json
 import os
 import pickle
 import random
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,6 +64,12 @@ def _notebook(cells: list[str]) -> bytes:
 
 def _marked(box: grading.Sandbox, content: bytes, lesson: str = "01") -> dict[str, Any]:
     return grading.graded(grading.Submission("ann", "ann/a.ipynb", "", content, lesson), b"secret", box)
+
+
+def _entry(box: grading.Sandbox, cells: list[str], exercise: str = "01.betas") -> dict[str, Any]:
+    box.start()
+    seed, cases, right = grading.drawn(exercise, "content", b"secret")
+    return grading.mark(exercise, cases, right, box.ask(exercise, _notebook(cells), cases, seed))
 
 
 def _put(path: Path, content: bytes) -> Path:
@@ -296,6 +305,42 @@ def test_an_answer_that_ignores_its_input_gets_nothing() -> None:
     assert entry["marks"] == 0 and entry["form"]
 
 
+ODD: list[Any] = [
+    [np.zeros(3), np.ones(3)], [np.zeros(3), np.zeros((2, 2))], [1.0, [2.0, [np.zeros(2)]]], {}, {"a": np.zeros(2)}, [],
+    "x", "abc", float("nan"), 1j, True, np.array("a"), np.zeros(0), np.array(["a", "b"]), [None, [None]], [[[]]],
+    10**400, np.zeros((1,) * 16), {"a": {"b": [np.zeros(2), "x"]}}, np.array([1 + 1j]), -1, [{}, {}],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_answer_may_be_anything_and_costs_at_most_its_own_mark(name: str) -> None:
+    _, cases, right = grading.drawn(name, "content", b"secret")
+    for odd in ODD:
+        for answers in ([odd] * len(cases), [odd, *right[1:]], [*right[:-1], (odd, odd)]):
+            came = {"status": "answered", "message": "", "answers": answers}
+            entry = grading.mark(name, cases, right, came)
+            assert 0 <= entry["marks"] <= entry["of"] and json.dumps(entry)
+            assert entry["status"] == "wrong" or entry["marks"] == 1 and entry["status"] == "ok", entry
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("field, value", [
+    ("status", "np.array(['error'])"), ("status", "np.array(['a', 'b'])"), ("status", "['answered']"), ("status", "{}"),
+    ("status", "None"), ("message", "np.zeros(3)"), ("message", "'\\ud800'"), ("answers", "np.zeros((3, 2))"),
+    ("answers", "{'a': 1}"), ("answers", "[None] * 3"), ("answers", "'abc'"), ("extra", "np.zeros(9)"),
+])  # fmt: skip
+def test_a_forged_reply_costs_only_its_mark(box: grading.Sandbox, field: str, value: str) -> None:
+    reply = f"{{'status': 'error', 'message': 'x', 'answers': [None] * 3}} | {{{field!r}: {value}}}"
+    forged = (
+        f"import os\nimport numpy as np\nfrom diffrl_lab.classroom import sandbox\nos.write(3, sandbox.pack({reply}))"
+    )
+    other = CHECK + "check('01.x0_from_eps', lambda x_t, eps_hat, alpha, sigma: (x_t - sigma * eps_hat) / alpha)"
+    cell = CHECK + f"def betas(alpha):\n    exec({forged!r})\n    os._exit(0)\ncheck('01.betas', betas)"
+    entry = _entry(box, [other, cell])
+    assert json.dumps(entry) and entry["marks"] == 0 and entry["status"] in ("error", "ended"), entry
+    assert _entry(box, [other, cell], "01.x0_from_eps")["marks"] == 1.0
+
+
 def test_parts_that_are_right_apart_and_wrong_together_do_not_make_full_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     module = checks.load("00.pin")
     monkeypatch.setattr(module, "PROPERTIES", {"part": lambda c, a: True}, raising=False)
@@ -327,6 +372,110 @@ def test_the_cell_that_asks_is_found_and_what_it_needs_is_run(
     entry = _marked(box, _notebook(cells))["exercises"]["01.betas"]
     assert entry["status"] == status, entry
     assert entry["marks"] == float(status == "ok")
+
+
+BETAS = CHECK + "def betas(alpha):\n    ab = sq(alpha)\n    return 1 - ab[1:] / ab[:-1]\n"
+ASK = "check('01.betas', betas)"
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("cells", [
+    ["sq = lambda a: a**2"],
+    ["import torch\nT = torch.Tensor\nsq = torch.square"],
+    ["from functools import partial\nimport torch\nsq = partial(torch.pow, exponent=2)"],
+    ["TWO = 1 + 1", "def sq(a):\n    return a**TWO"],
+    ["import math\nTWO = math.sqrt(4)\ndef sq(a): return a**TWO"],
+    ["class Sq:\n    def __call__(self, a): return a**self.p\nsq = Sq()", "sq.p = 2"],
+    ["try:\n    from torch import square as sq\nexcept ImportError:\n    pass"],
+    ["if True:\n    def sq(a): return a**2\nelse:\n    sq = None"],
+    ["powers = []\nfor k in range(5):\n    powers.append(lambda a, k=k: a**k)", "def sq(a): return powers[2](a)"],
+    ["def fill(t):\n    t['sq'] = lambda a: a**2", "table = {}\nfill(table)", "sq = table['sq']"],
+    ["def prepare():\n    global sq\n    sq = lambda a: a**2", "prepare()"],
+    ["a, *rest = 1, 2\nwith open('/dev/null') as f:\n    two = rest[0]", "sq = lambda a: a**two"],
+    ["%time sq = lambda a: a**2"],
+    ["%%time\nsq = lambda a: a**2"],
+    ["files = !ls\nn = len(files)\nsq = lambda a: a**2 + 0*n\nsq?"],
+    ["\ufeffsq = lambda a: a**2\n%timeit sq(3)\n%matplotlib inline"],
+    ["def sq(a):\n    display(a)\n    return a**2"],
+    ["sq = 1/0", "sq = lambda a: a**2"],
+    ["sq = lambda a: a**2\nwhile sq: pass"],  # an endless loop beside it
+    ["sq = lambda a: a**2", BETAS + ASK, "sq = lambda a: a"],  # of another exercise, later
+    ["sq = lambda a: a**2", BETAS + ASK, "sq = None\nfor name in ('01.betas', '01.draw'):\n    print(name)"],
+], ids=lambda cells: cells[0].split("\n")[0])  # fmt: skip
+def test_a_helper_in_another_cell_counts_however_it_is_made(box: grading.Sandbox, cells: list[str]) -> None:
+    asked = [] if BETAS + ASK in cells else [BETAS, ASK]
+    entry = _entry(box, [*cells, *asked])
+    assert (entry["status"], entry["marks"]) == ("ok", 1.0), entry
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("ask", [
+    "from diffrl_lab.course import check as mine\nverdict = mine('01.betas', betas)\nverdict.ok",
+    "import diffrl_lab.course as c\nc.check(answer=betas, exercise='01.betas')",
+    "for name, f in {'01.betas': betas}.items():\n    check(name, f)",
+    "from diffrl_lab.course.checks import check\nassert check('01.betas', betas)",
+    "def betas(alpha): return 0*alpha\nhint('01.betas')\n" + BETAS + ASK,
+])  # fmt: skip
+def test_whatever_a_cell_calls_check_it_asks(box: grading.Sandbox, ask: str) -> None:
+    entry = _entry(box, ["sq = lambda a: a**2", BETAS, ask])
+    assert (entry["status"], entry["marks"]) == ("ok", 1.0), entry
+
+
+@needs_bubblewrap
+def test_what_went_wrong_in_a_cell_that_the_answer_needs_is_said(
+    box: grading.Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(box, "limits", SHORT)
+    for cell, said in (
+        ("sq = seven", "cell 1 of code, which your answer needs, raised NameError: name 'seven'"),
+        ("import time\ntime.sleep(99)\nsq = time.sleep(99)", "which your answer needs, took too long"),
+    ):
+        entry = _entry(box, [cell, BETAS, ASK])
+        assert entry["status"] == "error" and said in entry["verdict"], entry
+
+
+def _chosen(cells: list[str], exercise: str) -> list[str]:
+    """The statements of other cells that are run for an answer."""
+    own = {n for n, c in enumerate(cells) if sandbox._speaks(sandbox.parsed(c), exercise)}
+    steps = [sandbox.Step.of(n, s, "") for n, c in enumerate(cells) for s in sandbox.parsed(c).body]
+    return [ast.unparse(s.node) for s in sandbox.chosen(steps, own, "") if s.cell not in own]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_of_a_solved_lesson_no_training_and_no_picture_is_run_for_an_answer(name: str) -> None:
+    for path in (ROOT / "notebooks" / "solutions").glob(f"{name[:2]}_*.ipynb"):
+        for text in _chosen(sandbox.cells(path.read_bytes()), name):
+            assert text.startswith(("import ", "from ", "torch.set_")), text
+
+
+def test_parameters_and_types_lead_nowhere() -> None:
+    cells = [
+        "x = train()",
+        "T = heavy()",
+        "def f(x: T) -> T:\n    y = [T for T in x]\n    return y",
+        "check('01.f', f)",
+    ]
+    assert [t.split("\n")[0] for t in _chosen(cells, "01.f")] == ["def f(x: T) -> T:"]
+    assert "x = train()" in _chosen([*cells[:2], "def f():\n    return x", cells[3]], "01.f")
+
+
+@pytest.mark.parametrize("text, python", [
+    ("torch.linspace?\nx = 1", "pass\nx = 1"), ("?torch.linspace", "pass"), ("torch.linspace??", "pass"),
+    ("files = !ls\nx = (a\n  % b)", "files = []\nx = a % b"), ("!ls\nx = 1", "pass\nx = 1"), ("!!ls", "pass"),
+    ("%timeit f(x)\nx = 1", "pass\nx = 1"), ("y = %time f(x)", "y = f(x)"), ("%time y = f(x)", "y = f(x)"),
+    ("for i in x:\n    !ls\n    %time y = i", "for i in x:\n    pass\n    y = i"), ("%%bash\nls a b", "pass"),
+    ("%%time\n!ls\nx = 1", "pass\nx = 1"), ("\n%%capture out\n%%time\nx = 1", "x = 1"),
+    ("\ufeffx = 1", "x = 1"),
+    ('s = """\n%time\n!ls\n"""\n%pwd', "s = '\\n%time\\n!ls\\n'\npass"), (">>> x = 1", "x = 1"),
+])  # fmt: skip
+def test_text_that_jupyter_takes_is_a_cell(text: str, python: str) -> None:
+    assert ast.unparse(sandbox.parsed(text)) == python
+
+
+def test_a_cell_of_nothing_but_magics_and_one_that_is_no_python_are_a_syntax_error() -> None:
+    for text in ("%pwd\n" * 1000 + "x = 1", "def f(:", "!ls\ndef f(:"):
+        with pytest.raises(SyntaxError):
+            sandbox.parsed(text)
 
 
 def test_inputs_depend_on_content_and_secret_alone() -> None:
@@ -548,6 +697,150 @@ def test_files_are_read_as_submissions_and_links_and_devices_are_not(tmp_path: P
     assert refused["status"] == "refused" and refused["sha256"] is None and refused["of"] > 0 == refused["total"]
 
 
+NFC, NFD = "Jos\u00e9", "Jose\u0301"
+
+
+@pytest.mark.parametrize("files, students", [
+    (["anna_01_ddpm.ipynb", "anna_01_ddpm (1).ipynb", "anna_01_ddpm-Copy1.ipynb", "anna_01_ddpm - Copy (2).ipynb",
+      "anna_01_ddpm_v2.ipynb", "anna_02_samplers copy.ipynb", "anna_01_ddpm.ipynb.txt"], ["anna"]),
+    (["team_07_ada_01_ddpm.ipynb", "team_07_bob_01_ddpm.ipynb"], ["team_07_ada", "team_07_bob"]),
+    (["anna/01_ddpm.ipynb", "anna (1)/01_ddpm.ipynb", "anna-Copy1/02.ipynb"], ["anna"]),
+    (["group (1)/01_ddpm.ipynb", "group (2)/01_ddpm.ipynb"], ["group (1)", "group (2)"]),  # no `group` to be copies of
+    ([f"{NFC}/01_ddpm.ipynb", f"{NFD}/02_samplers.ipynb", f"{NFD}_03_mdps.ipynb"], [NFC]),
+    (["lovelaceada_17_4711_01_ddpm.ipynb", "lovelaceada_LATE_17_4712_01_ddpm-1.ipynb", "lovelaceada_17_5_q.txt"],
+     ["lovelaceada"]),
+    (["smithjohn_17_4711_01_ddpm.ipynb", "smithjohn_18_4712_02_samplers.ipynb"], ["smithjohn (17)", "smithjohn (18)"]),
+    (["anon_aB3x9_4711_01_ddpm.ipynb", "anon_Zz3x9_4712_01_ddpm.ipynb"], ["anon (Zz3x9)", "anon (aB3x9)"]),
+    (["Ada Lovelace_91_assignsubmission_file_/01_ddpm.ipynb", "Ada Lovelace_91_assignsubmission_onlinetext_/o.html",
+      "week 2/Ada Lovelace_5_assignsubmission_file_/02_samplers.ipynb",
+      "Ada Lovelace_91_assignsubmission_file_01_ddpm.ipynb"], ["Ada Lovelace"]),
+    (["Li Wei_1_assignsubmission_file_/01_ddpm.ipynb", "Li Wei_2_assignsubmission_file_/01_ddpm.ipynb"],
+     ["Li Wei (1)", "Li Wei (2)"]),
+    (["ann/01_ddpm.ipynb", "roster.csv", "key.json", ".DS_Store", "ann/.ipynb_checkpoints/01_ddpm.ipynb"], ["ann"]),
+    (["Ann  Lee /01_ddpm.ipynb", "Ann Lee_02_samplers.ipynb"], ["Ann Lee"]),
+])  # fmt: skip
+def test_one_student_stays_one(files: list[str], students: list[str], tmp_path: Path) -> None:
+    for name in files:
+        _put(tmp_path / "in" / name, b"{}")
+    assert sorted({s for s, _ in grading.submissions(tmp_path / "in")}) == students
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as held:  # the same, as it is downloaded
+        for name in files:
+            held.writestr(name, b"{}")
+    _put(tmp_path / "zipped" / "all.zip", (tmp_path / "all.zip").read_bytes())
+    for folder in (tmp_path / "all.zip", tmp_path / "zipped"):
+        if not any(f.startswith("team") for f in files):
+            found = grading.submissions(folder)
+            assert sorted({s for s, _ in found}) == students
+            assert {grading.read(folder, s, p).content for s, p in found} == {b"{}"}
+
+
+@pytest.mark.parametrize("name, member, student", [
+    ("anna.zip", "01_ddpm.ipynb", "anna"), ("anna.zip", "homework/01_ddpm.ipynb", "anna"),
+    ("anna_01_ddpm.zip", "x/y.ipynb", "anna"), ("anna/hw.zip", "deep/er/01_ddpm.ipynb", "anna"),
+    ("week1.zip", "bob_01_ddpm.ipynb", "bob"), ("lovelaceada_17_4711_hw.zip", "x.ipynb", "lovelaceada"),
+    ("Ada Lovelace_91_assignsubmission_file_/hw.zip", "01_ddpm.ipynb", "Ada Lovelace"),
+])  # fmt: skip
+def test_a_zip_is_a_folder(name: str, member: str, student: str, tmp_path: Path) -> None:
+    path = _put(tmp_path / name, b"")
+    with zipfile.ZipFile(path, "w") as held:
+        held.writestr(zipfile.ZipInfo(member, (2026, 11, 20, 12, 0, 0)), b"[]", zipfile.ZIP_DEFLATED)
+        held.writestr("__MACOSX/._x.ipynb", b"")
+    ((who, inner),) = grading.submissions(tmp_path)
+    made = grading.read(tmp_path, who, inner)
+    assert (who, made.content, made.file) == (student, b"[]", f"{name}/{member}")
+    local = datetime.datetime(2026, 11, 20, 12).astimezone().astimezone(datetime.UTC)
+    assert made.received == local.isoformat()
+
+
+def test_hostile_zips_are_refused_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grading, "LARGEST", 1000)
+    link = zipfile.ZipInfo("eve/link.ipynb")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(_put(tmp_path / "in" / "all.zip", b""), "w", zipfile.ZIP_DEFLATED) as held:
+        held.writestr("bob/01_ddpm.ipynb", b" " * 10_000_000)
+        held.writestr("../../eve/01_ddpm.ipynb", b"[]")
+        held.writestr(link, "/etc/passwd")
+        held.writestr("zed/01_ddpm.ipynb", b"{}")
+    _put(tmp_path / "in" / "broken.zip", b"PK\5\6" + bytes(18))
+    found = {s: grading.read(tmp_path / "in", s, p) for s, p in grading.submissions(tmp_path / "in")}
+    assert found["bob"].content is None and found["zed"].content == b"{}" and found["eve"].content is None
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
+
+
+def test_names_that_are_no_utf_8_are_read_and_travel(tmp_path: Path) -> None:
+    raw = os.fsencode(tmp_path) + b"/J\xe9r\xf4me_01_ddpm.ipynb"
+    with open(raw, "wb") as file:
+        file.write(b"{}")
+    ((student, path),) = grading.submissions(tmp_path)
+    made = grading.read(tmp_path, student, path)
+    assert student == "J\u00e9r\u00f4me" and made.content == b"{}" and made.key
+    assert (tmp_path / json.loads(json.dumps(made.file))).is_file()
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    folder, told = tmp_path / "in", list[str]()
+    _put(folder / "ann" / "01_ddpm.ipynb", b"{}")
+    _put(folder / "ann" / ".hidden", b"")
+    _put(folder / "roster.csv", b"student")
+    _put(folder / "graded" / "grades.json", b"[]")
+    for old in ("earlier", "graded"):
+        _put(folder / old / "secret", b"x")
+        _put(folder / old / "submissions" / "ann-01.json", b"{}")
+    _put(tmp_path / "elsewhere" / "zoe" / "01_ddpm.ipynb", b"{}")
+    (folder / "zoe").symlink_to(tmp_path / "elsewhere" / "zoe")
+    (folder / "ann_old").symlink_to(folder / "ann")
+    found = grading.submissions(folder, folder / "graded", told.append)
+    assert sorted({s for s, _ in found}) == ["ann", "zoe"]
+    zoe = next(grading.read(folder, s, p) for s, p in found if s == "zoe")
+    assert zoe.content is None and grading.graded(zoe, b"secret", grading.Sandbox())["status"] == "refused"
+    for said in ("roster.csv is no notebook", "earlier holds results", "graded holds results", "1 hidden file",
+                 "refused: zoe is a link", "ann_old is a link to ann, which is here anyway"):  # fmt: skip
+        assert len([line for line in told if said in line]) == 1, (said, told)
+
+
+def test_results_among_the_submissions_themselves_are_no_students(tmp_path: Path) -> None:
+    _put(tmp_path / "ann" / "01_ddpm.ipynb", b"{")
+    for _ in range(2):
+        done = grading.grade(tmp_path, tmp_path, trust=True, workers=1)
+        assert [r["student"] for r in done] == ["ann"]
+
+
+@needs_bubblewrap
+def test_renamed_students_corrected_times_and_resubmissions_keep_one_row_and_every_mark(tmp_path: Path) -> None:
+    folder, out, told = tmp_path / "in", tmp_path / "in" / "graded", list[str]()
+
+    def grades() -> list[tuple[str, float, str]]:
+        made = grading.grade(folder, out, workers=1, tell=told.append)
+        return [(r["student"], r["total"], r["received"][:10]) for r in made]
+
+    def put(name: str, content: bytes, day: int) -> Path:
+        path = _put(folder / name / "01_ddpm.ipynb", content)
+        os.utime(path, (86400 * day,) * 2)
+        return path
+
+    good = _notebook([CHECK + "check('01.betas', lambda alpha: 1 - (alpha[1:] / alpha[:-1])**2)"])
+    put("anan", good, 1)
+    assert grades() == [("anan", 1.0, "1970-01-02")]
+    put("anan", b"{}", 5)
+    assert grades() == [("anan", 1.0, "1970-01-02"), ("anan", 0.0, "1970-01-06")], "late, under the same name"
+    (folder / "anan").rename(folder / "anna")
+    assert grades() == [("anna", 1.0, "1970-01-02"), ("anna", 0.0, "1970-01-06")] and "renamed: anan" in str(told)
+    put("anna", b"{}", 3)
+    assert grades() == [("anna", 1.0, "1970-01-02"), ("anna", 0.0, "1970-01-04")], "a time was corrected"
+    (folder / "anna" / "01_ddpm.ipynb").unlink()
+    put("zoe", good, 1)
+    assert grades()[:2] == [("anna", 1.0, "1970-01-02"), ("anna", 0.0, "1970-01-04")]
+    assert "not in the folder any more" in told[-1]
+
+
+def test_a_file_that_goes_while_a_class_is_graded_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _put(tmp_path / "in" / "ann" / "01_ddpm.ipynb", b"{")
+    monkeypatch.setattr(grading, "submissions", lambda *_: [("ann", tmp_path / "in" / "ann" / "gone.ipynb")])
+    told: list[str] = []
+    assert grading.grade(tmp_path / "in", tmp_path / "out", trust=True, workers=1, tell=told.append) == []
+    assert "gone.ipynb of ann has gone" in told[0]
+
+
 def test_what_a_submission_says_is_one_short_line() -> None:
     assert grading._text("a\n\x1b[31mb\x00 " + "c" * 10_000) == "a [31mb " + "c" * 491 + "…"
 
@@ -564,6 +857,39 @@ def test_without_a_sandbox_it_is_refused_unless_trusted(
     ran = CliRunner().invoke(cli.app, ["course", "grade", str(tmp_path / "in"), "--out", str(tmp_path / "out")])
     assert ran.exit_code == 1 and fragment in ran.output and "--trust-submissions" in ran.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("bubblewrap", [pytest.param(True, marks=needs_bubblewrap), False])
+def test_a_student_sees_the_marks_that_the_instructor_will_give(
+    bubblewrap: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not bubblewrap:
+        monkeypatch.setattr(grading.shutil, "which", lambda name: None)
+    sq = "sq = lambda a: a**2"
+    mine = _put(tmp_path / "my" / "01_ddpm.ipynb", _notebook([sq, BETAS + ASK, CHECK + "check('01.floor', 1)"]))
+    ran = CliRunner().invoke(cli.app, ["grade", str(mine)])
+    assert ran.exit_code == 0, ran.output
+    assert re.search(r"01\.betas +1\.00 of 1  solved: ", ran.output) and "in all               1.00 of 5" in ran.output
+    assert "01.draw              0.00 of 1  missing: no cell asks 01.draw" in ran.output
+    assert "wrong: " in ran.output and ("without a sandbox" in ran.output) == (not bubblewrap)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["01_ddpm.ipynb", "my"]
+
+
+@needs_bubblewrap
+def test_a_preflight_where_the_sandbox_does_not_come_up_says_so_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, told = grading.command, list[str]()
+    monkeypatch.setattr(grading, "command", lambda trust: real(True) if trust else ["bwrap", "--no-such-option"])
+    mine = _put(tmp_path / "01_ddpm.ipynb", b"{")
+    assert grading.preflight(mine, told.append)["status"] == "broken"
+    assert "no-such-option" in told[0] and "without a sandbox" in told[0]
+
+
+def test_a_preflight_of_no_lesson_is_an_error(tmp_path: Path) -> None:
+    for path, said in ((tmp_path / "x.ipynb", "there is no notebook"), (_put(tmp_path / "y", b"{}"), "is no lesson")):
+        ran = CliRunner().invoke(cli.app, ["grade", str(path)])
+        assert ran.exit_code == 1 and said in ran.output
 
 
 @needs_bubblewrap

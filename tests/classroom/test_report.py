@@ -168,6 +168,84 @@ def test_marks_set_by_hand_are_applied_after_lateness_and_shown(out: Any, tmp_pa
     assert "set by hand to 0.75 (graded: 0.45): shown in the lab" in page.read_text()
 
 
+def keyed(path: Path, **terms: Any) -> Path:
+    return file(path, json.dumps({"version": release.KEY_VERSION, "lessons": {}, **terms}))
+
+
+def test_weights_multiply_marks_what_they_are_of_and_what_the_best_is(out: Any, tmp_path: Path) -> None:
+    folder = out(
+        graded("ada", name="1", received="2026-11-20T10:00:00+00:00", e01_floor=entry(1.0), e01_draw=entry(0.0)),
+        graded("ada", name="2", e01_floor=entry(0.0), e01_draw=entry(0.75)),
+    )
+    key = keyed(tmp_path / "key", weights={"01.draw": 4, "04.pin": 2})
+    page = reports.report(folder, submissions=tmp_path, key=key, rules=reports.Rules("best")).read_text()
+    assert (marks(folder, "ada", "01.draw"), marks(folder, "ada"), marks(folder, "ada", "total")) == (
+        "3.0",
+        "0.0",
+        "3.0",
+    )
+    assert "total<br>of 5" in page and "weights: 01.draw 4, 04.pin 2, others 1" in page
+    by_hand = file(tmp_path / "o.csv", "student,exercise,marks,reason\nada,01.draw,3.5,x\n")
+    reports.report(folder, submissions=tmp_path, key=key, overrides=by_hand)
+    assert marks(folder, "ada", "01.draw") == "3.5"
+
+
+@pytest.mark.parametrize(
+    ("grace", "received", "days"),
+    [
+        ("30m", "2026-11-20T18:30:00+00:00", 0),
+        ("30m", "2026-11-20T18:30:01+00:00", 1),
+        ({"01": "2d"}, "2026-11-22T18:00:00+00:00", 0),
+        ({"01": "2d"}, "2026-11-22T18:00:01+00:00", 3),
+        ({"04": "2d", "": "1h"}, "2026-11-20T19:00:01+00:00", 1),
+        ({"04": "2d"}, "2026-11-20T18:00:01+00:00", 1),
+    ],
+)
+def test_within_the_grace_nothing_is_lost_and_after_it_days_count_from_the_deadline(
+    grace: Any, received: str, days: int, tmp_path: Path
+) -> None:
+    held = reports.read_key(keyed(tmp_path / "key", grace=grace))
+    rules = reports.Rules("last", reports.deadlines(["01=2026-11-20T18:00Z"]), grace=held.grace)
+    assert rules.days_late("01", received) == days
+
+
+def test_an_extension_is_one_students_own_deadline_and_nobody_reads_whose(out: Any, tmp_path: Path) -> None:
+    came = "2026-11-22T18:00:00+00:00"
+    who = ("ada17", "bob23", "cy", "di")
+    folder = out(*(graded(s, received=came, e01_floor=entry()) for s in who))
+    later = {"ada17": "2d", "bob23": {"01": "2026-11-25"}, "cy": {"04": "9d"}}
+    key = keyed(tmp_path / "key", extensions=later)
+    rules = reports.Rules("last", reports.deadlines(["2026-11-20T18:00Z"]), 0.25)
+    reports.report(folder, submissions=tmp_path, key=key, rules=rules)
+    assert [marks(folder, s) for s in who] == ["1.0", "1.0", "0.5", "0.5"]
+    texts = [p.read_text("utf-8") for p in (folder / "report").rglob("*") if p.is_file()]
+    assert not [t for t in texts if re.search("ada17|bob23", t)] and any("3 with an extension" in t for t in texts)
+
+
+@pytest.mark.parametrize(
+    ("terms", "told"),
+    [
+        ({"weights": {"01.flor": 2}}, "no exercise is called '01.flor'"),
+        ({"weights": {"01.floor": -1}}, "01.floor is a number from 0; came -1"),
+        ({"weights": {"01.floor": "2"}}, "came '2'"),
+        ({"weights": [1]}, "key"),
+        ({"grace": "soon"}, "such as 6h; came 'soon'"),
+        ({"grace": {"77": "6h"}}, "came '77'"),
+        ({"grace": {"01": 6}}, "came '01': 6"),
+        ({"extensions": {"ada": {"01": "next week"}}}, "came 'next week'"),
+        ({"extensions": {"ad": "2d"}}, "an extension for 'ad', and no student is called so"),
+        ({"extensions": {"ada": "2026-11-19T18:00Z"}}, "ends before the deadline"),
+        ({"version": 99}, "not the key of a release"),
+    ],
+)
+def test_terms_that_cannot_be_are_errors_that_quote_what_came(terms: Any, told: str, out: Any, tmp_path: Path) -> None:
+    folder = out(graded("ada", e01_floor=entry()))
+    rules = reports.Rules("last", reports.deadlines(["2026-11-20"]))
+    with pytest.raises(ValueError, match=re.escape(told)):
+        reports.report(folder, submissions=tmp_path, key=keyed(tmp_path / "key", **terms), rules=rules)
+    assert not (folder / "report").exists()
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -223,6 +301,80 @@ def test_names_never_stand_in_a_report_unless_asked(out: Any, tmp_path: Path) ->
     assert len(written) == 6 and not [p for p in written if secret.search(p.name + p.read_text("utf-8"))]
     page = reports.report(folder, roster=roster, names=True).read_text()
     assert "Ada Lovelace" in page and "Not in the roster: bob23" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (ROSTER, "utf-8"),
+        (ROSTER, "utf-8-sig"),
+        (ROSTER, "utf-16"),
+        (ROSTER.replace(",", ";").replace("\n", "\r\n"), "utf-8-sig"),
+        (ROSTER.replace(",", "\t"), "utf-16"),
+        (ROSTER.replace(",", " , "), "utf-8"),
+        ("sep=;\n" + ROSTER.replace(",", ";") + ";;;;\n\n", "utf-8"),
+        (ROSTER.replace("student,name", "Student , NAME"), "utf-8"),
+        (ROSTER.replace(",A\n", ",A,\n").replace("Ada Lovelace", '"Ada Lovelace"'), "utf-8"),
+    ],
+)
+def test_a_roster_is_read_as_spreadsheets_write_it(text: str, encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_bytes(text.encode(encoding))
+    found = reports.read_roster(path)
+    assert found["ada17"] == {"name": "Ada Lovelace", "id": "900111", "email": "ada@example.org", "section": "A"}
+    assert list(found) == ["ada17", "zed99"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        ("student,name\nada,Jos\u00e9\n".encode("cp1252"), "r.csv is not UTF-8 .*: save it as CSV UTF-8"),
+        ("student,name\nada,A\n".encode("utf-16-le"), "r.csv is not UTF-8 .*: save it as CSV UTF-8"),
+        (b"student:name\nada:A\n", "r.csv needs .* it lacks student; .*'student:name'.*commas or semicolons"),
+        (b"", "r.csv needs the columns student; it lacks student; it is empty"),
+        (b"student,name\nada,Lovelace, Ada\n", "r.csv, line 2: 3 fields, and there are 2 columns; put quotes"),
+        (b"student,name,name\nada,x,y\n", "r.csv has the column name twice"),
+    ],
+)
+def test_a_roster_that_cannot_be_read_is_named_with_what_to_do(raw: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_bytes(raw)
+    with pytest.raises(ValueError, match=told):
+        reports.read_roster(tmp_path / "r.csv")
+
+
+def test_who_is_in_roster_or_submissions_alone_is_told(out: Any, tmp_path: Path) -> None:
+    folder, told = out(graded("ada71", e01_floor=entry())), list[str]()
+    reports.report(folder, roster=file(tmp_path / "roster.csv", ROSTER), tell=told.append)
+    assert told == [
+        "not in the roster, and in no gradebook: ada71; is it ada17?",
+        "nothing came from 2 of the roster: ada17, zed99",
+    ]
+
+
+def test_composed_and_decomposed_names_are_one_student(out: Any, tmp_path: Path) -> None:
+    nfc, nfd = "Jos\u00e9", "Jose\u0301"
+    folder = out(graded(nfd, e01_floor=entry(0.5)), graded(nfc, "04", e04_pin=entry()))
+    roster = file(tmp_path / "r.csv", f"student,id\n{nfd},7\n")
+    by_hand = file(tmp_path / "o.csv", f"student,exercise,marks,reason\n{nfd},01.floor,0.75,x\n")
+    reports.report(folder, roster=roster, overrides=by_hand, lms=["moodle"])
+    assert (folder / "moodle.csv").read_text().splitlines()[1:] == ["7,,0.75,1.0,1.75"] and list(alias(folder)) == [nfc]
+
+
+def test_nothing_in_a_report_joins_pseudonyms_to_the_names_in_the_grading(out: Any, tmp_path: Path) -> None:
+    """Of what stands beside a name in grades.json, marks and words alone are in the report; and no order is by name."""
+    seconds = [f"2026-11-2{n}T12:34:5{n}+00:00" for n in range(4)]
+    ask = "check('01.ancestral_step', ancestral_step)"
+    found = [handed_in(tmp_path / "in", f"s{n}", STEP, ask) | {"received": seconds[n]} for n in range(4)]
+    for n, each in enumerate(found):
+        each["exercises"]["01.ancestral_step"] |= {"seed": 1234500 + n}
+    broken = [g | {"status": "broken", "received": g["received"][:-7] + "9+00:00"} for g in found]
+    folder = out(*found, *broken)
+    reports.report(folder, submissions=tmp_path / "in")
+    written = {p.name: html.unescape(p.read_text("utf-8")) for p in (folder / "report").rglob("*") if p.is_file()}
+    secret = re.compile("seed|12345|:34:|" + "|".join(str(g["sha256"]) for g in found))
+    assert not [name for name, text in written.items() if secret.search(text)]
+    pairs = [(r["student"], r["other"]) for r in rows(folder)]
+    assert len(pairs) == 6 and pairs == sorted(tuple(sorted(p)) for p in pairs)
 
 
 def test_pseudonyms_stay_and_are_keyed(out: Any, tmp_path: Path) -> None:
@@ -375,6 +527,23 @@ def test_a_submission_that_changed_since_it_was_graded_is_not_read(out: Any, tmp
     with open(tmp_path / "in" / "ada" / "a.ipynb", "a") as held:
         held.write(" ")
     assert reports.notebook(tmp_path / "in", about) is None
+
+
+def test_of_a_file_that_was_handed_in_again_the_one_in_time_keeps_its_marks_and_its_mistake(
+    out: Any, tmp_path: Path
+) -> None:
+    first = handed_in(tmp_path / "in", "ada", 'mistake = "c"', "def f(x):\n    return x\ncheck('01.ancestral_step', f)")
+    folder, path = out(), tmp_path / "in" / "ada" / "a.ipynb"
+    (folder / "submissions").mkdir()
+    path.rename(folder / "submissions" / f"{first['sha256']}.ipynb")  # as a grading keeps it
+    path.write_text("{}")
+    late = graded("ada", received="2026-11-25T12:00:00+00:00", e01_ancestral_step=entry(1.0))
+    out(first, late | {"sha256": hashlib.sha256(b"{}").hexdigest()})
+    bug = {"exercise": "01.ancestral_step", "body": "return 2 * x", "mistake": "c", "says": "x"}
+    key = keyed(tmp_path / "key", lessons={"01": {"bug": bug}})
+    rules = reports.Rules("last", reports.deadlines(["2026-11-20T18:00Z"]))
+    reports.report(folder, submissions=tmp_path / "in", key=key, rules=rules)
+    assert (marks(folder, "ada", "01.mistake"), marks(folder, "ada", "01.ancestral_step")) == ("1.0", "0.5")
 
 
 def test_a_link_in_the_place_of_a_submission_is_not_followed(tmp_path: Path) -> None:
