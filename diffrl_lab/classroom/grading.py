@@ -73,7 +73,10 @@ PACKAGE = Path(__file__).parents[1]
 LARGEST = 32 << 20  # bytes of a submission
 MEMBERS = 10_000  # files of a zip
 MARKS = 1.0  # for one exercise
-INSIDE = ("__init__", "checks", "progress", "sandbox")  # all of the course that a submission can see
+# all of course and classroom that a submission can see; it sees the library, but nothing that is generated or a command
+INSIDE = tuple(f"course/{name}.py" for name in ("__init__", "checks", "progress"))
+INSIDE += ("classroom/__init__.py", "classroom/sandbox.py")
+HIDDEN = ("course", "classroom", "publish", "cli.py", "doctor.py", "__pycache__")
 VENV = Path("/venv")  # where the environment stands inside
 NOBODY = "64001"  # for the kernel a user of its own, whose processes it counts; root's it would not
 TRUST = "diffrl-lab course grade --trust-submissions runs them WITHOUT a sandbox: only for notebooks you have read"
@@ -765,9 +768,10 @@ def _mounts() -> list[str]:
         seen |= set(above)
         made += ["--perms", "0755", "--tmpfs", str(there)] if path in hidden else ["--ro-bind", str(path), str(there)]
     lab = Path("/lab", PACKAGE.name)
-    made += [w for d in (lab.parent, lab, lab / "course") for w in ("--perms", "0755", "--dir", str(d))]
-    rooms = [p for p in PACKAGE.iterdir() if p.name not in ("course", "cli.py", "__pycache__")]
-    for path in [*rooms, *(PACKAGE / "course" / f"{name}.py" for name in INSIDE)]:
+    folders = (lab.parent, lab, lab / "course", lab / "classroom")
+    made += [w for d in folders for w in ("--perms", "0755", "--dir", str(d))]
+    rooms = [p for p in PACKAGE.iterdir() if p.name not in HIDDEN]
+    for path in [*rooms, *(PACKAGE / name for name in INSIDE)]:
         made += ["--ro-bind", str(path), str(lab / path.relative_to(PACKAGE))]
     for name in ("manifest.json", "weights", "recordings"):
         made += ["--ro-bind-try", str(ROOT / "data" / name), str(lab.parent / "data" / name)]
@@ -996,7 +1000,7 @@ def graded(submission: Submission, secret: bytes, box: Sandbox) -> dict[str, Any
 @cache
 def grader(lesson: str | None) -> str:
     """A hash of everything a mark depends on besides the submission and the secret."""
-    ours = [PACKAGE / "course" / f"{name}.py" for name in (*INSIDE, "grading")]
+    ours = [PACKAGE / name for name in (*INSIDE, "classroom/grading.py")]
     theirs = [Path(str(checks.load(e).__file__)) for e in checks.exercises(lesson)] if lesson else []
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in (*ours, *theirs))).hexdigest()[:16]
 

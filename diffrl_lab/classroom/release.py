@@ -9,7 +9,7 @@ What varies is drawn from the variant alone, so that the same variant gives the 
 - the constants of CONSTANTS, with every sentence and assert that depends on them;
 - *find the bug*: one exercise of the lesson is turned round. Instead of a stub it holds a wrong answer from that
   exercise's own list (checks.py: WRONG); the student names the mistake, out of four, and repairs it. The repair is
-  judged as any answer to that exercise; course/report.py marks the name, with the key.
+  judged as any answer to that exercise; classroom/report.py marks the name, with the key.
 Each notebook is run before it is written: a draw under which an assert does not hold is drawn again.
 """
 
@@ -255,7 +255,7 @@ def _vary(notebook: Any, edits: dict[str, str], seed: int, name: str) -> None:
     """Put drawn constants in, in place. Each text must be found somewhere, or the lesson would contradict itself."""
     for old in edits:
         if not any(old in cell.source for cell in notebook.cells):
-            raise ValueError(f"{name} no longer holds {old!r}; course/release.py: CONSTANTS must follow it")
+            raise ValueError(f"{name} no longer holds {old!r}; classroom/release.py: CONSTANTS must follow it")
     # all at once: what one edit writes, another must not read
     anything = re.compile("|".join(map(re.escape, edits)) or r"(?!)")
     for cell in notebook.cells:

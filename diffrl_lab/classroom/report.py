@@ -1,6 +1,6 @@
 """Reports on what was graded: marks under pseudonyms, feedback for each student, files for the gradebook of a course.
 
-`report(OUT)` reads OUT/grades.json (its form: course/grading.py) and writes
+`report(OUT)` reads OUT/grades.json (its form: classroom/grading.py) and writes
     OUT/report/index.html              marks, rules, similarities; one file, no script, nothing from the network
     OUT/report/grades.csv, .json       one row per student, a column per exercise, the total; all details
     OUT/report/feedback/P-XXXX.ipynb   verdicts, marks, properties and hints of one student
@@ -359,7 +359,7 @@ class Key:
 
 
 def read_key(path: Path) -> Key:
-    """The key that course/release.py wrote, with what was added by hand:
+    """The key that classroom/release.py wrote, with what was added by hand:
 
     "weights": {"01.betas": 2, "01.mistake": 0.5}         what an exercise is worth; 1 if it is not named
     "grace": "30m", or {"01": "6h", "": "30m"}            within it lateness costs nothing; "" is for all other lessons

@@ -84,16 +84,17 @@ def test_no_answer_no_judge_and_no_lesson_is_inside(inside: Callable[..., Any]) 
     found = inside(f"""
 import glob, importlib, os, sys
 found = [name for name in sys.modules if "exercises" in name or "grading" in name]
-for name in ("exercises", "exercises.e01_betas", "grading", "lessons"):
+rooms = {{"course": ["exercises", "exercises.e01_betas", "editions"], "classroom": ["grading"], "publish": ["lessons"]}}
+for name in [f"{{room}}.{{module}}" for room, modules in rooms.items() for module in modules]:
     try:
-        importlib.import_module("diffrl_lab.course." + name)
+        importlib.import_module("diffrl_lab." + name)
         found.append(name)
     except ImportError:
         pass
-found += sorted(os.listdir("/lab/diffrl_lab/course"))
+found += sorted(os.listdir("/lab/diffrl_lab/course") + os.listdir("/lab/diffrl_lab/classroom"))
 found += [p for p in glob.glob({str(ROOT)!r} + "/*") if not p.endswith(".venv")]
 """)
-    assert found == ["__init__.py", "checks.py", "progress.py", "sandbox.py"]
+    assert found == ["__init__.py", "__init__.py", "checks.py", "progress.py", "sandbox.py"]
 
 
 @needs_bubblewrap
@@ -331,9 +332,8 @@ def test_an_answer_may_be_anything_and_costs_at_most_its_own_mark(name: str) -> 
 ])  # fmt: skip
 def test_a_forged_reply_costs_only_its_mark(box: grading.Sandbox, field: str, value: str) -> None:
     reply = f"{{'status': 'error', 'message': 'x', 'answers': [None] * 3}} | {{{field!r}: {value}}}"
-    forged = (
-        f"import os\nimport numpy as np\nfrom diffrl_lab.classroom import sandbox\nos.write(3, sandbox.pack({reply}))"
-    )
+    lines = "import os\nimport numpy as np\nfrom diffrl_lab.classroom import sandbox\n"
+    forged = f"{lines}os.write(3, sandbox.pack({reply}))"
     other = CHECK + "check('01.x0_from_eps', lambda x_t, eps_hat, alpha, sigma: (x_t - sigma * eps_hat) / alpha)"
     cell = CHECK + f"def betas(alpha):\n    exec({forged!r})\n    os._exit(0)\ncheck('01.betas', betas)"
     entry = _entry(box, [other, cell])

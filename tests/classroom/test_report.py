@@ -647,7 +647,7 @@ def test_an_answer_nested_as_deep_as_it_parses_and_one_to_a_lesson_not_handed_ou
     out: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deep = "def ancestral_step(x):\n    return " + " + ".join(["x"] * 1500)
-    monkeypatch.setattr(reports.lessons, "sources", lambda *_: [])
+    monkeypatch.setattr(reports.editions, "sources", lambda *_: [])
     reports._handed_out.cache_clear()
     ask = "check('01.ancestral_step', ancestral_step)"
     folder = out(*(handed_in(tmp_path / "in", s, deep, ask) for s in ("ada", "bob")))
