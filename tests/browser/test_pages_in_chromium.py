@@ -43,7 +43,7 @@ def shot(canvas: ElementHandle) -> Image.Image:
 
 @pytest.mark.parametrize("source", QUICK)
 def test_a_page_needs_no_kernel_and_no_network(source: Path, seen: Seen, tmp_path: Path) -> None:
-    running.run([source.stem], {"PROFILE": "smoke"}, tmp_path, html=True)
+    running.run([source.stem], {"PROFILE": "smoke"}, tmp_path, page=pages.write)
     tab, asked = seen.page, list[str]()
     tab.on("request", lambda request: asked.append(request.url))
     file = (tmp_path / f"{source.stem}.html").as_uri()
