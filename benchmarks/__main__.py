@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from diffrl_lab.course import readme
+from diffrl_lab.publish import readme
 
 from . import table
 

@@ -15,9 +15,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from diffrl_lab.course import grading
-from diffrl_lab.course.lessons import ROOT
-from diffrl_lab.course.sandbox import LIMITS, Limits
+from diffrl_lab.classroom import grading
+from diffrl_lab.classroom.sandbox import LIMITS, Limits
+from diffrl_lab.course.editions import ROOT
 
 from . import table
 

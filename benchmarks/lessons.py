@@ -9,21 +9,22 @@ import json
 import tempfile
 from pathlib import Path
 
-from diffrl_lab.course import lessons
+from diffrl_lab.course import running
 from diffrl_lab.data import shipped
+from diffrl_lab.publish import lessons
 
 FILE, COMMAND = "results/lessons.json", "python3 run.py bench lessons"
 
 
 def run() -> list[dict]:
     with tempfile.TemporaryDirectory() as out:
-        done = lessons.run(["all"], {"PROFILE": "class"}, Path(out))
-    (shipped.DATA / FILE).write_text(json.dumps(lessons.report(done, COMMAND), indent=1) + "\n", encoding="utf-8")
+        done = running.run(["all"], {"PROFILE": "class"}, Path(out))
+    (shipped.DATA / FILE).write_text(json.dumps(running.report(done, COMMAND), indent=1) + "\n", encoding="utf-8")
     shipped.add(FILE, COMMAND, 0)
     return rows(done)
 
 
-def rows(done: list[lessons.Ran]) -> list[dict]:
+def rows(done: list[running.Ran]) -> list[dict]:
     return [
         {
             "lesson": ran.path.stem,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 
-from diffrl_lab.analysis.returns import evaluate
-from diffrl_lab.course.planners import recording
-from diffrl_lab.data.worlds import make_maze
-from diffrl_lab.methods.diffuser import CONFIGS, Training
+from diffrl_lab.analysis.evaluate import evaluate
+from diffrl_lab.methods.planning.diffuser import CONFIGS, Training
+from diffrl_lab.studies.planners import recording
+from diffrl_lab.worlds.mazes import make_maze
 
 MAZES = ("umaze", "medium", "large")
 

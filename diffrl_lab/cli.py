@@ -40,7 +40,8 @@ def record(
     weights: Annotated[Path | None, typer.Option(help="Robots: policies of your own from `behaviour`.")] = None,
 ) -> None:
     """Record the scripted controller in a maze, or a robot's policy, into a Minari dataset (200,000 steps: minutes)."""
-    from diffrl_lab.data import locomotion, recordings
+    from diffrl_lab.worlds import record as mazes
+    from diffrl_lab.worlds import robots as locomotion
 
     try:
         if name in locomotion.ENVIRONMENTS:
@@ -50,7 +51,7 @@ def record(
         elif kind is not None or weights is not None:
             raise ValueError(f"--kind and --weights are for {', '.join(locomotion.ENVIRONMENTS)}; got {name}")
         else:
-            folder = recordings.record(name, steps, seed, out, p=p, overwrite=overwrite)
+            folder = mazes.record(name, steps, seed, out, p=p, overwrite=overwrite)
     except (ValueError, ImportError, OSError) as error:
         typer.echo(f"diffrl-lab record: {error}", err=True)
         raise typer.Exit(2) from None
@@ -70,7 +71,7 @@ def behaviour(
     ship: Annotated[bool, typer.Option("--ship", help="Into data/weights and its manifest.")] = False,
 ) -> None:
     """Train the policies that drive a robot's recordings (10 minutes a million steps on a free core); measure them."""
-    from diffrl_lab.course import behaviours
+    from diffrl_lab.worlds import behaviours
 
     try:
         behaviours.train(name, steps, seed, state)
@@ -97,7 +98,7 @@ def train(
     ship: Annotated[bool, typer.Option("--ship", help="Into data/weights and its manifest.")] = False,
 ) -> None:
     """Train a planner on a recorded maze (umaze, two-ways: 1 to 2 minutes; large: 4 to 7 on two cores)."""
-    from diffrl_lab.course import planners
+    from diffrl_lab.studies import planners
 
     try:
         made = planners.train(
@@ -133,7 +134,7 @@ def evaluate(
     json: Annotated[str | None, typer.Option(help="Write one JSON object to this file, or - (screen).")] = None,
 ) -> None:
     """Drive a planner, or what it is compared with, in its maze: success and score with 95 % intervals."""
-    from diffrl_lab.course import planners
+    from diffrl_lab.studies import planners
 
     try:
         found = planners.evaluate(
@@ -163,7 +164,7 @@ def start(
 ) -> None:
     """Put a copy of a lesson into my/, where you may change it. A copy that is there already is never overwritten."""
     from diffrl_lab.course import blank as pages
-    from diffrl_lab.course import lessons as course
+    from diffrl_lab.course import editions as course
 
     try:
         name, _, number = lesson.partition("-")
@@ -188,12 +189,15 @@ def run(
     """Run lessons with a profile and parameters; the executed notebooks and report.json go into a folder."""
     import json
 
-    from diffrl_lab.course import lessons as course
+    from diffrl_lab.course import running as course
+    from diffrl_lab.publish import pages
 
     try:
         which, parameters = course.split_parameters(words)
         parameters = {"PROFILE": profile} | parameters
-        done = course.run(which, parameters, out, solutions=solutions, html=html, progress_bar=True)
+        done = course.run(
+            which, parameters, out, solutions=solutions, page=pages.write if html else None, progress_bar=True
+        )
         for made, seconds, peak in done:
             typer.echo(f"{made.with_suffix('.html') if html else made}  {seconds:.0f} s  {peak} MB")
         about = course.report(done, f"diffrl-lab run {' '.join(words)} --profile {profile}")
@@ -208,7 +212,7 @@ def build(
     run: Annotated[bool, typer.Option("--run/--no-run", help="Execute the learner's edition.")] = True,
 ) -> None:
     """Build the lessons' notebooks from notebooks/source, and their pages in build/html."""
-    from diffrl_lab.course import lessons as course
+    from diffrl_lab.publish import lessons as course
 
     try:
         for path, seconds in course.build(which or (), run=run):
@@ -222,7 +226,7 @@ def check(
     which: Annotated[list[str] | None, typer.Argument(metavar="[LESSON...]", help="All by default.")] = None,
 ) -> None:
     """Fail where a stored notebook is not what its source builds."""
-    from diffrl_lab.course import lessons as course
+    from diffrl_lab.publish import lessons as course
 
     found = [line for source in course.sources(which or ()) for line in course.differences(source)]
     typer.echo("\n".join(found) or "every notebook is what its source builds")
@@ -251,15 +255,30 @@ def blank(
     raise typer.Exit(0 if verdict.ok else 1)
 
 
+@app.command("grade")
+def preflight(
+    notebook: Annotated[Path, typer.Argument(help="Your copy of a lesson, such as my/01_ddpm.ipynb.")],
+) -> None:
+    """Grade your own notebook as your instructor will, before you hand it in."""
+    from diffrl_lab.classroom import grading
+
+    try:
+        result = grading.preflight(notebook, lambda line: typer.echo(line, err=True))
+    except (ValueError, OSError) as error:
+        raise typer.Exit(_complain(error)) from None
+    typer.echo(grading.table(result))
+
+
 @app.command()
 def progress(
     export: Annotated[Path | None, typer.Option(help="Write a copy of the record to this JSON file.")] = None,
 ) -> None:
     """Show what you have solved, begun and looked up; the record leaves your machine only if you export it."""
     from diffrl_lab.course import progress as kept
+    from diffrl_lab.course.overview import overview
 
     if export is None:
-        typer.echo(repr(kept.overview()))
+        typer.echo(repr(overview()))
         return
     try:
         kept.export(export)
@@ -278,7 +297,7 @@ def release(
     run: Annotated[bool, typer.Option("--run/--no-run", help="Try each notebook before it is written.")] = True,
 ) -> None:
     """Write student editions for one cohort: other constants, other seeds, an injected bug; no answers inside."""
-    from diffrl_lab.course import release as editions
+    from diffrl_lab.classroom import release as editions
 
     try:
         key = editions.release(folder, variant, which or (), run=run, tell=typer.echo)
@@ -299,7 +318,7 @@ def grade(
     ] = False,
 ) -> None:
     """Grade notebooks in a sandbox; one JSON for each submission, and grades.json with all of them."""
-    from diffrl_lab.course import grading
+    from diffrl_lab.classroom import grading
 
     try:
         graded = grading.grade(
@@ -315,7 +334,9 @@ def report(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that `course grade` wrote.")],
     submissions: Annotated[Path | None, typer.Option(help="What was graded: for similarities.")] = None,
     roster: Annotated[Path | None, typer.Option(help="CSV: student, name, id, email, section.")] = None,
-    key: Annotated[Path | None, typer.Option(help="The key of the release: for the mistakes that were named.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="The key of the release: mistakes, weights, grace, extensions.")
+    ] = None,
     override: Annotated[Path | None, typer.Option(help="CSV: student, exercise, marks, reason.")] = None,
     deadline: Annotated[list[str] | None, typer.Option(help="[LESSON=]TIME, such as 01=2026-11-20T18:00Z.")] = None,
     penalty: Annotated[float, typer.Option(help="Share of the marks that each started day of lateness costs.")] = 0.1,
@@ -324,7 +345,7 @@ def report(
     lms: Annotated[list[str] | None, typer.Option(help="moodle or canvas: a file for the upload, with names.")] = None,
 ) -> None:
     """Report on a grading: an index page, CSV, JSON, feedback for each student, similar answers."""
-    from diffrl_lab.course import report as reports
+    from diffrl_lab.classroom import report as reports
 
     try:
         rules = reports.Rules(attempts, reports.deadlines(deadline or ()), penalty)
@@ -337,6 +358,7 @@ def report(
             rules=rules,
             names=names,
             lms=lms or (),
+            tell=typer.echo,
         )
     except (ValueError, OSError) as error:
         raise typer.Exit(_complain(error)) from None
@@ -347,7 +369,7 @@ def report(
 @app.command()
 def doctor() -> None:
     """Say what is wrong with this installation, and what to do about it."""
-    from diffrl_lab.course.doctor import report
+    from diffrl_lab.doctor import report
 
     raise typer.Exit(report())
 

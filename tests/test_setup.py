@@ -349,3 +349,36 @@ def test_jupyterlab_answers_with_the_token_and_only_with_it(tmp_path: Path) -> N
     finally:
         lab.terminate()
         lab.wait(20)
+
+
+# ------------------------------------------------------------------------------------------------------------- grading
+@pytest.mark.parametrize(("platform", "program", "said"), [
+    ("darwin", "true", "needs Linux"), ("linux", None, "apt install bubblewrap"), ("linux", "true", ""),
+    ("linux", "echo 'No permissions to create new namespace' >&2; exit 1", "No permissions to create new namespace"),
+])  # fmt: skip
+def test_the_doctor_says_whether_submissions_can_be_graded_here(
+    platform: str, program: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffrl_lab import doctor
+
+    if program is not None:
+        (tmp_path / "bwrap").write_text(f"#!/bin/sh\n{program}\n")
+        (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(doctor.sys, "platform", platform)
+    found = doctor.can_grade()
+    assert (found is None) == (not said) and said in (found or "")
+    assert doctor.can_grade in doctor.OPTIONAL
+
+
+def test_the_doctor_names_the_setting_that_keeps_user_namespaces_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffrl_lab import doctor
+
+    (tmp_path / "bwrap").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name, refused, wanted in doctor.NAMESPACES:
+        monkeypatch.setattr(doctor, "_sysctl", {name: refused}.get)
+        assert f"`sysctl {name}={wanted}`" in str(doctor.can_grade())

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diffrl_lab.data import locomotion
-from diffrl_lab.data.worlds import RADIUS, Walls, path_length
+from diffrl_lab.worlds import robots as locomotion
+from diffrl_lab.worlds.walls import RADIUS, Walls, path_length
 
 Simulate = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 """(obs [N, d], actions [N, H, a]) -> the observations that follow, [N, H, d], each row from its own state."""

@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage, special, stats
 from torch import Tensor
 
-from diffrl_lab.analysis.returns import wilson
-from diffrl_lab.data.worlds import Walls
+from diffrl_lab.analysis.intervals import wilson
+from diffrl_lab.worlds.walls import Walls
 
 Word = tuple[int, ...]
 """A homotopy class: signed crossings in their order, +(b + 1) down and -(b + 1) up past the ray of block b, reduced."""

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from diffrl_lab.analysis.returns import provenance
+from diffrl_lab.files import provenance
 
 FORMAT = 1
 """The layout of kept points and of tables; another one is never read as this one."""

@@ -15,7 +15,7 @@ _HOME = {
     "guess": "guesses",
     "aim": "guesses",
     "claims": "claims",
-    "overview": "progress",
+    "overview": "overview",
     "symbols": "outline",
 }
 __all__ = ["aim", "check", "claims", "guess", "hint", "overview", "symbols"]
@@ -24,4 +24,6 @@ __all__ = ["aim", "check", "claims", "guess", "hint", "overview", "symbols"]
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    # Bound here, since the import binds the file `overview.py` to the name of its function.
+    globals()[name] = value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value

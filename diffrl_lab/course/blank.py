@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from diffrl_lab.course.checks import Verdict
-from diffrl_lab.course.lessons import ROOT
-from diffrl_lab.course.progress import free_name
+from diffrl_lab.course.editions import ROOT
+from diffrl_lab.files import free_name
 
 FUNCTIONS = {"01": ("betas", "noised", "posterior", "train", "sample"), "05": ("dropped", "guided", "train", "sample")}
 LINES, MODULES, SECONDS = 60, {"torch", "math", "__future__"}, 240
@@ -54,8 +55,12 @@ def judge(page: Path, seed: int = 0, number: str = "01") -> Verdict:
     Raises OSError for a file that cannot be read. The page runs with limits on time and memory, yet not in a sandbox:
     it is the learner's own.
     """
-    text = page.read_text(encoding="utf-8")
     folder(number)
+    try:
+        with tokenize.open(page) as file:  # the encoding that Python would take: a BOM, a line `coding: ...`, UTF-8
+            text = file.read()
+    except (UnicodeError, SyntaxError):
+        return Verdict(False, f"{page.name} is not UTF-8: save it again as UTF-8 (in an editor: Save as, encoding)")
     for complaint in written(text, number):
         return Verdict(None if complaint == "an empty page" else False, complaint)
     if number == "05":
@@ -91,8 +96,9 @@ def written(text: str, number: str = "01") -> Iterator[str]:
     """What can be said of a page before it runs."""
     try:
         tree = ast.parse(text)
-    except SyntaxError as error:
-        yield f"line {error.lineno} is no Python: {error.msg}"
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # also a NUL byte, code nested too deep
+        line = getattr(error, "lineno", None)
+        yield f"line {line} is no Python: {error.msg}" if line else f"it is no Python: {error}"  # type: ignore[union-attr]
         return
     body = tree.body[1:] if ast.get_docstring(tree) is not None else tree.body
     if not body:

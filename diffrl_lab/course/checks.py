@@ -171,10 +171,19 @@ def _holds(holds: Callable[..., Any], cases: Sequence[Mapping[str, Any]], answer
 
 
 def _all_equal(values: Sequence[Any]) -> bool:
+    return all(_equal(values[0], v) for v in values[1:])
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two plain values are the same; ragged lists, which are no arrays, are compared one by one."""
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_equal(a[k], b[k]) for k in a)
     try:
-        return all(np.array_equal(np.asarray(values[0]), np.asarray(v)) for v in values[1:])
-    except ValueError:  # ragged lists are no arrays
-        return all(v == values[0] for v in values[1:])
+        return bool(np.array_equal(np.asarray(a), np.asarray(b)))
+    except ValueError:  # a list against an array
+        return False
 
 
 def verdict(exercise: str, answer: Any, seed: int = 0) -> Verdict:
@@ -333,6 +342,6 @@ def _sketch(case: Mapping[str, Any]) -> str:
 
 
 def _colour(ok: bool | None) -> str:
-    from diffrl_lab.widgets.views import COLOUR  # late: nothing but showing a verdict needs matplotlib
+    from diffrl_lab.widgets.views import COLOUR
 
     return COLOUR[{True: "data", False: "right", None: "noise"}[ok]]

@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-FILE = Path(__file__).parents[2] / "data" / "claims.csv"
+from diffrl_lab.files import DATA
+
+FILE = DATA / "claims.csv"
 VERDICTS = ("held", "failed", "undecided", "not testable here", "not yet")
 CONFIDENCE = ("high", "medium", "low", "open question")
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from diffrl_lab.course.lessons import ROOT, sources
+from diffrl_lab.course.editions import ROOT, sources
 
 
 def title(source: Path) -> str:

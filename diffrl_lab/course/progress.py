@@ -13,7 +13,6 @@ between two events is a break and counts nothing.
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import tempfile
@@ -21,9 +20,10 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from diffrl_lab.files import ROOT, free_name
 
 VERSION = 2
 BREAK = 15 * 60
@@ -37,8 +37,7 @@ def path() -> Path | None:
         return None
     if chosen:
         return Path(chosen)
-    root = Path(__file__).parents[2]
-    return (root / "my" if (root / "notebooks").is_dir() else Path.home() / ".diffrl_lab") / "progress.json"
+    return (ROOT / "my" if (ROOT / "notebooks").is_dir() else Path.home() / ".diffrl_lab") / "progress.json"
 
 
 def read() -> dict[str, Any]:
@@ -141,11 +140,6 @@ def opened(exercise: str) -> int:
     return read()["exercises"].get(exercise, {}).get("opened", 0)
 
 
-def free_name(file: Path) -> Path:
-    """The first of file.1, file.2, ... (the number before the extension) that does not exist."""
-    return next(p for n in range(1, 10**6) if not (p := file.with_name(f"{file.stem}.{n}{file.suffix}")).exists())
-
-
 def _fresh() -> dict[str, Any]:
     return {"version": VERSION, "last": None, "exercises": {}, "guesses": {}}
 
@@ -198,61 +192,3 @@ def _write(kept: dict[str, Any]) -> None:
         os.replace(beside, file)
     except OSError:
         pass
-
-
-@dataclass(frozen=True)
-class Overview:
-    """A learner's way through the course, a row per lesson: (number, title, needs, its exercises' entries or None)."""
-
-    rows: tuple[tuple[str, str, str, tuple[dict[str, Any] | None, ...]], ...]
-
-    def _cells(self) -> Iterator[tuple[str, ...]]:
-        for number, title, needs, entries in self.rows:
-            found = [e for e in entries if e]
-            signs = "".join("○" if not e else "●" if e["solved"] else "◐" for e in entries)
-            hints = sum(e["opened"] for e in found)
-            minutes = sum(e["seconds"] for e in found) / 60
-            yield number, title, needs, signs, str(hints or ""), f"{minutes:.0f}" if minutes >= 0.5 else ""
-
-    @property
-    def text(self) -> str:
-        """One sentence on the whole."""
-        entries = [e for *_, row in self.rows for e in row]
-        solved = sum(bool(e and e["solved"]) for e in entries)
-        begun = sum(bool(e and not e["solved"]) for e in entries)
-        if not solved and not begun:
-            return f"{len(entries)} exercises wait; a circle fills when you check an answer."
-        going = f", {begun} in the making" if begun else ""
-        return f"{solved} of {len(entries)} exercises solved{going}. This record stays on your machine."
-
-    def __repr__(self) -> str:
-        width = max(len(title) for _, title, *_ in self.rows)
-        head = ("", "lesson", "after", "exercises", "hints", "minutes")
-        form = f"{{:2}}  {{:{width}}}  {{:10}}  {{:9}}  {{:>5}}  {{:>7}}"
-        lines = [form.format(*row).rstrip() for row in (head, *self._cells())]
-        return "\n".join([*lines, "● solved  ◐ begun  ○ waiting", self.text])
-
-    def _repr_html_(self) -> str:
-        head = "".join(f"<th style='text-align: left'>{h}</th>"
-                       for h in ("", "lesson", "builds on", "exercises", "hints opened", "minutes"))  # fmt: skip
-        body = "".join(
-            "<tr>" + "".join(f"<td style='text-align: left'>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self._cells()
-        )
-        return (
-            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-            f"<p>● solved &nbsp; ◐ begun &nbsp; ○ waiting. {html.escape(self.text)}</p>"
-        )
-
-
-def overview() -> Overview:
-    """Every lesson with what it builds on, and what the learner has done in it. It shows itself."""
-    from diffrl_lab.course import checks, outline
-
-    kept = read()["exercises"]
-    return Overview(
-        tuple(
-            (number, title, ", ".join(needs), tuple(kept.get(name) for name in checks.exercises(number)))
-            for number, title, needs in outline.outline()
-        )
-    )

@@ -10,7 +10,8 @@ import hashlib
 import json
 from pathlib import Path
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+from diffrl_lab.files import DATA
+
 BEGIN, END = "<!-- table: made by `python -m diffrl_lab.data.shipped` -->", "<!-- end of table -->"
 
 

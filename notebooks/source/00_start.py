@@ -38,13 +38,14 @@ import torch
 from diffrl_lab.course import aim, check, guess, overview, symbols
 from diffrl_lab.course.claims import claims
 from diffrl_lab.data.episodes import segments
-from diffrl_lab.data.recordings import read
+from diffrl_lab.data.minari import read
 from diffrl_lab.data.shipped import shipped
-from diffrl_lab.data.worlds import Walls, make_maze
 from diffrl_lab.diffusion import chain, given, pin
-from diffrl_lab.methods.diffuser import Planner
+from diffrl_lab.methods.planning.diffuser import Planner
 from diffrl_lab.widgets.explore import plan_explorer
 from diffrl_lab.widgets.movie import movie
+from diffrl_lab.worlds.mazes import make_maze
+from diffrl_lab.worlds.walls import Walls
 
 # %% [markdown]
 # ## 1 · A plan, out of noise
@@ -185,7 +186,7 @@ views.trajectories({"planned": episode.reference[None, :, :2], "driven": episode
 # One success proves nothing. Here is a fresh set of random starts and goals, with the interval that belongs to so few episodes.
 
 # %%
-from diffrl_lab.analysis.returns import wilson
+from diffrl_lab.analysis.intervals import wilson
 
 episodes_tried = {"smoke": 3, "class": 20, "full": 100}[PROFILE]
 reached = [planner.drive(env, seed=SEED + 100 + i).reached for i in range(episodes_tried)]

@@ -29,10 +29,10 @@ from functools import lru_cache
 import torch
 from torch import nn
 
-from diffrl_lab.analysis.returns import bootstrap
+from diffrl_lab.analysis.intervals import bootstrap
 from diffrl_lab.course import check, guess
-from diffrl_lab.data.toys import Corridor, comb_maze, drivers, grid_world
 from diffrl_lab.widgets.explore import explore
+from diffrl_lab.worlds.mdps import Corridor, comb_maze, drivers, grid_world
 
 EPISODES, SEEDS, SWEEPS = {"smoke": (1600, 6, 25), "class": (6400, 12, 25), "full": (25_600, 40, 60)}[PROFILE]
 torch.manual_seed(SEED)

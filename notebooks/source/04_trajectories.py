@@ -30,16 +30,18 @@ import torch
 from diffrl_lab.analysis.chains import inconsistency, spread
 from diffrl_lab.analysis.distance import energy_distance, nearest, noise_floor
 from diffrl_lab.analysis.feasibility import points_in_walls, segments_in_walls
-from diffrl_lab.analysis.returns import wilson
+from diffrl_lab.analysis.intervals import wilson
 from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.course import check, guess
-from diffrl_lab.data import Scaler, episodes, resample, worlds
-from diffrl_lab.data.recordings import read
+from diffrl_lab.data import Scaler, episodes, resample
+from diffrl_lab.data.minari import read
 from diffrl_lab.data.shipped import shipped
-from diffrl_lab.methods.diffuser import RUNGS, Diffuser, Pieces, Planner, interpolated
+from diffrl_lab.methods.planning.diffuser import RUNGS, Diffuser, Pieces, Planner, interpolated
 from diffrl_lab.nets import PlanMLP, TemporalUNet
 from diffrl_lab.widgets.explore import explore
 from diffrl_lab.widgets.movie import movie
+from diffrl_lab.worlds import driving, mazes
+from diffrl_lab.worlds.walls import Walls
 
 BRIDGE_STEPS, STEPS, SEEDS = {"smoke": (300, 60, 16), "class": (500, 250, 64), "full": (3000, 4000, 64)}[PROFILE]
 torch.manual_seed(SEED)
@@ -196,14 +198,14 @@ views.lines(u, {"exact": sd, **drawn}, xlabel="u, along the plan", ylabel="stand
 # episode into the next. There the ball jumps from a goal to a new start, and the model would learn to teleport.
 
 # %%
-drives, block = read(shipped("recordings/pointmaze-two-ways-p50-v0")), worlds.Walls.named("two-ways")
+drives, block = read(shipped("recordings/pointmaze-two-ways-p50-v0")), Walls.named("two-ways")
 rows, dt = episodes.windows(drives, 156)[:, ::5], 0.05
 assert not torch.isin(rows[:, :-1], drives.ends).any(), "exact: no window goes on after the end of an episode"
 print(f"{len(drives)} drives, {len(drives.act) - len(drives)} steps -> {len(rows)} windows of {rows.shape[1]} states")
 
 obs = drives.obs[rows]
 scaler = Scaler.fit(obs)  # each of the four columns to [-1, 1]
-ways = ["left" if worlds.side(path) < 0 else "right" for path in obs[::25, :, :2]]
+ways = ["left" if mazes.side(path) < 0 else "right" for path in obs[::25, :, :2]]
 views.trajectories(obs[::25, :, :2], maze=block, groups=ways, points=False,
                    alt="Recorded windows: about half go around the block on the left and half on the right.")
 
@@ -337,7 +339,7 @@ for name, found in {"recorded": judge(obs[::20], block, dt), "U-Net": judge(scal
 # Now a ladder of shipped planners for the U-maze, trained on pieces of *any* duration (its log is a fifth column). First their noise floor.
 
 # %%
-umaze, recorded = worlds.Walls.named("umaze"), read(shipped("recordings/pointmaze-umaze-v0"))
+umaze, recorded = Walls.named("umaze"), read(shipped("recordings/pointmaze-umaze-v0"))
 ladder = {rung: Planner.load("maze-umaze", rung) for rung in RUNGS}
 scale = ladder["good"].scaler
 data = Pieces(recorded, Diffuser(), generator).plans(400)[0]
@@ -383,8 +385,8 @@ assert overfit[3] > floor.quantile(0.95) and overfit[0] < 0.05, "large effect: l
 
 # %%
 from diffrl_lab.analysis.feasibility import dynamics_residual, infeasible, locomotive
-from diffrl_lab.data import locomotion
-from diffrl_lab.methods.windows import Windows, joined
+from diffrl_lab.methods.planning.windows import Windows, joined
+from diffrl_lab.worlds import robots as locomotion
 
 luck = torch.Generator().manual_seed(SEED)
 robots = {name: locomotion.make(name) for name in ("hopper", "halfcheetah")}
@@ -510,16 +512,16 @@ def task(env):
             return seed, start["observation"], start["desired_goal"]
 
 
-env, planner = worlds.make_maze("two-ways", position_noise_range=0.0), Planner.load("maze-two-ways")
+env, planner = mazes.make_maze("two-ways", position_noise_range=0.0), Planner.load("maze-two-ways")
 seed, start, goal = task(env)
 plan = planner.plan(start, goal, SEEDS, generator, steps=20)
-ways = ["left" if worlds.side(path) < 0 else "right" for path in plan.candidates[..., :2]]
+ways = ["left" if mazes.side(path) < 0 else "right" for path in plan.candidates[..., :2]]
 movie(plan.frames, maze=block, start=start[:2], goal=goal, groups=ways, schedule=Cosine(),
       alt="Plans from the top to the bottom come out of noise and settle into the left or the right corridor.")
 
 # %%
 def execute(env, path, seed):
-    return worlds.roll_out(env, worlds.Follower(lambda *_: path, again=False), seed=seed)
+    return driving.roll_out(env, driving.Follower(lambda *_: path, again=False), seed=seed)
 
 
 ends = torch.stack([torch.tensor(start[:2]), *torch.zeros(H - 2, 2), torch.tensor(goal)]).float() / 2
@@ -567,12 +569,12 @@ check("04.spread", split)
 
 # %%
 def crowd(name):
-    env, planner = worlds.make_maze(name, position_noise_range=0.0), Planner.load(f"maze-{name}")
+    env, planner = mazes.make_maze(name, position_noise_range=0.0), Planner.load(f"maze-{name}")
     seed, start, goal = task(env)
     plan = planner.plan(start, goal, SEEDS, generator, steps=20)
     runs = [execute(env, planner.reference(plan, k), seed) for k in range(SEEDS)]
     driven = torch.stack([torch.tensor(run.obs[: 5 * H : 5, :2]) for run in runs])  # every 0.05 s
-    groups = torch.tensor([worlds.side(p) if name == "two-ways" else 0.0 for p in driven])
+    groups = torch.tensor([mazes.side(p) if name == "two-ways" else 0.0 for p in driven])
     returns = torch.tensor([[[run.rew.sum()]] for run in runs])
     things = {"plan": plan.candidates[..., :2], "driven": driven, "return": returns}
     return {what: spread(x, groups) for what, x in things.items()}
@@ -629,11 +631,11 @@ for what, k in {"plan": H // 2, "driven": H // 2, "return": 0}.items():
 # The driver's coin shows left with probability 0.50, from every start. The planner's coin, from six other starts:
 
 # %%
-rows, elsewhere = [], worlds.make_maze("two-ways")
+rows, elsewhere = [], mazes.make_maze("two-ways")
 for k in range(6):
     state = elsewhere.reset(seed=1000 * SEED + k)[0]
     x = planner.plan(state["observation"], state["desired_goal"], SEEDS, generator, frames=False).candidates
-    left = sum(worlds.side(path) < 0 for path in x[..., :2])
+    left = sum(mazes.side(path) < 0 for path in x[..., :2])
     rows.append((f"start {k + 1}", left / SEEDS, *wilson(left, SEEDS)))
 views.intervals(rows, xlabel="share of plans that go left, with 95 % interval", reference={"the driver's coin": 0.5},
                 alt="Share of plans that go left from six other starts, with intervals, against the driver's coin.")

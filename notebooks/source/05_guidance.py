@@ -282,18 +282,19 @@ lost
 # %%
 from diffrl_lab.analysis import modes
 from diffrl_lab.analysis.sweeps import Table
-from diffrl_lab.course.guidance_study import STEPS, crossing, exact, plan_returns
-from diffrl_lab.data import worlds
 from diffrl_lab.data.shipped import shipped
 from diffrl_lab.diffusion import given, load, pin
-from diffrl_lab.methods.decision_diffuser import DecisionDiffuser, compose
-from diffrl_lab.methods.diffuser import Planner
-from diffrl_lab.methods.value_guidance import Guide, scaled
+from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser, compose
+from diffrl_lab.methods.planning.diffuser import Planner
+from diffrl_lab.methods.planning.value_guidance import Guide, scaled
+from diffrl_lab.studies.guidance import STEPS, crossing, exact, plan_returns
 from diffrl_lab.widgets.explore import explore
 from diffrl_lab.widgets.movie import movie
+from diffrl_lab.worlds import driving, mazes
+from diffrl_lab.worlds.walls import Walls
 
 study, laws, toy = (Table.load(shipped(f"results/guidance-{t}.json")) for t in ("plans-two-ways-p50", "laws", "exact"))
-fine, maze = load(shipped("results/guidance-two-ways-p50.safetensors"))[0], worlds.Walls.named("two-ways")
+fine, maze = load(shipped("results/guidance-two-ways-p50.safetensors"))[0], Walls.named("two-ways")
 dd = DecisionDiffuser.load(shipped("weights/guidance-two-ways-returns.safetensors"))
 guides = {J: Guide.load(shipped(f"weights/guidance-two-ways-{J}.safetensors")) for J in ("value", "energy")}
 asked = float(laws.column("asked", world="two-ways-p50")[0])  # a return that one drive in twenty beats
@@ -430,7 +431,7 @@ explore(twin, form=["cfg", "value", "energy"], scale=(0.0, 8.0, 0.25, 1.0), seed
 # of where a noisy plan will end. First, how many plans end at the goal and keep clear of walls, by scale; then the best scale of each is driven to 500 new goals in every maze.
 
 # %%
-from diffrl_lab.analysis.returns import paired, wilson
+from diffrl_lab.analysis.intervals import paired, wilson
 
 goals, clear = Table.load(shipped("results/guidance-goals.json")), {}
 for name in ("umaze", "two-ways", "medium", "large"):
@@ -477,7 +478,7 @@ assert (R["cfg", 8] < R["cfg", 1] - 5).all(), "large effect: over-guidance costs
 # %%
 from dataclasses import replace
 
-env, J = worlds.make_maze("two-ways", position_noise_range=0.0), guides["value"]
+env, J = mazes.make_maze("two-ways", position_noise_range=0.0), guides["value"]
 plan = cloud("value", 0, SEED, {"smoke": 4, "class": 8, "full": 24}[PROFILE])[0]
 z, said, driven = scaled(dd.planner, plan), [], []
 for k in range(81):
@@ -485,7 +486,7 @@ for k in range(81):
         raw = dd.planner.scaler.inverse(z)
         now = replace(plan, candidates=raw[..., :-1], durations=raw[..., -1].mean(-1).exp())
         paths = [dd.planner.reference(now, i) for i in range(len(z))]
-        runs = [worlds.roll_out(env, worlds.Follower(lambda *_, x=x: x, again=False), seed=3) for x in paths]
+        runs = [driving.roll_out(env, driving.Follower(lambda *_, x=x: x, again=False), seed=3) for x in paths]
         said.append(float(dd.y_scaler.inverse(J(z, 0.0).detach()[:, None]).mean()))
         driven.append(float(np.mean([run.rew.sum() for run in runs])))
     slope = torch.autograd.grad(J(z.requires_grad_(), 0.0).sum(), z)[0]
@@ -542,7 +543,7 @@ def ends(start: float, goal: float, wish: str, scale: float, seed: int) -> views
     D = ascend(given(planner.denoiser, {"known": known}), wishes[wish], scale, at="x0_hat")
     plan = planner.drawn(pin(D, known, value), known, value, 24, STEPS, torch.Generator().manual_seed(seed))
     R = plan_returns(plan, planner, "two-ways").mean()
-    groups = ["left" if worlds.side(x) < 0 else "right" for x in plan.candidates[..., :2]]
+    groups = ["left" if mazes.side(x) < 0 else "right" for x in plan.candidates[..., :2]]
     title = f"{groups.count('left')} of 24 go left; mean return {R:.0f}"
     alt = f"Plans from x = {start} above to {goal} below, wish {wish}, scale {scale}: {title}."
     return views.trajectories(plan.candidates[..., :2], maze=maze, start=[start, 1.5], goal=[goal, -1.5], groups=groups,

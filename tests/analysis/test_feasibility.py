@@ -16,8 +16,10 @@ from diffrl_lab.analysis.feasibility import (
     points_in_walls,
     segments_in_walls,
 )
-from diffrl_lab.data import locomotion
-from diffrl_lab.data.worlds import Controller, Walls, drive, make_maze
+from diffrl_lab.worlds import robots as locomotion
+from diffrl_lab.worlds.driving import drive
+from diffrl_lab.worlds.mazes import Controller, make_maze
+from diffrl_lab.worlds.walls import Walls
 
 # one block of 1 m in the middle of a room of 3 m, and a ring of walls around it
 ROOM = Walls(np.array([[1, 1, 1, 1, 1], [1, 0, 0, 0, 1], [1, 0, 1, 0, 1], [1, 0, 0, 0, 1], [1, 1, 1, 1, 1]], bool))

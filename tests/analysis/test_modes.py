@@ -23,7 +23,8 @@ from diffrl_lab.analysis.modes import (
     shares,
     vendi,
 )
-from diffrl_lab.data.worlds import Controller, Walls, side
+from diffrl_lab.worlds.mazes import Controller, side
+from diffrl_lab.worlds.walls import Walls
 
 TWO = Walls.named("two-ways")
 THREE = Walls(

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from jupyterlab_page import Seen, chromium, page, server
 
-from diffrl_lab.course import lessons
+from diffrl_lab.course import editions
 
 pytestmark = pytest.mark.browser
-SOURCES = lessons.sources()
+SOURCES = editions.sources()
 QUICK = [pytest.param(s, id=s.stem, marks=[] if s.stem.startswith("00") else [pytest.mark.slow]) for s in SOURCES]
 KNOWN_NOISE = ()  # console errors of JupyterLab itself; a lesson's own are never listed here
 
@@ -40,7 +40,7 @@ def test_a_lesson_runs_and_every_control_changes_the_picture(
     source: Path, executable: str, lab: tuple[str, Path], tmp_path: Path
 ) -> None:
     address, root = lab
-    shutil.copy(lessons.target(source), root)
+    shutil.copy(editions.target(source), root)
     shots = Path(os.environ.get("DIFFRL_SHOTS", tmp_path))
     with page(executable) as tab:
         seen = Seen(tab)

@@ -13,10 +13,11 @@ from jupyterlab_page import Seen, chromium, differ, page
 from PIL import Image
 from playwright.sync_api import ElementHandle
 
-from diffrl_lab.course import lessons, pages
+from diffrl_lab.course import editions, running
+from diffrl_lab.publish import pages
 
 pytestmark = pytest.mark.browser
-SOURCES = lessons.sources()
+SOURCES = editions.sources()
 QUICK = [pytest.param(s, id=s.stem, marks=[] if s.stem.startswith("01") else [pytest.mark.slow]) for s in SOURCES]
 PROSE = """() => { const main = document.querySelector("main").cloneNode(true);
     main.querySelectorAll("pre, code, script, style, .dm").forEach((e) => e.remove()); return main.textContent; }"""
@@ -42,7 +43,7 @@ def shot(canvas: ElementHandle) -> Image.Image:
 
 @pytest.mark.parametrize("source", QUICK)
 def test_a_page_needs_no_kernel_and_no_network(source: Path, seen: Seen, tmp_path: Path) -> None:
-    lessons.run([source.stem], {"PROFILE": "smoke"}, tmp_path, html=True)
+    running.run([source.stem], {"PROFILE": "smoke"}, tmp_path, page=pages.write)
     tab, asked = seen.page, list[str]()
     tab.on("request", lambda request: asked.append(request.url))
     file = (tmp_path / f"{source.stem}.html").as_uri()

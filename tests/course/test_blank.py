@@ -70,6 +70,27 @@ def test_a_page_that_cannot_be_judged_gets_a_sentence(text: str, told: str, tmp_
     assert verdict.ok is False and told in verdict.message, verdict
 
 
+@pytest.mark.parametrize(("encoding", "head"), [("utf-8-sig", ""), ("latin-1", "# coding: latin-1\n")])
+def test_a_page_is_read_as_python_reads_it(encoding: str, head: str, tmp_path: Path) -> None:
+    page = tmp_path / "blank_01.py"
+    page.write_bytes((head + CLASSIC + "\nraise ValueError('\u00e9\u00fc')\n").encode(encoding))
+    assert "your code raised ValueError: \u00e9\u00fc in line" in blank.judge(page).message
+
+
+@pytest.mark.parametrize("raw", [
+    (CLASSIC + "# \u00e9").encode("cp1252"), CLASSIC.encode("utf-16"), b"# coding: klingon\n",
+], ids=["cp1252", "utf-16", "unknown"])  # fmt: skip
+def test_a_page_in_another_encoding_is_told_by_its_name_and_what_to_do(raw: bytes, tmp_path: Path) -> None:
+    (tmp_path / "blank_01.py").write_bytes(raw)
+    verdict = blank.judge(tmp_path / "blank_01.py")
+    assert verdict.ok is False and "blank_01.py is not UTF-8: save it again as UTF-8" in verdict.message
+
+
+def test_a_page_with_a_null_byte_gets_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "page.py").write_bytes(b"x = 1\0\n")
+    assert "it is no Python" in blank.judge(tmp_path / "page.py").message
+
+
 def test_an_endless_page_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blank, "SECONDS", 1)
     (tmp_path / "page.py").write_text(CLASSIC + "\nwhile True: pass\n", encoding="utf-8")

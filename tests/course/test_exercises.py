@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from diffrl_lab.course import checks
-from diffrl_lab.course.lessons import ROOT
+from diffrl_lab.course.editions import ROOT
 from diffrl_lab.course.mutations import mutants
 
 NAMES = checks.exercises()

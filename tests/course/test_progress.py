@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from diffrl_lab.cli import app
 from diffrl_lab.course import progress
+from diffrl_lab.course.overview import overview
 
 
 @pytest.fixture
@@ -80,11 +81,11 @@ def test_it_is_exported_only_on_request_and_whole(file: Path, tmp_path: Path) ->
 
 
 def test_the_overview_counts_what_is_solved_and_what_is_begun(file: Path) -> None:
-    assert "exercises wait" in repr(progress.overview())
+    assert "exercises wait" in repr(overview())
     progress.record_attempt("01.betas", True)
     progress.record_attempt("01.draw", False)
     progress.record_opening("01.draw", 2)
-    shown = progress.overview()
+    shown = overview()
     row = next(line for line in repr(shown).splitlines() if line.startswith("01"))
     assert "●◐" in row and row.split()[-1] == "2"
     assert shown.text.startswith("1 of ") and "1 in the making" in shown.text and "●◐" in shown._repr_html_()

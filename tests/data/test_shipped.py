@@ -7,9 +7,10 @@ import shutil
 
 import pytest
 
-from diffrl_lab.data import recordings
+from diffrl_lab.data import minari as recordings
 from diffrl_lab.data import shipped as module
 from diffrl_lab.data.shipped import BEGIN, DATA, END, manifest, shipped, table
+from diffrl_lab.worlds.record import record
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_the_shipped_umaze_recording_is_made_again_from_its_seed(tmp_path):
     """Equal up to rounding: another processor may round differently, and a controller's path then drifts by a hair."""
     folder = shipped("recordings/pointmaze-umaze-v0")
     told = recordings.about(folder)
-    again = recordings.read(recordings.record("pointmaze-umaze", told["total_steps"], 0, tmp_path, progress=False))
+    again = recordings.read(record("pointmaze-umaze", told["total_steps"], 0, tmp_path, progress=False))
     assert (again.obs - recordings.read(folder).obs).abs().max() < 1e-3
 
 

@@ -9,6 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from diffrl_lab.data import toys
+from diffrl_lab.worlds import mdps
 
 N = 40_000
 
@@ -76,7 +77,7 @@ def test_parameters_without_a_law_are_refused():
 
 # ---------------------------------------------------------------------------------------------- decisions, step by step
 def test_a_corridor_of_the_grid_without_slip_is_worth_gamma_to_the_steps_that_are_left():
-    world = toys.grid_world(("S...G",), gamma=0.9)
+    world = mdps.grid_world(("S...G",), gamma=0.9)
     V, best = world.optimal()
     assert_close(V, torch.tensor([0.9**3, 0.9**2, 0.9, 1, 0], dtype=torch.float64))
     assert (best[:4, 1] == 1).all()  # right
@@ -84,7 +85,7 @@ def test_a_corridor_of_the_grid_without_slip_is_worth_gamma_to_the_steps_that_ar
 
 
 def test_moves_slip_to_either_side_and_walls_and_borders_stop_them():
-    world = toys.grid_world(("..", "#G"), slip=0.2)
+    world = mdps.grid_world(("..", "#G"), slip=0.2)
     assert_close(world.P.sum(-1), torch.ones(3, 4, dtype=torch.float64))
     assert_close(world.P[0, 1], torch.tensor([0.2, 0.8, 0], dtype=torch.float64))  # up: the border, down: the wall
     assert_close(world.P[1, 2], torch.tensor([0.1, 0.1, 0.8], dtype=torch.float64))
@@ -92,7 +93,7 @@ def test_moves_slip_to_either_side_and_walls_and_borders_stop_them():
 
 
 def test_recorded_episodes_have_the_exact_visits_and_end_or_are_cut_never_both():
-    world = toys.grid_world(("...X", ".#..", "S..G"), slip=0.3)
+    world = mdps.grid_world(("...X", ".#..", "S..G"), slip=0.3)
     policy = torch.full((len(world.start), 4), 0.25, dtype=torch.float64)
     n, limit = 4000, 12
     steps = world.roll_out(policy, n, limit, seeded())
@@ -107,7 +108,7 @@ def test_recorded_episodes_have_the_exact_visits_and_end_or_are_cut_never_both()
 
 
 def test_in_the_comb_maze_two_cells_look_alike_and_need_opposite_moves():
-    maze = toys.comb_maze()
+    maze = mdps.comb_maze()
     _, best = maze.optimal()
     twins = (maze.walls_around == 5).nonzero()[:, 0]  # walls above and below
     assert twins.tolist() == [1, 3]
@@ -115,7 +116,7 @@ def test_in_the_comb_maze_two_cells_look_alike_and_need_opposite_moves():
 
 
 def test_the_corridors_values_solve_bellmans_equation_and_match_driving_it():
-    road = toys.Corridor()
+    road = mdps.Corridor()
     speeds = torch.linspace(0, 1, 2001, dtype=torch.float64)
     V, a = road.best(speeds)
     assert_close(road.q(speeds, V).amax(1), V)
@@ -134,10 +135,10 @@ def test_the_corridors_values_solve_bellmans_equation_and_match_driving_it():
 
 def test_worlds_that_make_no_sense_are_refused():
     for call, message in [
-        (lambda: toys.grid_world(("..", ".")), "rows of one length with a goal"),
-        (lambda: toys.grid_world(("..",)), "with a goal G"),
-        (lambda: toys.grid_world((".G",), slip=1.5), "slip must lie"),
-        (lambda: toys.grid_world((".G",), gamma=2), "gamma must lie"),
+        (lambda: mdps.grid_world(("..", ".")), "rows of one length with a goal"),
+        (lambda: mdps.grid_world(("..",)), "with a goal G"),
+        (lambda: mdps.grid_world((".G",), slip=1.5), "slip must lie"),
+        (lambda: mdps.grid_world((".G",), gamma=2), "gamma must lie"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()

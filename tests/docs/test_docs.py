@@ -14,9 +14,9 @@ import pytest
 import typer.main
 
 from diffrl_lab.cli import app
-from diffrl_lab.course import lessons
+from diffrl_lab.course import editions
 
-ROOT = lessons.ROOT
+ROOT = editions.ROOT
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 EVERY = pytest.mark.parametrize("page", PAGES, ids=[p.name for p in PAGES])
 
@@ -85,7 +85,7 @@ def test_lessons_said_to_be_here_are_here_and_planned_ones_are_not() -> None:
     block = text.split("<!-- here -->")[1].split("<!-- /here -->")[0]
     said = dict(re.findall(r"^\| (\d\d) .+? \| (.+?) \|$", block, re.M))
     assert list(said) == "00 01 02 03 04 05 06 07 09 10 17 18".split()
-    here = {s.stem[:2] for s in lessons.sources() if lessons.target(s).exists()}
+    here = {s.stem[:2] for s in editions.sources() if editions.target(s).exists()}
     for number, state in said.items():
         assert state == ("here today" if number in here else "planned"), f"docs/instructor.md: lesson {number}"
 

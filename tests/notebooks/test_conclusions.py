@@ -16,10 +16,10 @@ import numpy as np
 import papermill
 import pytest
 
-from diffrl_lab.course import lessons
+from diffrl_lab.course import editions, running
 from diffrl_lab.course.claims import claims
 
-SOURCES = lessons.sources()
+SOURCES = editions.sources()
 LESSONS = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
 TAGS = ("exact", "large effect")
 
@@ -60,13 +60,13 @@ get_ipython().ast_transformers.append(_Recorded())
 # conditioned planners and guides have fresh weights.
 UNTRAINED = """
 import torch
-from diffrl_lab.methods.diffuser import Planner
+from diffrl_lab.methods.planning.diffuser import Planner
 for _kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
     _kind.step = lambda self, closure=None: None
 _load = Planner.load.__func__
 Planner.load = classmethod(lambda cls, name, rung="good": _load(cls, name, "untrained"))
-from diffrl_lab.methods.decision_diffuser import DecisionDiffuser
-from diffrl_lab.methods.value_guidance import Guide
+from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser
+from diffrl_lab.methods.planning.value_guidance import Guide
 def _unlearned(load, of):
     def loaded(cls, path):
         made = load.__func__(cls, path)
@@ -78,13 +78,13 @@ def _unlearned(load, of):
     return classmethod(loaded)
 DecisionDiffuser.load = _unlearned(DecisionDiffuser.load, lambda made: made.planner.denoiser)
 Guide.load = _unlearned(Guide.load, lambda made: made)
-from diffrl_lab.methods.windows import Windows
+from diffrl_lab.methods.planning.windows import Windows
 Windows.load = _unlearned(Windows.load, lambda made: made.denoiser)
 """
 
 
 def asserts(source: Path) -> Iterator[ast.Assert]:
-    for cell in lessons.edition(source, solutions=True).cells:
+    for cell in editions.edition(source, solutions=True).cells:
         if cell.cell_type == "code":
             yield from (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Assert))
 
@@ -102,7 +102,7 @@ def test_every_assert_says_whether_it_is_exact_or_a_large_effect(source: Path) -
 
 @LESSONS
 def test_a_lesson_ends_in_a_table_of_what_is_claimed_and_found(source: Path) -> None:
-    cells = nbformat.read(lessons.target(source), as_version=4).cells
+    cells = nbformat.read(editions.target(source), as_version=4).cells
     texts = [c.source for c in cells if c.cell_type == "markdown"]
     texts += [o.data.get("text/markdown", "") for c in cells for o in c.get("outputs", []) if "data" in o]
     own = [t for t in texts if re.search(r"\|\s*verdict\s*\|", t, re.I) and re.search(r"\b(held|failed|open)\b", t)]
@@ -117,17 +117,17 @@ def test_a_lesson_that_exists_has_judged_the_claims_that_are_its_own(source: Pat
 
 def concluded(source: Path, first: str, seed: int, folder: Path) -> dict[tuple[str, int], tuple[bool, list]]:
     """(message, how many-eth time) -> (did it hold, what it compared), of a smoke run with a cell put first."""
-    record, notebook = folder / "conclusions.jsonl", lessons.edition(source)
+    record, notebook = folder / "conclusions.jsonl", editions.edition(source)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(first.replace("{record!r}", repr(str(record)))))
-    with lessons.quiet_progress():
+    with running.quiet_progress():
         papermill.execute_notebook(
             notebook,
             str(folder / "run.ipynb"),
             {"PROFILE": "smoke", "SEED": seed},
             kernel_name="python3",
-            cwd=str(lessons.target(source).parent),
+            cwd=str(editions.target(source).parent),
             progress_bar=False,
-            extra_arguments=lessons.QUIET,
+            extra_arguments=running.QUIET,
         )
     found: dict[tuple[str, int], tuple[bool, list]] = {}
     for line in record.read_text().splitlines():
@@ -166,4 +166,4 @@ def test_conclusions_hold_and_those_that_rest_on_learning_fail_without_it(source
 @pytest.mark.parametrize(("profile", "seed"), [("class", 1), ("class", 2), ("smoke", 2)])
 @LESSONS
 def test_conclusions_hold_for_three_seeds(source: Path, profile: str, seed: int, tmp_path: Path) -> None:
-    lessons.run([source.stem], {"SEED": seed, "PROFILE": profile}, tmp_path)
+    running.run([source.stem], {"SEED": seed, "PROFILE": profile}, tmp_path)

@@ -27,18 +27,18 @@ from matplotlib.colors import is_color_like
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from diffrl_lab.course import lessons, outline
+from diffrl_lab.course import editions, outline
 
-SOURCES = lessons.sources()
+SOURCES = editions.sources()
 LESSONS = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
-BESIDE = lessons.ROOT / "notebooks" / "source"
+BESIDE = editions.ROOT / "notebooks" / "source"
 FIGURES = {"trajectories", "heat_map", "band", "histogram", "lines", "losses", "intervals", "film_strip",
            "point_and_law", "cells", "values_over_data", "Picture", "movie"}  # fmt: skip
 
 
 @cache
 def cells(source: Path) -> list[NotebookNode]:
-    return lessons.edition(source, solutions=True).cells
+    return editions.edition(source, solutions=True).cells
 
 
 def code(cells: list[NotebookNode]) -> list[str]:
@@ -303,7 +303,7 @@ def test_no_letter_of_the_course_counts_both_times() -> None:
 
 def test_the_table_of_symbols_says_each_thing_once_and_names_code_that_exists() -> None:
     everything = "\n".join(c.source for s in SOURCES for c in cells(s)) + "\n".join(
-        p.read_text("utf-8") for p in (lessons.ROOT / "diffrl_lab").rglob("*.py")
+        p.read_text("utf-8") for p in (editions.ROOT / "diffrl_lab").rglob("*.py")
     )
     for row in symbols():
         assert row["symbol"] and row["meaning"] and row["lessons"], row

@@ -13,15 +13,16 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from diffrl_lab.course import checks, lessons
+from diffrl_lab.course import checks, editions, running
+from diffrl_lab.publish import lessons
 
-SOURCES = lessons.sources()
+SOURCES = editions.sources()
 LESSONS = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
 MEGABYTE = 1_000_000
 
 
 def stored(source: Path, solutions: bool = False) -> nbformat.NotebookNode:
-    return nbformat.read(lessons.target(source, solutions), as_version=4)
+    return nbformat.read(editions.target(source, solutions), as_version=4)
 
 
 def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -60,7 +61,7 @@ def test_the_learners_edition_was_run_whole_and_holds_no_error(source: Path) -> 
     cells = code(stored(source))
     assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
     assert not [o for o in outputs(stored(source)) if o.output_type == "error"]
-    assert lessons.target(source).stat().st_size < MEGABYTE
+    assert editions.target(source).stat().st_size < MEGABYTE
 
 
 @LESSONS
@@ -82,7 +83,7 @@ def test_every_figure_has_its_own_alt_text_that_says_what_is_seen(source: Path) 
 @LESSONS
 def test_another_seed_and_profile_run_both_editions_and_every_solution_passes(source: Path, tmp_path: Path) -> None:
     for solutions in (False, True):
-        [(made, *_)] = lessons.run([source.stem], {"SEED": 1, "PROFILE": "smoke"}, tmp_path, solutions=solutions)
+        [(made, *_)] = running.run([source.stem], {"SEED": 1, "PROFILE": "smoke"}, tmp_path, solutions=solutions)
     said = "\n".join(texts(nbformat.read(made, as_version=4)))
     assert [name for name in checks.exercises(source.stem[:2]) if f"✓ {name}: " not in said] == []
     assert re.findall(r"[✗○] \d\d\.\w+: .*", said) == []  # lesson 00's overview has circles of its own
@@ -91,11 +92,11 @@ def test_another_seed_and_profile_run_both_editions_and_every_solution_passes(so
 def test_lessons_are_numbered_once_and_every_notebook_has_a_source() -> None:
     numbers = [s.stem[:2] for s in SOURCES]
     assert len(numbers) == len(set(numbers))
-    folder = lessons.ROOT / "notebooks"
+    folder = editions.ROOT / "notebooks"
     kept = {p.stem for p in (*folder.glob("*.ipynb"), *folder.glob("solutions/*.ipynb"))}
     assert kept == {s.stem for s in SOURCES}
 
 
 def test_cell_ids_are_unique_over_the_course() -> None:
-    ids = [c["id"] for s in SOURCES for c in json.loads(lessons.target(s).read_text("utf-8"))["cells"]]
+    ids = [c["id"] for s in SOURCES for c in json.loads(editions.target(s).read_text("utf-8"))["cells"]]
     assert len(ids) == len(set(ids))

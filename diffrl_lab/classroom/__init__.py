@@ -1,0 +1,1 @@
+"""An instructor's things: releases, grading in a sandbox, reports."""

@@ -1,0 +1,159 @@
+"""Running a lesson in a kernel, with other parameters and in another folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from diffrl_lab.course.editions import ROOT, sources, target
+
+PROFILES = ("smoke", "class", "full")
+
+
+QUIET = ["--log-level=ERROR"]  # a kernel on loopback need not warn that its messages travel in plain text
+
+
+PEAK = "DIFFRL_PEAK"  # the file into which a kernel writes the most memory it has had
+
+
+def execute(notebook: Any, folder: Path) -> None:
+    """Run all cells in a kernel of this environment, in place. Nothing is recorded as a learner's progress."""
+    from nbclient import NotebookClient
+
+    # one thread: on a busy machine small networks lose a factor of ten waiting for a second one
+    with quiet_progress(OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1")):
+        NotebookClient(
+            notebook,
+            timeout=900,
+            kernel_name="python3",
+            record_timing=False,
+            extra_arguments=QUIET,
+            resources={"metadata": {"path": str(folder)}},
+        ).execute()
+
+
+@contextmanager
+def quiet_progress(**also: str) -> Iterator[None]:
+    """Kernels started inside this block keep progress in memory only; `also` is added to their environment."""
+    before = os.environ.copy()
+    os.environ.update({"DIFFRL_PROGRESS": "off", **also})
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+class Ran(NamedTuple):
+    """One lesson that ran: its notebook, wall-clock seconds with the kernel's start, and the kernel's peak memory."""
+
+    path: Path
+    seconds: float
+    peak_mb: int
+
+
+def run(
+    which: Sequence[str],
+    parameters: Mapping[str, Any],
+    out: Path,
+    *,
+    solutions: bool = False,
+    page: Callable[[Any, Path], object] | None = None,
+    progress_bar: bool = False,
+    root: Path = ROOT,
+) -> list[Ran]:
+    """Run lessons with other parameters through papermill into the folder `out`.
+
+    page(notebook, path): what writes each as HTML, too.
+    Raises ValueError for a parameter that a lesson does not have (its own are named) or a profile that does not exist.
+    """
+    import papermill
+
+    chosen = sources(which, root)
+    for source in chosen:
+        known = papermill.inspect_notebook(str(target(source, solutions)))
+        for name in parameters:
+            if name not in known:
+                raise ValueError(
+                    f"lesson {source.stem} has no parameter {name!r}; it has: {', '.join(sorted(known)) or 'none'}"
+                )
+    if parameters.get("PROFILE", PROFILES[0]) not in PROFILES:
+        raise ValueError(f"no profile is called {parameters['PROFILE']!r}; there are: {', '.join(PROFILES)}")
+    out.mkdir(parents=True, exist_ok=True)
+    at_start = f"__import__({__name__!r}, fromlist=[0]).keep_peak()"  # an import would leave a name in the lesson
+    done = []
+    for source in chosen:
+        began, made = time.monotonic(), out / f"{source.stem}.ipynb"
+        with tempfile.TemporaryDirectory() as scratch, quiet_progress(**{PEAK: os.path.join(scratch, "peak")}):
+            notebook = papermill.execute_notebook(
+                str(target(source, solutions)),
+                str(made),
+                dict(parameters),
+                kernel_name="python3",
+                cwd=str(target(source).parent),
+                progress_bar=progress_bar,
+                extra_arguments=[*QUIET, f"--IPKernelApp.exec_lines={at_start}"],
+            )
+            seconds, peak = time.monotonic() - began, int(Path(os.environ[PEAK]).read_text())
+        done.append(Ran(made, seconds, round(peak / 1e6)))
+        if page is not None:
+            page(notebook, made.with_suffix(".html"))
+    return done
+
+
+def keep_peak() -> None:
+    """In a kernel: write the most memory it will have had, in bytes, into the file that PEAK names, when it ends."""
+    import atexit
+
+    atexit.register(lambda: Path(os.environ[PEAK]).write_text(str(peak_bytes())))
+
+
+def peak_bytes() -> int:
+    """The most physical memory this process has had so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux: getrusage would count what the parent had when it forked
+        return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0])
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: bytes
+
+
+def report(done: Sequence[Ran], command: str) -> dict[str, Any]:
+    """Seconds and peak memory of lessons that ran, with the command and the machine, to be written as JSON."""
+    from importlib.metadata import version
+
+    versions = f"Python {platform.python_version()}, PyTorch {version('torch')}"
+    return {
+        "command": command,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {versions}",
+        "lessons": {r.path.stem: {"seconds": round(r.seconds, 1), "peak_mb": r.peak_mb} for r in done},
+    }
+
+
+def split_parameters(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Split a command line into lessons and parameters: "01 -p SEED 3" -> (["01"], {"SEED": 3}); values are YAML."""
+    import yaml
+
+    which, parameters, rest = [], {}, list(words)
+    while rest:
+        word = rest.pop(0)
+        if word not in ("-p", "--parameter"):
+            which.append(word)
+        elif len(rest) < 2:
+            raise ValueError(f"-p wants a name and a value; came: {' '.join(words)}")
+        else:
+            name, value = rest.pop(0), rest.pop(0)
+            parameters[name] = yaml.safe_load(value)
+    return which, parameters

@@ -1,0 +1,329 @@
+"""Recordings: PointMaze with the scripted controller into Minari datasets, and any Minari dataset into Episodes.
+
+(`data.locomotion` records Hopper, HalfCheetah and Walker2d with the same writer.)
+A Minari dataset is a folder `<id>/data` with main_data.hdf5 and metadata.json below a root, MINARI_DATASETS_PATH or
+~/.minari/datasets (Younis et al. 2024). Everything written here opens in Minari itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffrl_lab.data.episodes import Episodes
+from diffrl_lab.files import written
+
+NEEDS_MINARI = 'Minari datasets need Minari with HDF5: pip install "minari[hdf5]"'
+
+
+def place(dataset_id: str, out: str | os.PathLike | None, overwrite: bool) -> Path:
+    """The folder of a dataset to be written below out (default: Minari's own); ValueError when it is there already."""
+    _minari()
+    folder = (Path(out) if out is not None else _root()).expanduser().resolve() / dataset_id  # Minari needs it absolute
+    if folder.exists() and not overwrite:
+        raise ValueError(f"{folder} exists already; read it, overwrite it with --overwrite, or give another --out")
+    return folder
+
+
+def write(folder: Path, episodes: list[dict], spaces: tuple, about: dict, *, overwrite: bool = False) -> None:
+    """Episodes and what is said of them -> a Minari dataset, written beside the folder, packed, moved into place.
+
+    An episode is a dict: obs ([L + 1, d] or a dict of such), act [L, a], rew [L], seed, told (its metadata, the same
+    keys in all), and where it applies infos (a dict of [L + 1, k]) and terminal (True: its last step terminated it;
+    else that step is a time limit). spaces: observation space, action space and spec of the environment.
+    Raises ValueError where the folder is there when the work is done, unless `overwrite`.
+    """
+    import gymnasium
+    import minari
+    from minari.data_collector import EpisodeBuffer
+    from minari.dataset.minari_storage import MinariStorage
+
+    observations, actions, spec = spaces
+
+    def single(space: Any) -> Any:
+        return gymnasium.spaces.Box(-np.inf, np.inf, space.shape, np.float32)
+
+    observations = (
+        gymnasium.spaces.Dict({k: single(s) for k, s in observations.items()})
+        if isinstance(observations, gymnasium.spaces.Dict)
+        else single(observations)
+    )
+    try:
+        with written(folder, replace=overwrite) as work:
+            work.mkdir()
+            storage = MinariStorage.new(work / "data", observations, actions, spec)
+            storage.update_metadata({**about, "minari_version": minari.__version__})
+            storage.update_episodes(
+                EpisodeBuffer(
+                    id=number,
+                    seed=e["seed"],
+                    observations=e["obs"],
+                    actions=e["act"],
+                    rewards=e["rew"],
+                    terminations=_last(len(e["rew"]), e.get("terminal", False)),
+                    truncations=_last(len(e["rew"]), not e.get("terminal", False)),
+                    infos=e.get("infos"),
+                )
+                for number, e in enumerate(episodes)
+            )
+            if episodes[0]["told"]:
+                storage.update_episode_metadata([e["told"] for e in episodes])
+            _pack(work / "data" / "main_data.hdf5")
+            storage.update_metadata({"dataset_size": storage.get_size()})
+    except FileExistsError:
+        raise ValueError(f"{folder} was written by somebody else meanwhile; nothing of it was replaced") from None
+
+
+def _last(steps: int, value: bool) -> np.ndarray:
+    """[steps] of bool: `value` in the last, False before."""
+    return (np.arange(steps) == steps - 1) & value
+
+
+def _pack(path: Path) -> None:
+    """Rewrite an HDF5 file with the same groups, arrays and attributes, compressed: a fifth of Minari's own size."""
+    import h5py
+
+    packed = path.with_suffix(".packed")
+    with h5py.File(path, "r") as old, h5py.File(packed, "w", libver="latest") as new:
+
+        def copy(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset):
+                made = new.create_dataset(
+                    name, data=item[()], chunks=item.shape, compression="gzip", compression_opts=9, shuffle=True
+                )
+            else:
+                made = new.require_group(name)
+            made.attrs.update(item.attrs)
+
+        for number in range(len(old)):
+            copy(f"episode_{number}", old[f"episode_{number}"])
+            old[f"episode_{number}"].visititems(lambda name, item, n=number: copy(f"episode_{n}/{name}", item))
+    packed.replace(path)
+
+
+def read(dataset: str | os.PathLike, obs_keys: Sequence[str] | None = None, split: str | None = None) -> Episodes:
+    """Any Minari dataset with Box or Dict-of-Box observations and Box actions -> Episodes (float32).
+
+    dataset: a folder; the id of a dataset below MINARI_DATASETS_PATH or ~/.minari/datasets; or a remote id such as
+    D4RL/pointmaze/large-v2, which Minari downloads there first. obs_keys: which entries of a Dict become obs, joined
+    in this order, e.g. ("observation", "desired_goal"); default: "observation". split: "test" for every tenth episode,
+    "train" for the others. An episode that Minari calls terminated ends TERMINAL, every other one TIME_LIMIT.
+    Raises ValueError that says what to do: unknown or damaged dataset, no network, other spaces, unknown keys.
+    """
+    _minari()
+    folder = _find(dataset)
+    storage = _storage(folder)
+    _check_spaces(storage, obs_keys, folder)
+    chosen = _chosen(storage, split, folder)
+    parts = []
+    try:
+        for number, episode in zip(chosen, storage.get_episodes(chosen), strict=True):
+            ends = np.asarray(episode["terminations"], bool)
+            if ends[:-1].any():
+                raise ValueError(
+                    f"episode {number} of {folder} goes on after a termination in step "
+                    f"{int(ends.argmax())}; Minari's episodes end there"
+                )
+            obs = _joined(episode["observations"], storage.observation_space, obs_keys)
+            act = np.asarray(episode["actions"]).reshape(len(ends), -1).astype(np.float32)
+            parts.append((obs, act, np.asarray(episode["rewards"], np.float32), len(ends) > 0 and bool(ends[-1])))
+    except (OSError, KeyError, AssertionError, RuntimeError) as error:
+        raise ValueError(_damaged(folder, error)) from error
+    return Episodes.join(parts)
+
+
+def infos(dataset: str | os.PathLike, keys: Sequence[str], split: str | None = None) -> dict[str, np.ndarray]:
+    """What a Minari dataset keeps beside observations -> {key: [N, ...]}, row for row those of `read(..., split)`.
+
+    keys: e.g. ("qpos", "qvel"), the simulator's state in a locomotion recording. The stored dtype is kept.
+    Raises ValueError for a dataset without such infos, naming those there are, and as `read` does.
+    """
+    _minari()
+    folder = _find(dataset)
+    storage = _storage(folder)
+    if isinstance(keys, str):
+        raise ValueError(f"keys must be a sequence of names such as ({keys!r},), got the string {keys!r}")
+    found: dict[str, list[np.ndarray]] = {key: [] for key in keys}
+    try:
+        chosen = _chosen(storage, split, folder)
+        for number, episode in zip(chosen, storage.get_episodes(chosen), strict=True):
+            held = episode["infos"] or {}
+            for key, parts in found.items():
+                values = held.get(key)
+                if not isinstance(values, np.ndarray) or len(values) != len(episode["rewards"]) + 1:
+                    fit = [
+                        k
+                        for k, v in held.items()
+                        if isinstance(v, np.ndarray) and len(v) == len(episode["rewards"]) + 1
+                    ]
+                    raise ValueError(
+                        f"episode {number} of {folder} has no info {key!r} with a row for each "
+                        f"observation; it has {fit or 'none'}"
+                    )
+                parts.append(values)
+    except (OSError, KeyError, AssertionError, RuntimeError) as error:
+        raise ValueError(_damaged(folder, error)) from error
+    return {key: np.concatenate(parts) for key, parts in found.items()}
+
+
+def _chosen(storage, split: str | None, folder: Path) -> list[int]:
+    """The numbers of a split's episodes."""
+    if split not in (None, "train", "test"):
+        raise ValueError(f'split must be None, "train" or "test", got {split!r}')
+    chosen = [i for i in range(storage.total_episodes) if split is None or (i % 10 == 9) == (split == "test")]
+    if not chosen:
+        raise ValueError(f"{folder} holds {storage.total_episodes} episodes: too few for the split {split!r}")
+    return chosen
+
+
+def about(dataset: str | os.PathLike) -> dict[str, Any]:
+    """What a Minari dataset says of itself: its metadata and, under "episodes", one dict per episode (seed, side)."""
+    _minari()
+    folder = _find(dataset)
+    storage = _storage(folder)
+    try:
+        episodes = list(storage.get_episode_metadata(range(storage.total_episodes)))
+    except (OSError, KeyError, AssertionError, RuntimeError) as error:
+        raise ValueError(_damaged(folder, error)) from error
+    return {**storage.metadata, "episodes": episodes}
+
+
+def _minari() -> None:
+    try:
+        import h5py  # noqa: F401
+        import minari  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"{NEEDS_MINARI} ({error})") from None
+
+
+def _root() -> Path:
+    """Where Minari keeps its datasets."""
+    return Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
+
+
+def _find(dataset: str | os.PathLike) -> Path:
+    """The folder that holds metadata.json, downloaded first if the id is a remote one."""
+    from minari.dataset.minari_dataset import parse_dataset_id
+
+    name = os.fspath(dataset)
+    path = Path(name).expanduser()
+    for folder in (path, path / "data", _root() / name / "data"):
+        if (folder / "metadata.json").is_file():
+            return folder
+    if path.exists():
+        raise ValueError(
+            f"{path} is not a Minari dataset: a folder with data/metadata.json was wanted, got "
+            + (f"{sorted(p.name for p in path.iterdir())[:5]}" if path.is_dir() else "a file")
+        )
+    try:
+        namespace, plain, _ = parse_dataset_id(name)
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"{name!r} is neither a folder nor the id of a Minari dataset such as pointmaze-umaze-v0 "
+            "or D4RL/pointmaze/large-v2"
+        ) from None
+    if namespace is None:
+        own, folder = _own(plain), _root() / name
+        raise ValueError(
+            f"there is no {name} in {_root()}; "
+            + (
+                f"record it: {own[0]}"
+                if own
+                else f"copy its folder to {folder}, or give it with its namespace, D4RL/..."
+            )
+        )
+    return _download(name)
+
+
+def _own(name: str) -> tuple[str, str] | None:
+    """The command that records what comes nearest to a dataset's id, and the id under which it will be found.
+
+    None for an id of another world: a recording of ours would be no substitute.
+    """
+    robot = re.search(r"hopper|halfcheetah|walker2d", name)
+    if robot:
+        kind = re.search(r"random|medium-replay|medium-expert|medium|expert", name)
+        said = kind.group() if kind else "medium"
+        return f"diffrl-lab record {robot.group()} --kind {said}", f"{robot.group()}-{said}-v0"
+    maze = re.search(r"pointmaze.*?(umaze|medium|large|two-ways)", name)
+    return (f"diffrl-lab record pointmaze-{maze[1]}", f"pointmaze-{maze[1]}-v0") if maze else None
+
+
+def _download(name: str) -> Path:
+    import minari
+
+    try:
+        minari.download_dataset(name)
+    except ImportError as error:
+        raise ValueError(f'downloading {name} needs Minari\'s client: pip install "minari[hf]" ({error})') from error
+    except Exception as error:  # its clients raise whatever their own libraries raise
+        own = _own(name)
+        raise ValueError(
+            f"{name} could not be downloaded ({type(error).__name__}: {error}). Without a network, "
+            + (f"record your own: `{own[0]}`, then read {own[1]}; or " if own else "")
+            + f"copy the dataset's folder to {_root() / name}"
+        ) from error
+    folder = _root() / name / "data"
+    if not (folder / "metadata.json").is_file():
+        raise ValueError(f"{name} was downloaded, but {folder} holds no dataset; delete it and try again")
+    return folder
+
+
+def _storage(folder: Path):
+    from minari.dataset.minari_storage import MinariStorage
+
+    try:
+        storage = MinariStorage.read(folder)
+        if not isinstance(storage.metadata["total_episodes"], int):
+            raise KeyError("total_episodes")
+        return storage
+    except ImportError:
+        raise
+    except (OSError, KeyError, AssertionError, ValueError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(_damaged(folder, error)) from error
+
+
+def _damaged(folder: Path, error: Exception) -> str:
+    return (
+        f"{folder} cannot be read as a Minari dataset: it is damaged, cut short, or was written by something else "
+        f"({type(error).__name__}: {error}). Record or download it again"
+    )
+
+
+def _check_spaces(storage, obs_keys: Sequence[str] | None, folder: Path) -> None:
+    from gymnasium.spaces import Box, Dict
+
+    observations, actions = storage.observation_space, storage.action_space
+    if not isinstance(actions, Box):
+        raise ValueError(f"{folder}: actions must be a Box, got {actions}")
+    if isinstance(obs_keys, str):
+        raise ValueError(f"obs_keys must be a sequence of names such as ({obs_keys!r},), got the string {obs_keys!r}")
+    if isinstance(observations, Dict):
+        keys = list(observations.spaces)
+        if obs_keys is None and "observation" not in keys:
+            raise ValueError(f"{folder}: say with obs_keys which of the observations {keys} become obs")
+        wrong = [k for k in (obs_keys or ("observation",)) if not isinstance(observations.spaces.get(k), Box)]
+        if wrong or (obs_keys is not None and not obs_keys):
+            raise ValueError(
+                f"{folder}: obs_keys must name Box observations out of {keys}, got {list(obs_keys or wrong)}"
+            )
+    elif not isinstance(observations, Box):
+        raise ValueError(f"{folder}: observations must be a Box or a Dict of them, got {observations}")
+    elif obs_keys is not None:
+        raise ValueError(f"{folder}: obs_keys choose among the entries of a Dict, but observations are {observations}")
+
+
+def _joined(observations: Any, space: Any, obs_keys: Iterable[str] | None) -> np.ndarray:
+    """[L + 1, d] float32; a single Box keeps its shape, and its bytes if it is an image."""
+    if not isinstance(observations, dict):
+        values = np.asarray(observations)
+        values = values if values.ndim > 1 else values[:, None]
+        return values if values.dtype == np.uint8 else values.astype(np.float32)
+    parts = [np.asarray(observations[k]) for k in (obs_keys or ("observation",))]
+    return np.concatenate([v.reshape(len(v), -1) for v in parts], 1).astype(np.float32)

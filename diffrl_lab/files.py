@@ -1,0 +1,90 @@
+"""Where things lie, and how a file is written: beside its place first, then moved into it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The repository: the folder that holds `diffrl_lab/`, `notebooks/` and `data/`."""
+DATA = ROOT / "data"
+RESULTS = DATA / "results"
+WEIGHTS = DATA / "weights"
+
+
+@contextlib.contextmanager
+def written(path: str | os.PathLike, *, replace: bool = True) -> Iterator[Path]:
+    """A path beside `path` to write to; after the block it is moved into place whole, and nothing is left if it fails.
+
+    `with written("a.json") as beside: beside.write_text(...)`. Folders above are made. Beside may become a file or a
+    folder; a folder that stands at `path` is replaced. The mode is the one that open() would give (0666 less the
+    umask, for a folder 0777), or that of the file which is replaced. Raises OSError where nothing can be written: then
+    what was there before is untouched; with replace=False FileExistsError where something stands at `path`, also
+    something that came there during the block.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    beside = work / path.name
+    try:
+        yield beside
+        umask = os.umask(0)
+        os.umask(umask)
+        if beside.is_dir():
+            beside.chmod(0o777 & ~umask)
+            if replace and path.is_dir():
+                path.rename(work / "former")
+            try:
+                beside.rename(path)  # a folder that is not empty is never replaced by this
+            except OSError as error:
+                if path.exists():
+                    raise FileExistsError(f"{path} exists already") from error
+                raise
+        else:
+            beside.chmod(path.stat().st_mode & 0o777 if path.is_file() else 0o666 & ~umask)
+            if replace:
+                os.replace(beside, path)
+            else:
+                os.link(beside, path)  # fails where there is a file, in one step
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text (UTF-8, lines end with \\n) with `written`."""
+    with written(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def provenance() -> dict[str, Any]:
+    """The commit, the versions and the machine that a number was measured with."""
+    import torch
+
+    names = ("diffrl-lab", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "minari")
+    versions = {"python": platform.python_version()}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True
+        )
+        commit = done.stdout.strip() or None
+    except OSError:
+        commit = None
+    return {"commit": commit, "versions": versions, "threads": torch.get_num_threads(), "machine": platform.machine()}
+
+
+def free_name(file: Path) -> Path:
+    """The first of file.1, file.2, ... (the number before the extension) that does not exist."""
+    return next(p for n in range(1, 10**6) if not (p := file.with_name(f"{file.stem}.{n}{file.suffix}")).exists())

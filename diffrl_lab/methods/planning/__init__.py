@@ -1,0 +1,1 @@
+"""Methods that plan: a whole trajectory is diffused, then followed."""

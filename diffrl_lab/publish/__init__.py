@@ -1,0 +1,1 @@
+"""What is generated for readers: lessons, pages, the README, tables of studies."""

@@ -1,0 +1,129 @@
+"""The README's tables and its picture, made from what they show: `python -m diffrl_lab.publish.readme`.
+
+lessons: data/results/lessons.json (`python3 run.py bench lessons`); planner: data/results/planner.json
+(`python -m diffrl_lab.studies.planner`); bench: benchmarks/RESULTS.md (`python3 run.py bench`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from diffrl_lab.files import ROOT
+
+README = ROOT / "README.md"
+RESULTS = ROOT / "data" / "results"
+PICTURE = ROOT / "data" / "pictures" / "readme.png"
+METHODS = {
+    "planner": "diffusion planner",
+    "controller": "controller that knows the map (ceiling)",
+    "retrieval": "nearest recorded trajectory",
+    "bc": "behaviour cloning",
+    "own-actions": "the plan's own actions, open loop",
+    "pd": "PD straight to the goal",
+}
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    align = ["---"] + ["---:"] * (len(head) - 1)
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, align, *rows])
+
+
+def lessons() -> str:
+    """No., title, machine seconds, peak memory, learner minutes (an estimate) of every lesson; – if not measured."""
+    measured = json.loads((RESULTS / "lessons.json").read_text("utf-8"))
+    rows = []
+    for source in sorted((ROOT / "notebooks" / "source").glob("[0-9][0-9]_*.py")):
+        text, name = source.read_text("utf-8"), source.stem
+        title = re.search(r"^# # \d\d · (.+)$", text, re.M)
+        minutes = re.search(r"(\d+) minutes \(an estimate\)", text)
+        if title is None or minutes is None:
+            raise ValueError(f"{source.name} needs a title `# NN · Name` and `NN minutes (an estimate)`")
+        found = measured["lessons"].get(name)
+        cost = ["–", "–"] if found is None else [f"{found['seconds']:.0f} s", f"{found['peak_mb']} MB"]
+        rows.append([f"[{name[:2]} {title[1]}](notebooks/{name}.ipynb)", *cost, minutes[1]])
+    table = _table(["lesson", "machine", "peak memory", "learner minutes"], rows)
+    return f"{table}\n\nMeasured by `{measured['command']}` on {measured['machine']}; learner minutes are estimates."
+
+
+def _with(row: dict[str, Any], key: str, form: str) -> str:
+    if row.get(key) is None:
+        return "–"
+    text = f"{row[key]:{form}}"
+    return text + " ({:{f}} to {:{f}})".format(*row[f"{key}_interval"], f=form) if f"{key}_interval" in row else text
+
+
+def planner() -> str:
+    """Success, score, plan quality and cost of every row of the study."""
+    study = json.loads((RESULTS / "planner.json").read_text("utf-8"))
+    body: list[list[str]] = []
+    held: list[list[str]] = []
+    for row in study["rows"]:
+        name = METHODS[row["method"]]
+        if row["train_seed"] is not None:
+            name += f", training seed {row['train_seed']}"
+        maze = row["maze"] + (" (held-out pairs)" if row["held_out"] else "")
+        cost = "–" if row["seconds_per_plan"] is None else f"{row['seconds_per_plan']:.3f}"
+        time = "–" if row.get("train_minutes") is None else f"{row['train_minutes']:.1f}"
+        (held if row["held_out"] else body).append(
+            [f"{maze}: {name}", _with(row, "success", ".0%"), _with(row, "score", ".1f"), cost, time]
+        )
+    return _table(["maze: method", "success", "score", "s per plan", "training, min"], body + held)
+
+
+def long_run() -> str:
+    """The same planner over many episodes: success and score with their intervals, and the mean score."""
+    study = json.loads((RESULTS / "guidance-planner.json").read_text("utf-8"))
+    rows = study["rows"]
+    body = [[r["name"].removeprefix("maze-"), _with(r, "success", ".1%"), _with(r, "score", ".1f")] for r in rows]
+    mean = sum(row["score"] for row in rows) / len(rows)
+    table = _table([f"{rows[0]['episodes']} episodes, shipped weights", "success", "score"], body)
+    return f"{table}\n\nMean score {mean:.1f}; `{study['command']}`."
+
+
+def bench() -> str:
+    """The tables of benchmarks/RESULTS.md, without its notes; the lessons have a table of their own."""
+    text = (ROOT / "benchmarks" / "RESULTS.md").read_text("utf-8")
+    sections = re.findall(r"^## (?!lessons)(\w+)\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    return "\n\n".join(f"**{name}**\n\n" + "\n".join(re.findall(r"^\|.*\|$", body, re.M)) for name, body in sections)
+
+
+def marked(text: str, tables: Mapping[str, str]) -> str:
+    """A page with each table between its marks, <!-- name --> and <!-- /name -->. Raises ValueError without them."""
+    for name, table in tables.items():
+        before, begin, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        if not (begin and end):
+            raise ValueError(f"the page needs one pair of marks <!-- {name} --> and <!-- /{name} -->")
+        text = f"{before}{begin}{table}\n{end}{after}"
+    return text
+
+
+def filled(text: str) -> str:
+    """The README with its tables as the results have them now."""
+    return marked(text, {"lessons": lessons(), "planner": planner(), "long run": long_run(), "bench": bench()})
+
+
+def fill() -> None:
+    """Write the README anew with its tables as the results have them now."""
+    README.write_text(filled(README.read_text("utf-8")), "utf-8")
+
+
+def picture() -> bytes:
+    """Sixteen plans of the shipped planner at five moments of their making. -> PNG"""
+    from diffrl_lab.methods.planning.diffuser import Planner
+    from diffrl_lab.widgets import movie
+    from diffrl_lab.worlds.walls import Walls
+
+    walls, planner = Walls.named("large"), Planner.load("maze-large")
+    start, goal = walls.centre((7, 1)), walls.centre((1, 10))
+    alt = "A plan comes out of noise in a maze, five moments side by side."
+    return movie.movie(planner.frames(start, goal), alt=alt, maze=walls, start=start, goal=goal).strip.png()
+
+
+if __name__ == "__main__":
+    PICTURE.parent.mkdir(exist_ok=True)
+    PICTURE.write_bytes(picture())
+    fill()

@@ -1,0 +1,233 @@
+"""The tables of docs/studies.md, made from data/results: `python -m diffrl_lab.publish.tables`.
+
+A cell is the mean over training seeds with, in brackets, its 95 % interval by Student's t; with one seed there is none.
+A table that holds summaries keeps its own intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+from diffrl_lab.analysis.sweeps import Table
+from diffrl_lab.files import ROOT
+from diffrl_lab.publish.readme import marked
+
+PAGE, RESULTS = ROOT / "docs" / "studies.md", ROOT / "data" / "results"
+IN_README = {"lessons.json", "planner.json", "guidance-planner.json"}
+IN_LESSONS = {"guidance-asked.json", "guidance-driven.json", "guidance-laws.json"}
+UNCONDITIONED = "python -m diffrl_lab.studies.unconditioned"
+FLOORS = {f"floor_{name}_95": "floor" for name in ("energy", "precision", "recall")}
+GRIDS = ("guidance-plans-", "guidance-goals-")  # point by point, what equal return and 500 goals are made from
+GUIDANCE, DATA = (f"python -m diffrl_lab.course.{name}_study" for name in ("guidance", "data"))
+
+
+@dataclass(frozen=True)
+class Study:
+    """One table of the page: a row for each combination of `by`, a column for each of `columns` (name -> format)."""
+
+    file: str
+    command: str
+    by: tuple[str, ...]
+    columns: Mapping[str, str]
+    heads: Mapping[str, str] = field(default_factory=dict)  # what a column is called, if not by its name
+    keep: Callable[[dict[str, Any]], bool] = lambda row: True
+    times: Mapping[str, float] = field(default_factory=dict)  # a column is shown times this
+    of: str = "rows"  # the list of the file that is shown: its points, or a summary of them
+    main: str = ""  # the column of a summary whose interval is called just that
+
+
+STUDIES: dict[str, Study] = {
+    "exact": Study(
+        "guidance-exact.json",
+        f"{GUIDANCE} exact",
+        ("form", "scale"),
+        {"left": ".3f", "law_left": ".3f", "over": ".2f", "law_over": ".2f"},
+        {"law_left": "left, law", "law_over": "over, law"},
+        lambda row: row["scale"] in (0, 0.5, 1, 2, 4, 8),
+    ),
+    "equal return": Study(
+        "guidance-frontiers.json",
+        f"{GUIDANCE} frontiers",
+        ("world", "level", "form"),
+        {"scale": ".2f", "left": ".2f", "entropy": ".2f", "coverage": ".2f", "invalid": ".2f", "off": ".2f"},
+        {"level": "return"},
+        lambda row: (
+            row["by"] == "return"
+            and row["level"] in {"two-ways-p20": (148, 156), "two-ways-p50": (158, 162, 164)}.get(row["world"], ())
+        ),
+    ),
+    "equal invalid": Study(
+        "guidance-frontiers.json",
+        f"{GUIDANCE} frontiers",
+        ("world", "level", "form"),
+        {"scale": ".2f", "valid_return": ".0f", "left": ".2f", "entropy": ".2f", "coverage": ".2f"},
+        {"level": "invalid", "valid_return": "return of valid plans"},
+        lambda row: row["by"] == "invalid" and row["level"] in (0.05, 0.25) and row["form"] not in ("mixture", "tilt"),
+    ),
+    "goals": Study(
+        "guidance-goals.json",
+        f"{GUIDANCE} goals",
+        ("maze", "form", "scale"),
+        dict.fromkeys(("aimed", "clear", "reached"), ".3f")
+        | {"evaluations": ".0f", "backward": ".0f", "cpu_batched": ".2f"},
+        {"cpu_batched": "ms"},
+        times={"cpu_batched": 1000},
+    ),
+    "efficiency": Study(
+        "data-efficiency.json",
+        f"{DATA} efficiency",
+        ("transitions", "method"),
+        {"seeds": ".0f", "success": ".2f", "over_bc": "+.2f"},
+        {"over_bc": "over cloning"},
+        of="summary",
+        main="success",
+    ),
+    "stitching": Study(
+        "data-stitching.json",
+        f"{DATA} stitching",
+        ("k", "method"),
+        {"success": ".2f", "near": ".2f"},
+        {"k": "legs of at most k cells (0: whole)", "success": "goals beyond", "near": "goals within"},
+        of="summary",
+        main="success",
+    ),
+    "recorders": Study(
+        "data-recorders.json",
+        f"{DATA} recorders",
+        ("recorder", "method"),
+        {"success": ".2f"},
+        of="summary",
+        main="success",
+    ),
+    "guide": Study(
+        "data-guide.json",
+        f"{DATA} guide",
+        ("way", "form", "gamma", "scale"),
+        {"arrive": ".2f", "prefers": ".2f"},
+        {"way": "way to the goal, m", "prefers": "J prefers the better of two"},
+        of="summary",
+        main="arrive",
+    ),
+    "robots": Study(
+        "locomotion.json",
+        "python -m diffrl_lab.studies.robots",
+        ("name", "method"),
+        {"iqm": ".1f", "mean": ".1f", "training_cpu": ".0f", "driving_cpu": ".0f"},
+        {"name": "robot", "iqm": "IQM", "training_cpu": "training, CPU s", "driving_cpu": "10 drives, CPU s"},
+    ),
+    "windows": Study(
+        "unconditioned.json",
+        UNCONDITIONED,
+        ("world", "size", "T"),
+        {
+            "held_loss": ".3f",
+            "energy": ".2f",
+            "floor_energy_95": ".2f",
+            "precision": ".2f",
+            "floor_precision_95": ".2f",
+            "recall": ".2f",
+            "floor_recall_95": ".2f",
+            "memorised": ".2f",
+            "residual": ".2f",
+            "floor_residual": ".0e",
+            "still_residual": ".2f",
+            "infeasible": ".2f",
+            "floor_residual_99": ".0e",
+            "floor_residual_state_99": ".0e",
+        },
+        {
+            "world": "robot",
+            "held_loss": "loss, held out",
+            **FLOORS,
+            "floor_residual": "real",
+            "still_residual": "still",
+            "floor_residual_99": "99 % level",
+            "floor_residual_state_99": "from the state",
+        },
+        lambda row: row["world"] in ("hopper", "halfcheetah") and row["T"] in (0, 5, 20, 100),
+    ),
+    "plans": Study(
+        "unconditioned.json",
+        UNCONDITIONED,
+        ("world", "size", "T"),
+        {
+            "energy": ".2f",
+            "floor_energy_95": ".2f",
+            "precision": ".2f",
+            "floor_precision_95": ".2f",
+            "recall": ".2f",
+            "floor_recall_95": ".2f",
+            "segments_in_walls": ".3f",
+            "inconsistency": ".3f",
+            "floor_inconsistency": ".3f",
+        },
+        {"world": "maze", "segments_in_walls": "in walls", **FLOORS, "floor_inconsistency": "floor"},
+        lambda row: row["world"] not in ("hopper", "halfcheetah") and row["T"] in (5, 20, 100),
+    ),
+}
+
+
+def interval(values: list[Any], form: str) -> str:
+    """The mean of a column's seeds and its 95 % interval by Student's t; – without any value."""
+    x = np.array([v for v in values if v is not None], float)
+    x = x[np.isfinite(x)]
+    if not len(x):
+        return "–"
+    if len(x) == 1 or np.ptp(x) < 1e-9:  # a law is the same for every seed
+        return f"{x[0]:{form}}"
+    half = student.ppf(0.975, len(x) - 1) * x.std(ddof=1) / len(x) ** 0.5
+    return f"{x.mean():{form}} ({x.mean() - half:{form}} to {x.mean() + half:{form}})"
+
+
+def cell(rows: list[dict[str, Any]], name: str, form: str) -> str:
+    """One column of rows that differ in their seed; a table of summaries has one row and an interval of its own."""
+    own = rows[0].get(f"{name}_interval") if len(rows) == 1 else None
+    if own is None or rows[0].get(name) is None:
+        return interval([row.get(name) for row in rows], form)
+    return f"{rows[0][name]:{form}} ({own[0]:{form}} to {own[1]:{form}})" if own[0] < own[1] else f"{own[0]:{form}}"
+
+
+def _name(value: Any) -> str:
+    """What stands in a row's head: – for nothing, a range as its two ends."""
+    if isinstance(value, list):
+        return " to ".join(_name(v) for v in value)
+    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def table(study: Study) -> str:
+    """The study's table, its seeds, hours and command. Raises ValueError where the file has no such row."""
+    found = Table.load(RESULTS / study.file)
+    rows: dict[tuple, list[dict[str, Any]]] = {}
+    for row in found.rows if study.of == "rows" else found.about[study.of]:
+        if study.keep(row):
+            shown = row | {k: row[k] * factor for k, factor in study.times.items()}
+            shown |= {f"{study.main}_interval": row["interval"]} if study.main else {}
+            rows.setdefault(tuple(_name(row.get(k)) for k in study.by), []).append(shown)
+    if not rows:
+        raise ValueError(f"{study.file} has no row of this study")
+    lines = [
+        [study.heads.get(k, k) for k in (*study.by, *study.columns)],
+        ["---"] * len(study.by) + ["---:"] * len(study.columns),
+    ]
+    for key, same in rows.items():
+        lines.append([*key, *(cell(same, name, form) for name, form in study.columns.items())])
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    about = found.about.get("about", found.about)  # a study with summaries keeps its grid's record inside
+    seeds = max((len(same) for same in rows.values()), default=1) if study.of == "rows" else len(about["seeds"])
+    hours = about["hours"] + about.get("training_hours", 0.0)
+    cost = f"{60 * hours:.1f} CPU minutes" if hours < 1 else f"{hours:.1f} CPU hours"
+    return f"{body}\n\n{seeds} training seed{'s' * (seeds > 1)}, {cost}: `{study.command}` → `{study.file}`."
+
+
+def filled(text: str) -> str:
+    """The page with its tables as the results have them now."""
+    return marked(text, {name: table(study) for name, study in STUDIES.items()})
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")

@@ -1,0 +1,1 @@
+"""What was measured behind the lessons: one file, one question."""

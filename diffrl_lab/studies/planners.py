@@ -1,0 +1,266 @@
+"""What the commands `train` and `evaluate` do: from a maze's name to a recording, a training and numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import json as json_
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffrl_lab.data.episodes import Episodes
+from diffrl_lab.methods.planning.diffuser import CONFIGS, RUNGS, Diffuser, OwnActions, Planner, Training, is_held_out
+from diffrl_lab.worlds.mazes import Controller, make_maze
+from diffrl_lab.worlds.walls import Walls
+
+METHODS = ("planner", "pd", "bc", "retrieval", "own-actions", "controller")
+OVERFIT = 8  # episodes that the overfit rung is trained on
+
+
+def train(
+    name: str,
+    *,
+    seed: int = 0,
+    dataset: str | None = None,
+    env: str | None = None,
+    steps: int | None = None,
+    out: Path = Path("runs/weights"),
+    ladder: bool = False,
+    held_out: bool = False,
+    resume: bool = False,
+    ship: bool = False,
+    progress: bool = True,
+) -> list[Path]:
+    """Train `name` and write its weights -> the files, the good rung first.
+
+    The run is checkpointed every 500 steps beside them; `resume` goes on from there, bit for bit.
+    """
+    maze = _maze(name)
+    if maze is None and dataset is None:
+        raise ValueError(
+            f"{name!r} is none of {', '.join(f'maze-{m}' for m in CONFIGS)}; for a planner of your own "
+            "give --dataset (and --env, to evaluate it)"
+        )
+    config = CONFIGS.get(maze or "", Diffuser())
+    config = config if steps is None else replace(config, steps=steps)
+    episodes, source = recording(name, dataset, progress)
+    origin = _origin(maze, env) if held_out else None
+    if ship:
+        from diffrl_lab.data.shipped import DATA
+
+        out = DATA / "weights"
+    tag = "-held-out" if held_out else ""
+    paths = {rung: out / f"{name}{tag}-{suffix}.safetensors" for rung, suffix in RUNGS.items()}
+    checkpoint = out / f"{name}{tag}-seed{seed}.checkpoint.safetensors"
+    about = {"name": name, "maze": maze, "dataset": source, "env": env}
+
+    begun = time.perf_counter()
+    run = Training(episodes, config, seed=seed, held_out=origin)
+    if resume and checkpoint.is_file():
+        run.load(checkpoint)
+    elif ladder:
+        run.planner(**about, rung="untrained").save(paths["untrained"])
+    for row in _bar(run, name, progress):
+        if ladder and row["step"] == max(1, config.steps // 10):
+            run.planner(**about, rung="10%").save(paths["10%"])
+        if row["step"] % 500 == 0 and row["step"] < config.steps:
+            run.save(checkpoint)
+    seconds = round(time.perf_counter() - begun, 1)
+    run.planner(**about, rung="good", seconds=seconds, threads=torch.get_num_threads()).save(paths["good"])
+    checkpoint.unlink(missing_ok=True)
+    made = [paths["good"]]
+    if ladder:
+        few = Training(
+            episodes[: min(OVERFIT, len(episodes))], replace(config, steps=max(1, config.steps // 4)), seed=seed
+        )
+        for _ in _bar(few, f"{name}, overfit", progress):
+            pass
+        few.planner(**about, rung="overfit").save(paths["overfit"])
+        made = [paths["good"], *(p for rung, p in paths.items() if rung != "good")]
+    if ship:
+        from diffrl_lab.data.shipped import add
+
+        for path in made:
+            add(f"weights/{path.name}", f"diffrl-lab train {name} --seed {seed} --ladder --ship", seed)
+    return made
+
+
+def evaluate(
+    name: str,
+    *,
+    episodes: int = 100,
+    seed: int = 0,
+    method: str = "planner",
+    weights: Path | None = None,
+    rung: str = "good",
+    dataset: str | None = None,
+    env: str | None = None,
+    held_out: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """`analysis.returns.evaluate` of a method on `episodes` seeds from `seed` on, and its provenance: JSON-able."""
+    from diffrl_lab.analysis.evaluate import evaluate as measure
+    from diffrl_lab.files import provenance
+
+    if method not in METHODS:
+        raise ValueError(f"a method is one of {', '.join(METHODS)}; got {method!r}")
+    if episodes < 1 or seed < 0:
+        raise ValueError(f"episodes must be at least 1 and seed at least 0, got {episodes} and {seed}")
+    maze, planner, about = _maze(name), None, {}
+    if method in ("planner", "own-actions"):
+        planner = Planner.load(weights if weights is not None else name, rung)
+        about = {k: planner.about.get(k) for k in ("seed", "trained", "dataset", "seconds", "rung", "held_out")}
+        env = env or planner.about.get("env")
+        if held_out and not planner.about.get("held_out"):
+            raise ValueError("--held-out needs weights that were trained with --held-out; give them with --weights")
+    world = _world(maze, env, name)
+    origin = _origin(maze, env) if held_out else None
+    seeds = _seeds(world, episodes, seed, origin)
+    agent = _agent(method, planner, world, maze, name, dataset, origin)
+    if agent is planner is None:
+        raise ValueError(f"{method} could not be made for {name}")
+    bar = _progress(len(seeds), f"{name}, {method}", progress)
+    with bar:
+        found = measure(world, agent, seeds, maze=maze, on_episode=lambda _: bar.update(1))
+    world.close()
+    return {"name": name, "method": method, **found, "held_out": held_out, "weights": about or None, **provenance()}
+
+
+def report(found: dict[str, Any], target: str | None) -> str:
+    """The result as text: JSON for target "-", nothing after writing it to a file, a few lines for target None."""
+    text = json_.dumps(found, indent=1)
+    if target == "-":
+        return text
+    if target is not None:
+        Path(target).write_text(text + "\n", encoding="utf-8")
+        return ""
+    low, high = found["success_interval"]
+    lines = [
+        f"{found['name']}, {found['method']}, {found['episodes']} episodes from seed {found['seeds'][0]}",
+        f"success {found['success']:.1%}  [{low:.1%}, {high:.1%}]",
+    ]
+    if "score" in found:
+        lines.append(
+            f"score   {found['score']:.1f}  [{found['score_interval'][0]:.1f}, {found['score_interval'][1]:.1f}]"
+        )
+    for key in (
+        "path_ratio",
+        "plan_points_in_walls",
+        "plan_segments_in_walls",
+        "seconds_per_plan",
+        "plans_per_episode",
+    ):
+        if found.get(key) is not None:
+            lines.append(f"{key.replace('_', ' ')} {found[key]:.3f}")
+    return "\n".join(lines)
+
+
+def _maze(name: str) -> str | None:
+    maze = name.removeprefix("maze-")
+    return maze if name.startswith("maze-") and maze in CONFIGS else None
+
+
+def recording(name: str, dataset: str | None = None, progress: bool = True) -> tuple[Episodes, str]:
+    """The recording that `name` is trained on, and its name; a maze's own is recorded now if it is not there."""
+    from diffrl_lab.data import minari as recordings
+    from diffrl_lab.worlds.record import record
+
+    if dataset is not None:
+        return recordings.read(dataset), dataset
+    maze = _maze(name)
+    own = f"pointmaze-{maze}-p50-v0" if maze == "two-ways" else f"pointmaze-{maze}-v0"
+    with contextlib.suppress(ValueError):
+        return recordings.read(own), own
+    record(f"pointmaze-{maze}", progress=progress)
+    return recordings.read(own), own
+
+
+def _world(maze: str | None, env: str | None, name: str):
+    if env is not None:
+        import gymnasium
+
+        from diffrl_lab.worlds.walls import register
+
+        register()
+        try:
+            options = {"continuing_task": True, "reset_target": False} if "PointMaze" in env else {}
+            return gymnasium.make(env, **options)
+        except gymnasium.error.Error as error:
+            raise ValueError(f"no environment {env!r}: {error}") from error
+    if maze is None:
+        raise ValueError(f"{name!r} is no maze of ours; say with --env where to drive")
+    return make_maze(maze)
+
+
+def _origin(maze: str | None, env: str | None) -> tuple[float, float]:
+    """A corner of the grid of cells, which --held-out splits the tasks by."""
+    if maze is None and env is None:
+        raise ValueError("--held-out needs a maze whose cells are known: one of ours, or --env")
+    world = _world(maze, env, "")
+    try:
+        left, _, bottom, _ = Walls.of(world).extent
+    finally:
+        world.close()
+    return left, bottom
+
+
+def _seeds(world, episodes: int, seed: int, origin: tuple[float, float] | None) -> list[int]:
+    if origin is None:
+        return list(range(seed, seed + episodes))
+    found: list[int] = []
+    while len(found) < episodes:
+        obs, _ = world.reset(seed=seed)
+        if bool(is_held_out(torch.tensor(obs["observation"]), torch.tensor(obs["desired_goal"]), origin)):
+            found.append(seed)
+        seed += 1
+    return found
+
+
+def _agent(
+    method: str,
+    planner: Planner | None,
+    world,
+    maze: str | None,
+    name: str,
+    dataset: str | None,
+    origin: tuple[float, float] | None,
+) -> Any:
+    from diffrl_lab.methods.baselines.retrieval import retrieval
+    from diffrl_lab.methods.baselines.straight import straight
+    from diffrl_lab.methods.policies.cloning import Cloning
+
+    if planner is not None:
+        return planner.agent() if method == "planner" else OwnActions(planner)
+    if method == "pd":
+        return straight()
+    if method == "controller":
+        return Controller(Walls.of(world), left=0.5 if maze == "two-ways" else None)
+    if maze is None and dataset is None:
+        raise ValueError(f"{method} learns from a recording; give --dataset")
+    episodes, _ = recording(name, dataset, progress=False)
+    if method == "retrieval":
+        return retrieval(episodes, held_out=origin)
+    clone = Cloning(episodes, held_out=origin)
+    for _ in clone:
+        pass
+    return clone
+
+
+def _progress(total: int, what: str, shown: bool):
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, desc=what, disable=not shown)
+
+
+def _bar(run: Training, what: str, shown: bool):
+    """The rows of a training, a progress bar beside them."""
+    with _progress(run.config.steps, what, shown) as bar:
+        bar.update(run.step)
+        for row in run:
+            bar.update(1)
+            if row["step"] % 100 == 0:
+                bar.set_postfix_str(f"loss {float(row['loss']):.3f}")
+            yield row

@@ -1,0 +1,329 @@
+"""The survey's experiment 1 behind lesson 04: unconditioned diffusion of logs, against model size and T.
+
+`python -m diffrl_lab.studies.unconditioned` writes data/results/unconditioned.json, from a grid of pure functions
+(`analysis.sweeps`) kept in runs/unconditioned point by point, and the weights that lesson 04 opens.
+
+Worlds: hopper and halfcheetah (windows of 32 steps, observations and actions, of the shipped recordings, kind medium),
+and the mazes umaze, large and two-ways (pieces of any duration as plans of 32 points, `methods.diffuser`, nothing
+known). Each log has 20,000 to 25,000 steps; every fifth episode is held out. Sizes: about 0.1, 0.5 and 2 million
+weights, equal updates; beside them `gaussian`, a normal law with the windows' mean and full covariance, which learns
+nothing else and needs no denoising. T is the number of ancestral (DDPM) sampling steps of one continuous-time model,
+evenly spaced in t, with the same weights: no network is trained for one T, as Ho et al. (2020) do with their discrete
+chain of 1000.
+
+The grid, written down for 50 minutes of one core: robots 2 worlds x 3 sizes x 3 training seeds x 1,000 updates of 32
+windows, T = 5, 10, 20, 50, 100 with 128 windows each; mazes 3 x 3 x 3 x 1,000 updates of 64 pieces with 256 plans each.
+About half of it was computed, as the machine was shared: `PLAN` says what. The robots' small and medium models and
+those of umaze have three training seeds, what ships and Hopper's large model one, HalfCheetah has no large one, and
+large and two-ways have no models of this study. All three mazes have size `shipped`, the planners that ship (trained 2
+to 6 times as long on 200,000 steps, which hold the shipped recording, so nothing is said of memorising). Always the
+last checkpoint. Size `medium-3000`, the robots' medium models with three times the updates, is what ships as weights.
+`PART --seeds N` computes more.
+
+What the numbers are held against (`floor_*`): the training episodes split in halves twenty times, windows of one half
+scored as samples against the other half, median and 95 % quantile; and `held_*`, the held-out episodes scored as
+samples. Windows of one episode are not independent, so the halves are of episodes, never of windows.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffrl_lab.analysis import distance
+from diffrl_lab.analysis.feasibility import (
+    dynamics_residual,
+    infeasible,
+    locomotive,
+    points_in_walls,
+    segments_in_walls,
+)
+from diffrl_lab.analysis.intervals import bootstrap
+from diffrl_lab.analysis.sweeps import Table, run_grid
+from diffrl_lab.data import minari as recordings
+from diffrl_lab.data.episodes import Episodes
+from diffrl_lab.data.scaling import Scaler
+from diffrl_lab.data.shipped import DATA, add, shipped
+from diffrl_lab.diffusion import Cosine, GaussianDenoiser, MixtureDenoiser, ddpm, given, load, save
+from diffrl_lab.files import ROOT
+from diffrl_lab.methods.planning import diffuser, windows
+from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces, Planner
+from diffrl_lab.methods.planning.windows import WindowDiffuser, Windows, joined
+from diffrl_lab.worlds import robots as locomotion
+from diffrl_lab.worlds.walls import Walls
+
+RUNS = ROOT / "runs" / "unconditioned"
+COMMAND = "python -m diffrl_lab.studies.unconditioned"
+VERSION = "1"  # of what the functions below call
+STEPS = [5, 10, 20, 50, 100]  # T
+ROBOTS, MAZES = ("hopper", "halfcheetah"), ("umaze", "large", "two-ways")
+SIZES = {
+    "small": WindowDiffuser(mults=(1, 1), steps=1000),
+    "medium": WindowDiffuser(mults=(1, 2, 4), steps=1000),
+    "large": WindowDiffuser(mults=(1, 4, 8), steps=1000),
+    "medium-3000": WindowDiffuser(mults=(1, 2, 4), steps=3000),
+}
+_PLANS = {"steps": 1000, "batch": 64, "free": 1.0, "ema": 0.995}
+PLANS = {
+    "small": Diffuser(width=96, depth=2, channels=16, **_PLANS),  # type: ignore[arg-type]
+    "medium": Diffuser(width=256, depth=3, channels=32, **_PLANS),  # type: ignore[arg-type]
+    "large": Diffuser(width=512, depth=3, channels=32, **_PLANS),  # type: ignore[arg-type]
+}
+SAMPLES = {"robot": 128, "maze": 256}
+REFERENCE = 512  # rows of data that samples are held against
+HALVES = 20
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+def episodes(world: str) -> tuple[Episodes, Episodes]:
+    """The shipped recording of a world: (episodes to train on, every fifth, held out)."""
+    name = f"{world}-medium-v0" if world in ROBOTS else f"pointmaze-{world}{'-p50' * (world == 'two-ways')}-v0"
+    all_ = recordings.read(shipped(f"recordings/{name}"))
+    number = torch.arange(len(all_))
+    return all_[number[number % 5 != 4]], all_[number[number % 5 == 4]]
+
+
+def _pieces(e: Episodes, n: int, seed: int) -> Tensor:
+    """n rows of what a model of the world should sample, from episodes e: windows of a robot, pieces of a maze."""
+    if e.act.shape[1] == 2:
+        return Pieces(e, PLANS["small"], torch.Generator().manual_seed(seed)).plans(n)[0]
+    x = joined(e, SIZES["small"].horizon)
+    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:n]]
+
+
+# -------------------------------------------------------------------------------------------------------------- models
+def _path(world: str, size: str, seed: int) -> Path:
+    return RUNS / "weights" / f"{world}-{size}-{seed}.safetensors"
+
+
+@lru_cache(maxsize=2)
+def model(world: str, size: str, seed: int) -> Windows | Planner:
+    """A trained model (kept, as it would ship, in float16), or for size `gaussian` the normal law of its windows."""
+    train, held = episodes(world)
+    if size == "gaussian":
+        x = joined(train, SIZES["small"].horizon)
+        scaler = Scaler.fit(x, "standard")
+        z = scaler(x).flatten(1).double()
+        D = GaussianDenoiser(z.mean(0).reshape(x.shape[1:]), Cosine(), cov=torch.cov(z.mT))
+        return Windows(D, scaler, train.obs.shape[1], x.shape[1])
+    if size == "shipped":
+        return Planner.load(f"maze-{world}")
+    path, begun = _path(world, size, seed), time.process_time()
+    if world in ROBOTS:
+        if not path.is_file():
+            run = windows.Training(train, SIZES[size], seed=seed)
+            H, curve = SIZES[size].horizon, []
+            seen = {"held_loss": joined(held, H, 4), "train_loss": joined(train, H, 16)}
+            for row in run:
+                if row["step"] % 250 == 0:
+                    now = run.model()
+                    curve.append(
+                        {"step": row["step"]}
+                        | {k: round(now.loss(v, torch.Generator().manual_seed(0)), 4) for k, v in seen.items()}
+                    )
+            run.model(world=world, size=size, curve=curve, seconds=round(time.process_time() - begun, 1)).save(path)
+        return Windows.load(path)
+    if not path.is_file():
+        run_ = diffuser.Training(train, PLANS[size], seed=seed)
+        for _ in run_:
+            pass
+        run_.planner(world=world, size=size, seconds=round(time.process_time() - begun, 1)).save(path)
+    return Planner.load(path)
+
+
+# ------------------------------------------------------------------------------------------------------------- metrics
+class Scores(NamedTuple):
+    """How far rows of scaled windows are from others, by four measures."""
+
+    energy: float
+    sliced_w2: float
+    precision: float
+    recall: float
+
+
+def scores(x: Tensor, data: Tensor) -> Scores:
+    """Samples x [n, H, d] against data [m, H, d], both scaled; directions of the sliced distance from seed 0."""
+    g = torch.Generator().manual_seed(0)
+    return Scores(
+        distance.energy_distance(x, data), distance.sliced_w2(x, data, generator=g), *distance.precision_recall(x, data)
+    )
+
+
+@lru_cache(maxsize=2)
+def floors(world: str, n: int) -> tuple[dict[str, float], Tensor, Tensor, Scaler]:
+    """What real rows score: numbers floor_* and held_*, the reference rows, the fresh rows, and the scaler of both."""
+    train, held = episodes(world)
+    fit = _pieces(train, 20_000, 0)
+    scaler = diffuser._scaler(fit, 2) if world in MAZES else Scaler.fit(fit, "standard")
+    found: dict[str, float] = {}
+    rng, halves = torch.Generator().manual_seed(0), []
+    for k in range(HALVES):
+        order = torch.randperm(len(train), generator=rng)
+        a, b = train[order[: len(train) // 2]], train[order[len(train) // 2 :]]
+        halves.append(scores(scaler(_pieces(a, n, k)), scaler(_pieces(b, REFERENCE, k))))
+    for name, values in zip(Scores._fields, np.array(halves).T, strict=True):
+        worst = 0.05 if name in ("precision", "recall") else 0.95
+        found |= {f"floor_{name}": float(np.median(values)), f"floor_{name}_95": float(np.quantile(values, worst))}
+    reference = scaler(_pieces(train, REFERENCE, 1))
+    other = scaler(_pieces(held, n, 2))
+    found |= {f"held_{k}": v for k, v in scores(other, reference)._asdict().items()}
+    fresh = other
+    if world in ROBOTS:
+        fresh = scaler(joined(held, SIZES["small"].horizon, SIZES["small"].horizon))  # windows that do not overlap
+    return found, reference, fresh, scaler
+
+
+@lru_cache(maxsize=2)
+def replayed(world: str) -> tuple[Any, np.ndarray, np.ndarray, dict[str, float]]:
+    """A robot's simulator, the scale of its residuals (standard deviation of a real one-step change per column), the
+    residuals of 128 real windows, and the floors from observations and from the recorded qpos and qvel."""
+    env = locomotion.make(world)
+    simulate = locomotive(env)
+    train, held = episodes(world)
+    step = (train.last == 0).nonzero()[:, 0]
+    scale = (train.obs[step + 1] - train.obs[step]).double().std(0).numpy()
+    d, real = train.obs.shape[1], _pieces(train, 128, 3)
+    floor = dynamics_residual(simulate, real[..., :d], real[..., d:], scale)
+    other = _pieces(held, 128, 3)
+    fresh = dynamics_residual(simulate, other[..., :d], other[..., d:], scale)
+    still = np.linalg.norm(np.diff(real[..., :d].numpy(), axis=1) / scale, axis=-1)
+    every = recordings.read(shipped(f"recordings/{world}-medium-v0"))
+    kept = recordings.infos(shipped(f"recordings/{world}-medium-v0"), ("qpos", "qvel"))
+    rows = (every.last == 0).nonzero()[:, 0]
+    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(4))[: floor.size]]
+    led = locomotion.replay(env, kept["qpos"][rows], kept["qvel"][rows], every.act[rows, None].numpy()).obs[:, 0]
+    exact = np.linalg.norm((every.obs[rows + 1].numpy() - led) / scale, axis=-1)
+    found = {"held_infeasible": infeasible(fresh, floor), "still_residual": float(np.median(still))}
+    for name, values in (("floor_residual", floor), ("floor_residual_state", exact)):
+        found |= {name: float(np.median(values)), f"{name}_99": float(np.quantile(values, 0.99))}
+    return simulate, scale, floor, found
+
+
+# ---------------------------------------------------------------------------------------------------------- one point
+def point(world: str, size: str, T: int, *, seed: int) -> dict[str, Any]:  # noqa: N803
+    """One model of one world, sampled with T ancestral steps (0: drawn exactly, for `gaussian`).
+
+    energy, sliced_w2, precision, recall: against 512 rows of the training episodes, all columns scaled. memorised: the
+    share of samples nearer to a training row than 5 % of the held-out rows are; memorised_floor: what fresh rows exceed
+    with 5 %. Robots: residual (median over all steps, in deviations of a real one-step change; `still_residual` is that
+    of a robot which does not move) and infeasible, the share above the 99 % level of real windows, with a bootstrap
+    interval over windows. Mazes: points and segments in walls, and inconsistency (m), with those of real pieces.
+    """
+    n = SAMPLES["robot" if world in ROBOTS else "maze"]
+    m, g = model(world, size, seed), torch.Generator().manual_seed(10_000 + seed)
+    real, reference, fresh, scaler = floors(world, n)
+    begun = time.process_time()
+    if isinstance(m, Windows):
+        if size == "gaussian":
+            assert isinstance(m.denoiser, MixtureDenoiser)
+            raw = m.scaler.inverse(m.denoiser.sample(n, g))
+        else:
+            with torch.no_grad():
+                raw = torch.cat(m.sample(n, steps=T, generator=g), -1)
+    else:
+        known = torch.zeros(m.horizon, 5, dtype=torch.bool)
+        with torch.no_grad():
+            plan = m.drawn(given(m.denoiser, {"known": known}), known, torch.zeros(known.shape), n, T, g, step=ddpm())
+        log = plan.durations.log()[:, None, None].expand(-1, m.horizon, 1)
+        raw = torch.cat([plan.candidates, log], -1)
+    seconds, x = time.process_time() - begun, scaler(raw)
+    found = {**scores(x, reference)._asdict(), **real, "std": float(x.std()), "sampling_seconds": round(seconds, 3)}
+    if size != "shipped":
+        near = distance.memorised(x, scaler(_pieces(episodes(world)[0], 20_000, 0)), fresh)
+        found |= {"memorised": near.share, "memorised_floor": near.floor}
+    if isinstance(m.denoiser, torch.nn.Module):
+        found |= {"parameters": sum(p.numel() for p in m.denoiser.parameters()), "training_seconds": m.about["seconds"]}
+    if "curve" in m.about:
+        curve = m.about["curve"]
+        found |= {k: curve[-1][k] for k in ("held_loss", "train_loss")} | ({"curve": curve} if T == 20 else {})
+    if isinstance(m, Windows):
+        simulate, scale, floor, more = replayed(world)
+        obs, act = m.split(raw)
+        residual = dynamics_residual(simulate, obs, act, scale)
+        share = (residual > np.quantile(floor, 0.99)).mean(1)
+        return {
+            **found,
+            **more,
+            "residual": float(np.median(residual)),
+            "infeasible": float(share.mean()),
+            "infeasible_interval": list(bootstrap(share, draws=2000)),
+        }
+    walls, drives = Walls.named(world), _pieces(episodes(world)[0], 2000, 5)
+    held = _pieces(episodes(world)[1], n, 2)
+
+    def gaps(x: Tensor) -> float:
+        return float(m._gaps(x[..., :-1], x[..., -1].mean(-1).exp()).median())
+
+    return {
+        **found,
+        "points_in_walls": points_in_walls(raw, walls),
+        "segments_in_walls": segments_in_walls(raw, walls),
+        "inconsistency": gaps(raw),
+        "floor_points_in_walls": points_in_walls(drives, walls),
+        "floor_segments_in_walls": segments_in_walls(drives, walls),
+        "floor_inconsistency": gaps(drives),
+        "held_segments_in_walls": segments_in_walls(held, walls),
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------ the runs
+def _rows(worlds: Sequence[str], *sizes: str, T: Sequence[int] = STEPS) -> list[dict[str, Any]]:  # noqa: N803
+    return [{"world": w, "size": s, "T": t} for w in worlds for s in sizes for t in T]
+
+
+PLAN: dict[str, tuple[list[dict[str, Any]], int]] = {  # part -> grid, training seeds
+    "gaussian": (_rows(ROBOTS, "gaussian", T=[0]), 3),
+    "hopper-small": (_rows(["hopper"], "small"), 3),
+    "robots": ([*_rows(["halfcheetah"], "small"), *_rows(ROBOTS, "medium")], 3),
+    "large": (_rows(["hopper"], "large"), 1),
+    "weights": (_rows(ROBOTS, "medium-3000", T=[20, 100]), 1),
+    "shipped": (_rows(MAZES, "shipped"), 1),
+    "mazes": (_rows(["umaze"], "small", "medium", "large"), 3),
+}
+
+
+def main(words: list[str]) -> None:
+    """Without words: the whole plan, its table and the weights that ship. PART [--seeds N]: computes and keeps a part
+    of the plan, and writes nothing."""
+    if words:
+        rows, n = PLAN[words[0]]
+        n = int(words[words.index("--seeds") + 1]) if "--seeds" in words else n
+        run_grid(point, rows, seeds=range(n), cache=RUNS, version=VERSION)
+        return
+    parts = [run_grid(point, rows, seeds=range(n), cache=RUNS, version=VERSION) for rows, n in PLAN.values()]
+    table = joined_tables(parts)
+    table.save(DATA / "results" / "unconditioned.json")
+    add("results/unconditioned.json", COMMAND, 0)
+    for world in ROBOTS:
+        tensors, about = load(_path(world, "medium-3000", 0))
+        save(DATA / "weights" / f"windows-{world}.safetensors", tensors, **about)
+        add(f"weights/windows-{world}.safetensors", COMMAND, 0)
+    print(f"{len(table.rows)} points, {table.about['hours']:.3f} hours", flush=True)
+
+
+def joined_tables(tables: Sequence[Table]) -> Table:
+    """Tables of one function as one, whose rows may have different seeds; `made` points at the right machine."""
+    rows, made = [], []
+    for table in tables:
+        for row in table.rows:
+            how = table.about["made"][row["made"]]
+            made += [] if how in made else [how]
+            rows.append(row | {"made": made.index(how)})
+    hours = sum(row["cpu_seconds"] for row in rows) / 3600
+    seeds = sorted({row["seed"] for row in rows})
+    return Table(rows, tables[0].about | {"seeds": seeds, "points": len(rows), "hours": hours, "made": made})
+
+
+if __name__ == "__main__":
+    from diffrl_lab.studies import unconditioned as unconditioned_study
+
+    torch.set_num_threads(1)
+    unconditioned_study.main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""What can be driven, and who drives it: mazes, robots, small MDPs, agents, episodes."""

@@ -1,0 +1,111 @@
+"""The robots' planner: guided windows follow the exact tilt, the batch does not matter, and guidance earns more."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from diffrl_lab.data.episodes import Episodes
+from diffrl_lab.data.scaling import Scaler
+from diffrl_lab.diffusion import Cosine, Function, MixtureDenoiser
+from diffrl_lab.methods.planning.receding import Receding, ValuedWindows, Windowed, learn
+
+TINY = Windowed(horizon=4, width=32, depth=1, channels=8, steps=250, batch=64, value_width=32, value_steps=250)
+
+
+def gaussian(H: int = 3, a: int = 1, d: int = 1) -> tuple[ValuedWindows, torch.Tensor, torch.Tensor]:
+    """Exact windows of a Gaussian law whose given observation is independent of the rest, J = log E[exp(c x_0)|x_t] up
+    to a constant, the covariance of the rest, and c."""
+    g = torch.Generator().manual_seed(3)
+    n = H * (a + d)
+    root = torch.randn(n, n, generator=g, dtype=torch.float64) / n**0.5
+    cov = root @ root.T + 0.2 * torch.eye(n, dtype=torch.float64)
+    cov[a], cov[:, a] = 0, 0
+    cov[a, a] = 1.0
+    c = torch.randn(n, generator=g, dtype=torch.float64).float()
+    D = MixtureDenoiser([1.0], torch.zeros(1, H, a + d), Cosine(), cov=cov[None])
+    whole = Function(lambda x, t, cond=None: D(x, t), D.schedule)
+    scaler = Scaler(torch.zeros(a + d), torch.ones(a + d))
+    learned = SimpleNamespace(horizon=H)
+    w = ValuedWindows(whole, lambda x, t: D(x, t).flatten(1) @ c, scaler, a, (0.0, 1.0), learned)  # type: ignore
+    return w, cov, c
+
+
+def test_guided_windows_of_a_gaussian_with_a_linear_return_follow_the_exact_tilt() -> None:
+    w, cov, c = gaussian()
+    agent = Receding(w, scale=0.7, candidates=8000, steps=100, warm=None)
+    agent.reset(np.zeros((1, 1)), [0])
+    x = agent.plan(torch.tensor([[0.4]]), torch.tensor([0]))[0][0].flatten(1).double()
+    wanted = 0.7 * cov @ c.double()  # the tilt by exp(0.7 c x) shifts the mean by 0.7 Sigma c and leaves Sigma
+    free = torch.arange(len(c)) != 1
+    error = cov.diagonal().sqrt() / 8000**0.5
+    assert ((x.mean(0) - wanted).abs()[free] < 4 * error[free] + 0.02).all()
+    assert_close(x.T.cov()[free][:, free], cov[free][:, free], rtol=0, atol=0.1)  # 3 standard errors
+    assert (x[:, 1] == x[0, 1]).all() and abs(float(x[0, 1]) - 0.4) < 1e-6
+
+
+def test_what_an_episode_does_depends_on_its_seed_and_not_on_the_batch_it_is_in() -> None:
+    w, *_ = gaussian()
+    obs = np.random.default_rng(0).normal(size=(5, 3, 1))
+
+    def actions(rows: list[int], seeds: list[int]) -> np.ndarray:
+        agent = Receding(w, scale=[0.5 * s for s in seeds], candidates=3, execute=2)
+        agent.reset(obs[0, rows], seeds)
+        return np.array([agent.act(o[rows]) for o in obs])
+
+    all_three = actions([0, 1, 2], [7, 8, 9])
+    for k, seed in enumerate([7, 8, 9]):
+        assert_close(all_three[:, [k]], actions([k], [seed]), rtol=0, atol=1e-5)
+    assert np.abs(all_three[:, 0] - actions([0], [11])[:, 0]).max() > 0.01
+
+
+def test_an_episode_that_is_over_leaves_the_others_as_they_were() -> None:
+    w, *_ = gaussian()
+    obs = np.random.default_rng(0).normal(size=(4, 2, 1))
+    whole, left = (Receding(w, candidates=3) for _ in range(2))
+    whole.reset(obs[0], [0, 1])
+    left.reset(obs[0], [0, 1])
+    a = np.array([whole.act(o) for o in obs])
+    b = np.array([left.act(o[rows], rows)[-1] for o, rows in zip(obs, ([0, 1], [0, 1], [1], [1]), strict=True)])
+    assert_close(a[:, 1], b, rtol=0, atol=1e-5)
+
+
+def two_ways(n: int = 60, L: int = 12) -> Episodes:
+    """Each episode keeps one of two actions, 0.6 or -0.6, in any state; the first earns 1 a step."""
+    rng, rows = np.random.default_rng(0), []
+    for k in range(n):
+        sign = 1 if k % 2 else -1
+        rows.append((rng.normal(size=(L + 1, 2)), np.full((L, 1), 0.6 * sign), np.full(L, float(sign > 0)), False))
+    return Episodes.join(rows)
+
+
+def test_guidance_and_choice_by_value_take_the_action_that_earns_and_the_model_alone_takes_both(tmp_path) -> None:
+    w = learn(two_ways(), TINY, seed=0)
+    w.save(tmp_path / "w.safetensors")
+    w = ValuedWindows.load(tmp_path / "w.safetensors")
+    obs = np.zeros((40, 2))
+
+    def right(**options) -> float:
+        agent = Receding(w, warm=None, **options)
+        agent.reset(obs, range(40))
+        return float((agent.act(obs) > 0).mean())
+
+    assert right(scale=20, candidates=1) > 0.9  # exact: 1
+    assert right(scale=0, candidates=8) > 0.9
+    assert 0.15 < right(scale=0, candidates=1) < 0.85  # exact: 0.5, with a standard error of 0.08
+    assert 0.15 < right(scale=0, candidates=8, chosen=False) < 0.85
+
+
+def test_more_actions_than_a_plan_has_are_refused_and_so_are_other_files(tmp_path) -> None:
+    w, *_ = gaussian()
+    with pytest.raises(ValueError, match="between 1 and 3 .* got 4"):
+        Receding(w, execute=4)
+    from diffrl_lab.diffusion import save
+
+    save(tmp_path / "other.safetensors", {"x": torch.zeros(1)})
+    with pytest.raises(ValueError, match="holds no windows"):
+        ValuedWindows.load(tmp_path / "other.safetensors")
