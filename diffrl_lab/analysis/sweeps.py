@@ -2,6 +2,11 @@
 
 Each point is kept in a folder as soon as it is known, under a hash of what determines it. So a run that was cut off
 goes on where it stopped, and a second call computes nothing. docs/clusters.md: clusters, SLURM and Kubernetes.
+
+The hash has the function's name, module included, and its text, since the same text means another thing in a module
+that imports other helpers. So a function whose module is renamed does not find its points by itself, and neither takes
+nor repeats them in silence: `run_grid` warns of points that stand in the cache under the same text and another module,
+and takes them where the caller says that they are the same: `run_grid(..., formerly="old.module.function")`.
 """
 
 from __future__ import annotations
@@ -10,20 +15,25 @@ import hashlib
 import inspect
 import itertools
 import json
+import logging
 import os
 import platform
 import sys
+import threading
 import time
 import traceback
+import types
+import warnings
+import zipfile
+import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import lru_cache
-from io import BytesIO
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,10 +41,12 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from diffrl_lab.files import provenance
+from diffrl_lab.files import provenance, write_text, written
 
 FORMAT = 1
 """The layout of kept points and of tables; another one is never read as this one."""
+PATIENCE = 8.0
+"""Seconds within which a Dask scheduler must answer."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -78,15 +90,15 @@ class Table:
 
     def column(self, name: str, **where: Any) -> np.ndarray:
         """A parameter or result of all rows in which `where` holds, in their order. Raises ValueError without any."""
-        found = [row[name] for row in self.rows if name in row and all(row.get(k) == v for k, v in where.items())]
-        if not found:
+        values = [row[name] for row in self.rows if name in row and all(row.get(k) == v for k, v in where.items())]
+        if not values:
             raise ValueError(f"no row has {name!r} with {where}; rows have {sorted(self.rows[0]) if self.rows else []}")
-        return np.array(found)
+        return np.array(values)
 
     def save(self, path: str | Path) -> None:
         """Write versioned JSON beside `path`, moved into place; arrays stay in the cache, in the row's `key`.npz."""
         rows = [{k: v for k, v in row.items() if not isinstance(v, np.ndarray)} for row in self.rows]
-        _write(Path(path), (json.dumps({"format": FORMAT, **self.about, "rows": rows}, indent=1) + "\n").encode())
+        write_text(path, json.dumps({"format": FORMAT, **self.about, "rows": rows}, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> Table:
@@ -105,6 +117,7 @@ def run_grid(
     cache: str | Path,
     executor: int | str | None = None,
     version: str = "",
+    formerly: str | None = None,
     deaths: int = 2,
     progress: bool = True,
 ) -> Table:
@@ -113,19 +126,36 @@ def run_grid(
     fn: pure, all its randomness from `seed`; it returns a dict of JSON-able values and numpy arrays (or tensors).
     grid: {name: values} for all combinations, or a list of {name: value}. Parameters reach fn as JSON gives them back:
     tuples as lists, numpy's numbers as Python's. cache: a folder; a point is kept there (JSON, and .npz for arrays,
-    written beside and moved into place) under the SHA-256 of fn's qualified name and source, `version`, parameters and
-    seed. What fn calls or reads is not in the hash: name it in `version` (the hash of a weights file, say).
+    written beside and moved into place) under the SHA-256 of fn's qualified name and source, the values that it closes
+    over and its defaults, `version`, parameters and seed. What else fn calls or reads is not in the hash: name it in
+    `version` (the hash of a weights file, say). A point whose files are damaged is computed again, with a warning.
+    formerly: the qualified name that fn had in another module. Points with this name and fn's text are taken over under
+    the new name; without `formerly` they are not used, and a warning says so.
     executor: None computes here; a number n in n processes (spawned; fn importable from a module); "tcp://host:8786" on
     the Dask scheduler there (extra [cluster]). One thread for each point everywhere, so results are alike.
     A worker that dies loses nothing: what it computed is computed again, at most `deaths` times alone (in a pool) or as
     often as the scheduler allows (Dask: 3). A bar shows progress of runs over two seconds.
-    Raises ValueError for grids and functions that cannot be run or hashed; SweepError, after all else is kept, where
-    points failed.
+    Raises ValueError for grids and functions that cannot be run or hashed, and where no Dask scheduler answers within
+    some seconds; SweepError, after all else is kept, where points failed.
     """
-    name, points = _points(fn, grid, seeds, version)
+    what = _described(fn) | {"version": version}
+    name, points = what["function"], _points(what, grid, seeds)
     folder = Path(cache) / name
-    known = {p.key: r for p in points if (r := _read(folder, p.key)) is not None}
+    known = {p.key: r for p in points if (r := _read(folder, p)) is not None}
     missing = [p for p in points if p.key not in known]
+    for other in _moved(fn, Path(cache), formerly) if missing else ():
+        older = {p.key: p._replace(key=_key(what | {"function": other}, p.params, p.seed)) for p in missing}
+        if other == formerly:
+            for key, point in older.items():
+                if (record := _read(folder.with_name(other), point)) is not None:
+                    known[key] = _keep(folder, key, record | {"function": name, "formerly": other})
+        elif n := sum((folder.with_name(other) / f"{p.key}.json").exists() for p in older.values()):
+            warnings.warn(
+                f"{n} of the points that {name} lacks stand in {cache} under {other}, with the same text, and are not "
+                f"used: a function of another module may do another thing; if it is this one, give formerly={other!r}",
+                stacklevel=2,
+            )
+        missing = [p for p in missing if p.key not in known]
     failures = []
     with tqdm(total=len(missing), delay=2, disable=not progress, unit="point", desc=name.rpartition(".")[2]) as bar:
         for point, record in _outcomes(fn, missing, executor, deaths) if missing else ():
@@ -160,11 +190,52 @@ def run_grid(
     )
 
 
-def _points(fn: Any, grid: Any, seeds: Sequence[int], version: str) -> tuple[str, list[Point]]:
+def _described(fn: Any, outer: tuple = ()) -> dict[str, Any]:
+    """What a function is, as JSON: its qualified name, its source, and the values that it closes over or has as
+    defaults, if any."""
     try:
-        name, source = f"{fn.__module__}.{fn.__qualname__}", inspect.getsource(fn)
-    except (AttributeError, OSError, TypeError) as error:
+        if not isinstance(fn, types.FunctionType):
+            raise TypeError("a method, a class or an object holds values that are not seen in its text")
+        what: dict[str, Any] = {"function": f"{fn.__module__}.{fn.__qualname__}", "source": inspect.getsource(fn)}
+    except (OSError, TypeError) as error:
         raise ValueError(f"a sweep needs a function whose source can be read, got {fn!r} ({error})") from None
+    cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
+    parameters = inspect.signature(fn, follow_wrapped=False).parameters.values()
+    values = {
+        "closure": {k: cell.cell_contents for k, cell in cells.items()},
+        "defaults": {p.name: p.default for p in parameters if p.default is not p.empty},
+    }
+    for kind, bound in values.items():
+        for name, value in bound.items():
+            try:
+                what.setdefault(kind, {})[name] = _value(value, (fn, *outer))
+            except ValueError as error:
+                raise ValueError(
+                    f"{what['function']} holds a value that cannot be part of the cache's key ({kind} {name!r}: {error}); "
+                    "give what determines it as parameters"
+                ) from None
+    return what
+
+
+def _value(value: Any, outer: tuple) -> Any:
+    """A value that a function holds, as JSON; a function by what it is, a module by its name."""
+    if isinstance(value, types.FunctionType):  # one of `outer` calls itself
+        return {"function": value.__qualname__} if value in outer else _described(value, outer)
+    if isinstance(value, types.ModuleType):
+        return {"module": value.__name__}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"class": type(value).__qualname__} | {k: _value(v, outer) for k, v in vars(value).items()}
+    if isinstance(value, types.MethodType) and type(value.__self__).__module__ == torch.no_grad.__module__:
+        return {"method": value.__qualname__} | vars(value.__self__)  # what the decorator @torch.no_grad() holds
+    return _plain(value)
+
+
+def _key(what: dict[str, Any], params: dict[str, Any], seed: int) -> str:
+    hashed = {"format": FORMAT, **what, "params": params, "seed": seed}
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
+
+
+def _points(what: dict[str, Any], grid: Any, seeds: Sequence[int]) -> list[Point]:
     if isinstance(grid, Mapping):
         wrong = {k: v for k, v in grid.items() if isinstance(v, str | bytes) or not hasattr(v, "__iter__")}
         if wrong:
@@ -174,18 +245,21 @@ def _points(fn: Any, grid: Any, seeds: Sequence[int], version: str) -> tuple[str
     seeds = [int(s) for s in seeds]
     if not params or not seeds:
         raise ValueError(f"a sweep needs at least one point and one seed, got {len(params)} and {len(seeds)}")
-    points = []
-    for p, seed in itertools.product(params, seeds):
-        if "seed" in p:
-            raise ValueError(f"seeds are given by seeds=, not in the grid; got {p}")
-        what = {"format": FORMAT, "function": name, "source": source, "version": version, "params": p, "seed": seed}
-        key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-        points.append(Point(key, p, seed))
+    if wrong := next((p for p in params if "seed" in p), None):
+        raise ValueError(f"seeds are given by seeds=, not in the grid; got {wrong}")
+    points = [Point(_key(what, p, seed), p, seed) for p, seed in itertools.product(params, seeds)]
     twice = [k for k, n in Counter(p.key for p in points).items() if n > 1]
     if twice:
         again = next(p for p in points if p.key == twice[0])
         raise ValueError(f"a point stands twice in the grid: {again.params} seed {again.seed}")
-    return name, points
+    return points
+
+
+def _moved(fn: Callable, cache: Path, formerly: str | None) -> list[str]:
+    """Names under which the cache may hold points of fn from before its module was renamed; `formerly` is the first."""
+    name = f"{fn.__module__}.{fn.__qualname__}"
+    others = {p.name for p in cache.glob("*") if p.name.endswith(f".{fn.__qualname__}")} - {name, formerly}
+    return [*([formerly] if formerly else []), *sorted(others)]
 
 
 def _plain(value: Any) -> Any:
@@ -223,7 +297,7 @@ def _in_pool(fn: Callable, points: list[Point], workers: int, deaths: int) -> It
         queue, n = (fresh, workers) if fresh else (suspects, 1)
         broken = False
         flying: dict[Future, Point] = {}
-        with _one_thread(), ProcessPoolExecutor(min(n, len(queue)), mp_context=get_context("spawn")) as pool:
+        with _one_thread(), _pool(min(n, len(queue))) as pool:
             while flying or (queue and not broken):
                 while queue and not broken and len(flying) < n:
                     try:
@@ -254,18 +328,56 @@ def _in_pool(fn: Callable, points: list[Point], workers: int, deaths: int) -> It
                         yield point, f"{type(error).__name__}: {error}"
 
 
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """In a worker: it ends as soon as the process that started it has, however that ended.
+
+    Each worker holds both ends of the pool's pipes, so it would wait for ever for work from a parent that was killed.
+    """
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _on_dask(fn: Callable, points: list[Point], address: str) -> Iterator[tuple[Point, dict | str]]:
     try:
         from dask.distributed import Client, as_completed
     except ImportError:
         raise ValueError(f"the scheduler {address} needs Dask: pip install -e '.[cluster]'") from None
-    with Client(address, set_as_default=False) as client:
+    with _quiet("distributed"):
+        try:
+            client = Client(address, set_as_default=False, timeout=PATIENCE)
+        except Exception as error:  # of the address, the network or the protocol: each layer has its own kinds
+            raise ValueError(
+                f"no Dask scheduler answers at {address!r} ({type(error).__name__}): give the address that "
+                "`dask scheduler` prints, like tcp://host:8786, or None or a number of processes"
+            ) from None
+    with client:
         futures = [client.submit(_compute, fn, p.params, p.seed, key=f"sweep-{p.key}", pure=False) for p in points]
         which = {future.key: point for future, point in zip(futures, points, strict=True)}
         for future in as_completed(futures, loop=client.loop):
             error = future.exception()
             yield which[future.key], future.result() if error is None else f"{type(error).__name__}: {error}"
             future.release()  # the cluster need not hold what is kept here
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Nothing that the logger `name` and those below say is shown."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 @contextmanager
@@ -285,17 +397,17 @@ def _compute(fn: Callable, params: dict[str, Any], seed: int) -> dict[str, Any] 
     threads, begun = torch.get_num_threads(), time.process_time()
     torch.set_num_threads(1)
     try:
-        found = fn(**params, seed=seed)
-        if not isinstance(found, Mapping) or not all(isinstance(k, str) for k in found):
-            raise ValueError(f"a sweep's function returns a dict of named results, got {found!r}")
-        taken = {"seed", "key", "cpu_seconds", "made", *params} & set(found)
+        values = fn(**params, seed=seed)
+        if not isinstance(values, Mapping) or not all(isinstance(k, str) for k in values):
+            raise ValueError(f"a sweep's function returns a dict of named results, got {values!r}")
+        taken = {"seed", "key", "cpu_seconds", "made", *params} & set(values)
         if taken:
             raise ValueError(f"a result may not be named like a parameter or a column of the table: {sorted(taken)}")
-        found = {k: v.detach().cpu().numpy() if torch.is_tensor(v) else v for k, v in found.items()}
-        arrays = {k: v for k, v in found.items() if isinstance(v, np.ndarray) and v.ndim}
+        values = {k: v.detach().cpu().numpy() if torch.is_tensor(v) else v for k, v in values.items()}
+        arrays = {k: v for k, v in values.items() if isinstance(v, np.ndarray) and v.ndim}
         if any(v.dtype.hasobject for v in arrays.values()):
             raise ValueError(f"arrays must hold numbers, got {[k for k, v in arrays.items() if v.dtype.hasobject]}")
-        result = _plain({k: v for k, v in found.items() if k not in arrays})
+        result = _plain({k: v for k, v in values.items() if k not in arrays})
     except Exception:
         return traceback.format_exc()
     finally:
@@ -322,32 +434,29 @@ def _cpu() -> str:
 def _keep(folder: Path, key: str, record: dict[str, Any]) -> dict[str, Any]:
     """Write a record; its JSON comes last, so a point whose JSON is there is whole. -> the record as it will be read"""
     if record["arrays"]:
-        buffer = BytesIO()
-        np.savez_compressed(buffer, **record["arrays"])
-        _write(folder / f"{key}.npz", buffer.getvalue())
+        with written(folder / f"{key}.npz") as beside:
+            np.savez_compressed(beside, **record["arrays"])
     plain = record | {"format": FORMAT, "arrays": sorted(record["arrays"])}
-    _write(folder / f"{key}.json", (json.dumps(plain, indent=1) + "\n").encode())
+    write_text(folder / f"{key}.json", json.dumps(plain, indent=1) + "\n")
     return record
 
 
-def _read(folder: Path, key: str) -> dict[str, Any] | None:
-    path = folder / f"{key}.json"
+def _read(folder: Path, point: Point) -> dict[str, Any] | None:
+    """What `_keep` wrote of a point; None where nothing is, and with a warning where what is there is damaged."""
+    path = folder / f"{point.key}.json"
     if not path.exists():
         return None
-    record = json.loads(path.read_text())
-    names, record["arrays"] = record["arrays"], {}
-    if names:
-        with np.load(path.with_suffix(".npz"), allow_pickle=False) as held:
-            record["arrays"] = {name: held[name] for name in names}
-    return record
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # a name of its own for each process, so that two runs over one cache cannot spoil each other's half-written file
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if (record["params"], record["seed"]) != (point.params, point.seed):
+            raise ValueError(f"it is of {record['params']} seed {record['seed']}")
+        if lacking := {"result", "arrays", "cpu_seconds", "made"} - set(record):
+            raise ValueError(f"it lacks {sorted(lacking)}")
+        names, record["arrays"] = record["arrays"], {}
+        if names:
+            with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+                record["arrays"] = {name: arrays[name] for name in names}
+    except (ValueError, KeyError, TypeError, EOFError, FileNotFoundError, zipfile.BadZipFile, zlib.error) as error:
+        warnings.warn(f"{path} is damaged ({type(error).__name__}: {error}): its point is computed again", stacklevel=3)
+        return None
+    return record
