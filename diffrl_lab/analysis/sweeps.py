@@ -15,7 +15,6 @@ import hashlib
 import inspect
 import itertools
 import json
-import logging
 import os
 import platform
 import sys
@@ -45,7 +44,7 @@ from diffrl_lab.files import provenance, write_text, written
 
 FORMAT = 1
 """The layout of kept points and of tables; another one is never read as this one."""
-PATIENCE = 8.0
+PATIENCE = 5.0
 """Seconds within which a Dask scheduler must answer."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -199,6 +198,9 @@ def _described(fn: Any, outer: tuple = ()) -> dict[str, Any]:
         what: dict[str, Any] = {"function": f"{fn.__module__}.{fn.__qualname__}", "source": inspect.getsource(fn)}
     except (OSError, TypeError) as error:
         raise ValueError(f"a sweep needs a function whose source can be read, got {fn!r} ({error})") from None
+    if fn.__name__ == "<lambda>":  # a source is whole lines, and two may stand in one
+        places = [(row - fn.__code__.co_firstlineno, a, b) for row, _, a, b in fn.__code__.co_positions() if row and b]
+        what["place"] = [min(places), max(places)]
     cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
     parameters = inspect.signature(fn, follow_wrapped=False).parameters.values()
     values = {
@@ -211,8 +213,8 @@ def _described(fn: Any, outer: tuple = ()) -> dict[str, Any]:
                 what.setdefault(kind, {})[name] = _value(value, (fn, *outer))
             except ValueError as error:
                 raise ValueError(
-                    f"{what['function']} holds a value that cannot be part of the cache's key ({kind} {name!r}: {error}); "
-                    "give what determines it as parameters"
+                    f"{what['function']} holds a value that cannot be part of the cache's key ({kind} {name!r}: "
+                    f"{error}); give what determines it as parameters"
                 ) from None
     return what
 
@@ -352,32 +354,31 @@ def _on_dask(fn: Callable, points: list[Point], address: str) -> Iterator[tuple[
         from dask.distributed import Client, as_completed
     except ImportError:
         raise ValueError(f"the scheduler {address} needs Dask: pip install -e '.[cluster]'") from None
-    with _quiet("distributed"):
+    answer: list[Any] = []
+
+    def connect() -> None:
         try:
-            client = Client(address, set_as_default=False, timeout=PATIENCE)
+            answer.append(Client(address, set_as_default=False, timeout=PATIENCE))
         except Exception as error:  # of the address, the network or the protocol: each layer has its own kinds
-            raise ValueError(
-                f"no Dask scheduler answers at {address!r} ({type(error).__name__}): give the address that "
-                "`dask scheduler` prints, like tcp://host:8786, or None or a number of processes"
-            ) from None
-    with client:
+            answer.append(error)
+
+    # in a thread, since a port that takes connections and says nothing is waited for without end
+    connecting = threading.Thread(target=connect, daemon=True)
+    connecting.start()
+    connecting.join(PATIENCE + 2)
+    if not answer or isinstance(answer[0], Exception):
+        why = type(answer[0]).__name__ if answer else "silence"
+        raise ValueError(
+            f"no Dask scheduler answers at {address!r} ({why}): give the address that `dask scheduler` prints, like "
+            "tcp://host:8786, or None or a number of processes"
+        )
+    with answer[0] as client:
         futures = [client.submit(_compute, fn, p.params, p.seed, key=f"sweep-{p.key}", pure=False) for p in points]
         which = {future.key: point for future, point in zip(futures, points, strict=True)}
         for future in as_completed(futures, loop=client.loop):
             error = future.exception()
             yield which[future.key], future.result() if error is None else f"{type(error).__name__}: {error}"
             future.release()  # the cluster need not hold what is kept here
-
-
-@contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """Nothing that the logger `name` and those below say is shown."""
-    logger = logging.getLogger(name)
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
 
 
 @contextmanager

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +46,41 @@ def failing(a: int, log: str, seed: int) -> dict:
 
 def impure(seed: int) -> dict:
     return {"seed": 3}
+
+
+def holding(*held: Any) -> Any:
+    def inner(a: float, log: str, seed: int) -> dict:
+        return noted(a, log, seed) | {"held": repr(held)}
+
+    return inner
+
+
+def calling(helper: Any) -> Any:
+    @torch.no_grad()
+    def inner(a: float, log: str, seed: int, also: Any = helper) -> dict:
+        return noted(a, log, seed) | {"held": repr(helper(a))}
+
+    return inner
+
+
+class Bound:
+    def measure(self, seed: int) -> dict:
+        return {}
+
+
+def lasting(a: int, lock: str, seed: int) -> dict:
+    """a = 0 returns at once, a = 1 after five minutes; the process holds a lock for as long as it lives."""
+    import fcntl
+
+    held.append(open(lock, "a"))
+    fcntl.flock(held[-1], fcntl.LOCK_SH)
+    held[-1].write(f"{a}\n")
+    held[-1].flush()
+    time.sleep(300 * a)
+    return {}
+
+
+held: list = []
 
 
 def threads(a: int, seed: int) -> dict:
@@ -80,6 +123,92 @@ def test_another_version_or_another_source_is_another_point(tmp_path: Path, log:
     monkeypatch.setattr(sweeps.inspect, "getsource", lambda fn: "def noted(): another text")
     run_grid(noted, grid, seeds=[0], cache=tmp_path, version="2")
     assert len(lines(log)) == 3
+
+
+def test_what_a_function_holds_is_part_of_the_key(tmp_path: Path, log: str) -> None:
+    grid = {"a": [1], "log": [log]}
+    sevens = [lambda a: 7 * a, lambda a: 7 * a + 0]
+    made = [holding(5), holding(7), holding(7, np.arange(2)), holding(slice_of(5)), *map(calling, sevens)]
+    for n, fn in enumerate(made, 1):
+        for _ in range(2):
+            (row,) = run_grid(fn, grid, seeds=[0], cache=tmp_path).rows
+            assert row == fn(**{"a": 1, "log": os.devnull}, seed=0) | row
+        assert len(lines(log)) == n
+
+
+def slice_of(n: int) -> Any:
+    return n if n < 5 else [n, {"of": n}]
+
+
+def test_a_function_whose_values_cannot_be_hashed_is_refused(tmp_path: Path) -> None:
+    for fn in (holding(object()), holding(torch.nn.Linear(1, 1)), calling(Bound().measure)):
+        with pytest.raises(
+            ValueError, match=r"(inner|wrapper).* cannot be part of the cache's key \(\w+ '\w+': .*param"
+        ):
+            run_grid(fn, {"a": [1]}, seeds=[0], cache=tmp_path)
+    with pytest.raises(ValueError, match="values that are not seen in its text"):
+        run_grid(Bound().measure, [{}], seeds=[0], cache=tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_a_damaged_point_is_computed_again_with_a_warning_that_names_its_file(
+    tmp_path: Path, log: str, suffix: str
+) -> None:
+    grid = {"a": [1, 2], "log": [log]}
+    table = run_grid(noted, grid, seeds=[0], cache=tmp_path)
+    one, other = (next(tmp_path.rglob(row["key"] + suffix)) for row in table.rows)
+    whole = one.read_bytes()
+    damages = [
+        b"",
+        whole[:40],
+        whole[: len(whole) // 2],
+        whole[:-9],
+        bytes(len(whole)),
+        b"{}",
+        None,
+        other.read_bytes(),
+    ]
+    for n, damage in enumerate(damages, 1):
+        if damage is None:
+            one.unlink()
+        elif suffix == ".npz" and damage == other.read_bytes():
+            continue  # whole, of another point: only the JSON names its point
+        else:
+            one.write_bytes(damage)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            again = run_grid(noted, grid, seeds=[0], cache=tmp_path)
+        np.testing.assert_equal(again.column("path"), table.column("path"))
+        assert lines(log).count("1 0 0") == n + 1 and lines(log).count("2 0 0") == 1
+        if suffix == ".json" and damage is None:
+            assert not said  # a point without JSON was never kept
+        else:
+            assert table.rows[0]["key"] in str(said[0].message) and "is damaged" in str(said[0].message)
+
+
+def test_points_of_a_function_whose_module_was_renamed_are_named_and_taken_when_told(
+    tmp_path: Path, log: str, monkeypatch
+) -> None:
+    text = "def moved_trial(a, log, seed):\n    open(log, 'a').write(f'{a}\\n')\n    return {'y': 2 * a}\n"
+    (tmp_path / "before_moving.py").write_text(text)
+    (tmp_path / "after_moving.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    old, new = (importlib.import_module(m).moved_trial for m in ("before_moving", "after_moving"))
+    options = dict(seeds=[0], cache=tmp_path / "cache")
+    run_grid(old, {"a": [1, 2], "log": [log]}, **options)
+    former = "before_moving.moved_trial"
+    with warnings.catch_warnings(record=True) as said:
+        table = run_grid(new, {"a": [1, 2, 3], "log": [log]}, formerly=former, **options)
+    assert table.column("y").tolist() == [2, 4, 6] and lines(log) == ["1", "2", "3"] and not said
+    assert table.about["function"] == "after_moving.moved_trial"
+    run_grid(old, {"a": [4], "log": [log]}, **options)
+    with pytest.warns(UserWarning, match=rf"1 of the points .* under {former}, .* not used.*formerly='{former}'"):
+        run_grid(new, {"a": [3, 4, 5], "log": [log]}, **options)
+    assert lines(log) == ["1", "2", "3", "4", "4", "5"]
+    run_grid(new, {"a": [3, 4, 5], "log": [log]}, **options)
+    (tmp_path / "cache" / former).rename(tmp_path / "elsewhere")
+    run_grid(new, {"a": [1, 2], "log": [log]}, **options)  # what was taken over is kept under the new name
+    assert len(lines(log)) == 6
 
 
 def test_a_point_that_was_being_written_when_the_run_died_is_computed_again(tmp_path: Path, log: str) -> None:
@@ -128,6 +257,60 @@ def test_a_worker_killed_on_a_cluster_loses_nothing_and_results_are_those_of_one
     here = run_grid(deadly, grid, seeds=[0, 1], cache=tmp_path / "here")
     np.testing.assert_equal(table.column("y"), here.column("y"))
     np.testing.assert_equal(table.column("path"), here.column("path"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL and locks of POSIX")
+def test_a_pool_whose_parent_is_killed_leaves_no_worker(tmp_path: Path) -> None:
+    import fcntl
+
+    (tmp_path / "script.py").write_text(
+        "import sys\n"
+        "from test_sweeps import lasting, run_grid\n"
+        "if __name__ == '__main__':\n"
+        "    run_grid(lasting, {'a': [0, 1], 'lock': [sys.argv[1]]}, seeds=[0], cache=sys.argv[2], executor=2)\n"
+    )
+    lock, path = tmp_path / "lock", os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    parent = subprocess.Popen(
+        [sys.executable, "script.py", str(lock), str(tmp_path)], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}
+    )
+    try:
+        until(lambda: lock.exists() and {"0", "1"} <= set(lock.read_text().split()), 200)
+    finally:
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+
+    def free() -> bool:  # the last process that holds the lock has ended, the idle one too
+        with open(lock) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
+    until(free, 20)
+
+
+def until(holds: Any, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:{closed}", "tcp://127.0.0.1:{silent}", "http://localhost:80", "4"]
+)
+def test_an_address_where_no_scheduler_answers_is_one_sentence_within_ten_seconds(tmp_path: Path, address: str) -> None:
+    pytest.importorskip("dask.distributed")
+    with socket.socket() as silent, socket.socket() as closed:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        closed.bind(("127.0.0.1", 0))
+        address = address.format(silent=silent.getsockname()[1], closed=closed.getsockname()[1])
+        begun = time.monotonic()
+        with pytest.raises(ValueError, match=rf"no Dask scheduler answers at '{address}' .*`dask scheduler` prints"):
+            run_grid(threads, {"a": [0]}, seeds=[0], cache=tmp_path, executor=address)
+    assert time.monotonic() - begun < 10
 
 
 def test_one_thread_for_each_point_here_and_in_the_pool(tmp_path: Path, monkeypatch) -> None:
