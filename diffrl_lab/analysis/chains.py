@@ -9,8 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from diffrl_lab.analysis.samples import real
 from diffrl_lab.diffusion.denoisers import Denoiser, MixtureDenoiser
 from diffrl_lab.diffusion.samplers import Frame, Step, ddpm, sample
+from diffrl_lab.diffusion.schedules import tensor
 
 
 def inconsistency(positions: Tensor, velocities: Tensor, dt: Tensor | float) -> Tensor:
@@ -20,12 +22,13 @@ def inconsistency(positions: Tensor, velocities: Tensor, dt: Tensor | float) -> 
     acceleration, an error of order dt^3 else). dt: seconds between two points, a number or [...]. The measure needs
     neither simulator nor map. Raises ValueError where the shapes differ.
     """
+    positions, velocities = real("positions", positions), real("velocities", velocities)
     if positions.shape != velocities.shape or positions.ndim < 2 or positions.shape[-2] < 2:
         raise ValueError(
             "positions and velocities must both be [..., H, d] with H >= 2, got "
             f"{list(positions.shape)} and {list(velocities.shape)}"
         )
-    dt = torch.as_tensor(dt, dtype=positions.dtype)
+    dt = real("dt", dt).to(positions)
     moved = positions.diff(dim=-2)
     said = (velocities[..., 1:, :] + velocities[..., :-1, :]) / 2 * dt[..., None, None]
     return torch.linalg.vector_norm(moved - said, dim=-1)
@@ -45,7 +48,7 @@ def spread(chains: Tensor, groups: Tensor) -> Spread:
     total = E|x - mean|^2 = sum_g p_g |mean_g - mean|^2 + sum_g p_g E_g|x - mean_g|^2, exactly, with p_g the share of
     group g. Square metres for positions in metres. Raises ValueError where groups do not name one group per chain.
     """
-    groups = torch.as_tensor(groups)
+    chains, groups = real("chains", chains), tensor("groups", groups)
     if chains.ndim != 3 or groups.shape != chains.shape[:1]:
         raise ValueError(
             f"spread takes chains [S, H, d] and one group for each, got {list(chains.shape)} and {list(groups.shape)}"
@@ -72,11 +75,11 @@ def settled(holds: Tensor, times: Tensor) -> Settled:
 
     Raises ValueError where it does not hold at the last frame.
     """
-    holds = torch.as_tensor(holds, dtype=torch.bool)
+    holds, times = tensor("holds", holds).bool(), tensor("times", times)
     if holds.ndim != 2 or len(holds) != len(times) or not holds[-1].all():
         raise ValueError(f"holds must be [K + 1, N], true at the last of {len(times)} frames; got {list(holds.shape)}")
     frame = len(holds) - holds.flip(0).long().cumprod(0).sum(0)
-    return Settled(frame, torch.as_tensor(times)[frame])
+    return Settled(frame, times[frame])
 
 
 def belief_settles(frames: Sequence[Frame], mode: Callable[[Tensor], Tensor]) -> Settled:
@@ -87,7 +90,7 @@ def belief_settles(frames: Sequence[Frame], mode: Callable[[Tensor], Tensor]) ->
     frames: `list(chain(...))`, with one time for all entries.
     """
     beliefs = [f.x0_hat for f in frames[:-1]] + [frames[-1].x_t]
-    labels = torch.stack([torch.as_tensor(mode(x)) for x in beliefs])
+    labels = torch.stack([tensor("a mode", mode(tensor("x0_hat", x))) for x in beliefs])
     return settled(labels == labels[-1], _times(frames))
 
 
@@ -106,7 +109,7 @@ def commitment(
     Each of the N chains is run again `again` times from its frames `at` (all of them by default, else -> [len(at), N]),
     on the rest of the frames' own grid, with `step` (`ddpm()`; one without noise would always agree with itself). An
     entry has a standard error of sqrt(p (1 - p) / again), and all together cost again N K (K + 1) / 2 evaluations.
-    Early it is the share of the mode; `settled(found >= 0.95, times)` is the time of commitment. Under exact denoising
+    Early it is the share of the mode; `settled(shares >= 0.95, times)` is the time of commitment. Under exact denoising
     and fine steps it is p(mode | x_t): `exact_commitment`. A solver's memory of earlier steps is not kept.
     """
     at = range(len(frames)) if at is None else list(at)
@@ -114,15 +117,15 @@ def commitment(
         raise ValueError(
             f"give at least one run, two frames, and places among them; got {again}, {len(frames)}, {list(at)[:9]}"
         )
-    times, ended = _times(frames), torch.as_tensor(mode(frames[-1].x_t))
-    agreed = []
+    times, ended = _times(frames), tensor("a mode", mode(tensor("x_t", frames[-1].x_t)))
+    shares = []
     for k in at:
-        x = frames[k].x_t.repeat_interleave(again, 0)
+        x = tensor("x_t", frames[k].x_t).repeat_interleave(again, 0)
         if k < len(frames) - 1:  # from the last frame nothing is left to run
             x = sample(D, x, steps=times[k:], step=step or ddpm(), generator=generator)
-        same = torch.as_tensor(mode(x)).reshape(-1, again) == ended[:, None]
-        agreed.append(same.double().mean(1))
-    return torch.stack(agreed)
+        same = tensor("a mode", mode(x)).reshape(-1, again) == ended[:, None]
+        shares.append(same.double().mean(1))
+    return torch.stack(shares)
 
 
 def exact_commitment(D: MixtureDenoiser, frames: Sequence[Frame]) -> Tensor:
@@ -137,7 +140,7 @@ def exact_commitment(D: MixtureDenoiser, frames: Sequence[Frame]) -> Tensor:
 
 
 def _times(frames: Sequence[Frame]) -> Tensor:
-    times = [torch.as_tensor(f.t) for f in frames]
+    times = [tensor("t", f.t) for f in frames]
     if any(t.ndim for t in times):
         raise ValueError(f"frames with one time for all entries are needed, got times of shape {list(times[0].shape)}")
     return torch.stack(times)

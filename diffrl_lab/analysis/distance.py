@@ -10,8 +10,11 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-Metric = Callable[[Tensor, Tensor], float]
-"""(samples [n, ...], data [m, ...]) -> a number, the larger the worse."""
+from diffrl_lab.analysis.samples import real
+from diffrl_lab.diffusion.schedules import tensor
+
+Metric = Callable[[Tensor, Tensor], float | Sequence[float]]
+"""(samples [n, ...], data [m, ...]) -> a number, the larger the worse (`floor` takes several numbers as well)."""
 Defect = Callable[[Tensor, float, torch.Generator], Tensor]
 """(rows [n, ...], size, generator) -> rows damaged by `size`; size 0 changes nothing."""
 
@@ -41,13 +44,13 @@ def noise_floor(
     if n < 2 or m < 2 or n + m > len(rows):
         raise ValueError(f"two disjoint samples of at least 2 rows need {n} + {m} rows, the data have {len(rows)}")
     pairs = torch.cdist(rows, rows)
-    found = []
+    distances = []
     for _ in range(repeats):
         order = torch.randperm(len(rows), generator=generator)
         a, b = order[:n], order[n : n + m]
         inner = [pairs[i][:, i].sum() / (len(i) * (len(i) - 1)) for i in (a, b)]
-        found.append(2 * pairs[a][:, b].mean() - inner[0] - inner[1])
-    return torch.stack(found)
+        distances.append(2 * pairs[a][:, b].mean() - inner[0] - inner[1])
+    return torch.stack(distances)
 
 
 def nearest(x: Tensor, data: Tensor) -> Tensor:
@@ -55,7 +58,7 @@ def nearest(x: Tensor, data: Tensor) -> Tensor:
 
     Samples much nearer to the training data than fresh data are were memorised.
     """
-    return torch.cdist(_rows("x", x), _rows("data", data)).amin(1)
+    return torch.cdist(_rows("x", x, grad=True), _rows("data", data, grad=True)).amin(1)
 
 
 def sliced_w2(x: Tensor, y: Tensor, directions: int = 128, generator: torch.Generator | None = None) -> float:
@@ -113,7 +116,7 @@ def memorised(x: Tensor, train: Tensor, fresh: Tensor, level: float = 0.05) -> M
     (order statistics; the question is that of Meehan et al. 2020). Fresh rows must be independent of train and of each
     other (one window per episode). Raises ValueError where level m is below 1.
     """
-    near, fresh_near = nearest(x, train), nearest(fresh, train).sort().values
+    near, fresh_near = nearest(x, train).detach(), nearest(fresh, train).detach().sort().values
     n, m = len(near), len(fresh_near)
     j = round(level * m)
     if not 1 <= j <= m:
@@ -133,7 +136,8 @@ def floor(
     generator: torch.Generator,
     repeats: int = 200,
 ) -> Tensor:
-    """What a perfect model scores: metric(n rows, m other rows), both of one law, m = n by default -> [repeats].
+    """What a perfect model scores: metric(n rows, m other rows), both of one law, m = n by default -> [repeats], or
+    [repeats, k] for a metric of k numbers, like `precision_recall`.
 
     draw(n, generator) -> n independent rows: of a known law, or `without_replacement(data)`. Its 95 % quantile is the
     floor that a model must exceed to be told from the data. (`noise_floor` is this for the energy distance, faster.)
@@ -168,25 +172,33 @@ def smallest_defect(
 
     What lies below it cannot be claimed absent. draw and m: as in `floor`; defect: `drop`, `shift`, `copy`, or a
     function of your own. A power has a standard error of sqrt(power (1 - power) / repeats), 0.03 by default.
+    Raises ValueError for sizes that do not rise and for a metric of several numbers.
     """
     sizes = [float(s) for s in sizes]
     if not sizes or sorted(set(sizes)) != sizes:
         raise ValueError(f"sizes must rise, got {sizes}")
-    threshold = float(floor(metric, draw, n, m, generator=generator, repeats=repeats).quantile(level))
-    found = torch.stack(
+    usual = floor(metric, draw, n, m, generator=generator, repeats=repeats)
+    if usual.ndim > 1:
+        raise ValueError(
+            "smallest_defect needs a metric of one number, the larger the worse; this one gives "
+            f"{list(usual.shape[1:])} of them: take one, as in lambda x, y: 1 - precision_recall(x, y)[1]"
+        )
+    threshold = float(usual.quantile(level))
+    shares = torch.stack(
         [(_scores(metric, draw, defect, s, n, m or n, generator, repeats) > threshold).double().mean() for s in sizes]
     )
-    enough = (found >= power).flip(0).long().cumprod(0).flip(0)
+    enough = (shares >= power).flip(0).long().cumprod(0).flip(0)
     return Detection(
         sizes[int(enough.argmax())] if enough.any() else float("inf"),
         torch.tensor(sizes, dtype=torch.float64),
-        found,
+        shares,
         threshold,
     )
 
 
 def without_replacement(data: Tensor) -> Callable[[int, torch.Generator], Tensor]:
     """draw(n, generator): n different rows of data [N, ...]. Rows must be independent (one window per episode)."""
+    data = tensor("data", data)
 
     def draw(n: int, generator: torch.Generator) -> Tensor:
         if n > len(data):
@@ -201,7 +213,8 @@ def drop(member: Callable[[Tensor], Tensor]) -> Defect:
     with this probability."""
 
     def defect(rows: Tensor, size: float, generator: torch.Generator) -> Tensor:
-        mine = torch.as_tensor(member(rows), dtype=torch.bool)
+        rows = tensor("rows", rows)
+        mine = tensor("member(rows)", member(rows)).bool()
         lost = mine & (torch.rand(len(rows), generator=generator) < size)
         others = rows[~mine]
         if lost.any() and not len(others):
@@ -215,14 +228,22 @@ def drop(member: Callable[[Tensor], Tensor]) -> Defect:
 
 def shift(direction: Tensor) -> Defect:
     """Every row moves by `size` along direction [...], made a unit vector over the whole row."""
+    direction = real("direction", direction)
     unit = direction / torch.linalg.vector_norm(direction)
-    return lambda rows, size, generator: rows + size * unit.to(rows)
+
+    def defect(rows: Tensor, size: float, generator: torch.Generator) -> Tensor:
+        rows = real("rows", rows)
+        return rows + size * unit.to(rows)
+
+    return defect
 
 
 def copy(train: Tensor) -> Defect:
     """A share `size` of the rows become rows of `train`: a model that memorises."""
+    train = tensor("train", train)
 
     def defect(rows: Tensor, size: float, generator: torch.Generator) -> Tensor:
+        rows = tensor("rows", rows)
         taken = torch.rand(len(rows), generator=generator) < size
         out = rows.clone()
         out[taken] = train[torch.randint(len(train), (int(taken.sum()),), generator=generator)].to(rows)
@@ -232,15 +253,16 @@ def copy(train: Tensor) -> Defect:
 
 
 def _scores(metric: Metric, draw, defect: Defect, size: float, n: int, m: int, generator, repeats: int) -> Tensor:
-    found = []
+    scores = []
     for _ in range(repeats):
-        rows = draw(n + m, generator)
-        found.append(float(metric(defect(rows[:n], size, generator), rows[n:])))
-    return torch.tensor(found, dtype=torch.float64)
+        rows = tensor("the rows drawn", draw(n + m, generator))
+        score = metric(defect(rows[:n], size, generator), rows[n:])
+        scores.append(tensor("what the metric gives", score).detach().double())
+    return torch.stack(scores)
 
 
-def _rows(name: str, x: Tensor) -> Tensor:
-    x = torch.as_tensor(x)
+def _rows(name: str, x: Tensor, grad: bool = False) -> Tensor:
+    x = real(name, x) if grad else real(name, x).detach()
     if x.ndim < 1 or len(x) < 1 or (name != "x" and len(x) < 2):
         raise ValueError(f"{name} must hold at least two rows, got the shape {list(x.shape)}")
     return x.reshape(len(x), -1).double()

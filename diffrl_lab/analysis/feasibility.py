@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from diffrl_lab.analysis.samples import array
 from diffrl_lab.worlds import robots as locomotion
 from diffrl_lab.worlds.walls import RADIUS, Walls, path_length
 
@@ -20,7 +21,7 @@ Simulate = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float
 
 def points_in_walls(plans: ArrayLike, walls: Walls, clearance: float = RADIUS) -> float:
     """The share of a plan's points [..., 2+] at which the ball (radius `clearance`) would stand in a wall."""
-    return float(walls.inside(np.asarray(plans, float)[..., :2], clearance).mean())
+    return float(walls.inside(array("plans", plans)[..., :2], clearance).mean())
 
 
 def segments_in_walls(plans: ArrayLike, walls: Walls, clearance: float = RADIUS) -> float:
@@ -30,7 +31,7 @@ def segments_in_walls(plans: ArrayLike, walls: Walls, clearance: float = RADIUS)
     A segment over a gap in time cuts corners that the drive between its ends rounds: give the interpolated plan where
     that matters.
     """
-    p = np.asarray(plans, float)[..., :2]
+    p = array("plans", plans)[..., :2]
     return float(walls.crosses(p[..., :-1, :], p[..., 1:, :], clearance).mean())
 
 
@@ -39,7 +40,7 @@ def curve_segments_in_walls(
 ) -> NDArray[np.bool_]:
     """For each of `segments` equal stretches of time of a plan's curve [T+1, 2+]: does the ball meet a wall on it? ->
     [segments]"""
-    hit = walls.inside(np.asarray(curve, float)[:, :2], clearance)
+    hit = walls.inside(array("curve", curve)[:, :2], clearance)
     which = np.minimum(np.arange(len(hit)) * segments // max(len(hit) - 1, 1), segments - 1)
     return np.bincount(which, weights=hit, minlength=segments) > 0
 
@@ -50,8 +51,8 @@ def detour(positions: ArrayLike, goal: ArrayLike, walls: Walls, clearance: float
 
     Give the path up to where the goal counts as reached.
     """
-    p = np.asarray(positions, float)[:, :2]
-    goal = np.asarray(goal, float)
+    p = array("positions", positions)[:, :2]
+    goal = array("goal", goal)
     shortest = path_length(np.concatenate([p[:1], walls.shortest_path(p[0], goal, clearance), goal[None]]))
     return (path_length(p) + float(np.linalg.norm(p[-1] - goal))) / shortest
 
@@ -100,7 +101,7 @@ def dynamics_residual(
     o, a = _plans(obs, actions)
     n, h, d = o.shape
     led = simulate(o[:, :-1].reshape(-1, d), a.reshape(n * (h - 1), 1, -1)).reshape(n, h - 1, d)
-    return np.linalg.norm((o[:, 1:] - led) / np.asarray(scale, float), axis=-1)
+    return np.linalg.norm((o[:, 1:] - led) / array("scale", scale), axis=-1)
 
 
 def dynamics_drift(
@@ -112,7 +113,7 @@ def dynamics_drift(
     one step. Shapes, scale and floor as in `dynamics_residual`.
     """
     o, a = _plans(obs, actions)
-    return np.linalg.norm((o[:, 1:] - simulate(o[:, 0], a)) / np.asarray(scale, float), axis=-1)
+    return np.linalg.norm((o[:, 1:] - simulate(o[:, 0], a)) / array("scale", scale), axis=-1)
 
 
 def infeasible(residuals: ArrayLike, real: ArrayLike, level: float = 0.99) -> float:
@@ -121,14 +122,14 @@ def infeasible(residuals: ArrayLike, real: ArrayLike, level: float = 0.99) -> fl
     A plan as good as real windows has 1 - level; an interval needs independent plans, not steps: take the bootstrap of
     each plan's own share. Raises ValueError without either.
     """
-    found, floor = np.asarray(residuals, float), np.asarray(real, float)
-    if not found.size or not floor.size:
-        raise ValueError(f"residuals of plans and of real windows are needed, got {found.shape} and {floor.shape}")
-    return float((found > np.quantile(floor, level)).mean())
+    ours, floor = array("residuals", residuals), array("real", real)
+    if not ours.size or not floor.size:
+        raise ValueError(f"residuals of plans and of real windows are needed, got {ours.shape} and {floor.shape}")
+    return float((ours > np.quantile(floor, level)).mean())
 
 
 def _plans(obs: ArrayLike, actions: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    o, a = np.asarray(obs, float), np.asarray(actions, float)
+    o, a = array("obs", obs), array("actions", actions)
     h = o.shape[1] if o.ndim == 3 else 0
     if h < 2 or a.ndim != 3 or len(a) != len(o) or a.shape[1] not in (h, h - 1):
         raise ValueError(

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from diffrl_lab.analysis.samples import array
+
 
 def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     """The 95 % interval of a probability after `successes` in `n` trials (Wilson 1927); sensible at 0 and n too."""
@@ -24,7 +26,7 @@ def bootstrap(
     values: ArrayLike, statistic: Callable = np.mean, *, level: float = 0.95, draws: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
     """The percentile interval of a statistic of independent values [n] (Efron 1979)."""
-    v = np.asarray(values, float)
+    v = array("values", values)
     if v.ndim != 1 or not len(v):
         raise ValueError(f"values must be [n] with n >= 1, got {v.shape}")
     again = v[np.random.default_rng(seed).integers(len(v), size=(draws, len(v)))]
@@ -40,7 +42,7 @@ def normalised(returns: ArrayLike, random: float, expert: float) -> NDArray[np.f
     """
     if not expert > random:
         raise ValueError(f"the expert's return must exceed the random policy's, got {expert} and {random}")
-    return 100 * (np.asarray(returns, float) - random) / (expert - random)
+    return 100 * (array("returns", returns) - random) / (expert - random)
 
 
 class Paired(NamedTuple):
@@ -58,7 +60,7 @@ def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Paired:
     independent samples by the correlation of a and b. It needs no large n: five training seeds have an honest, wide
     interval, where a bootstrap of five would be too narrow. Raises ValueError unless both are [n] with n >= 2.
     """
-    x, y = np.asarray(a, float), np.asarray(b, float)
+    x, y = array("a", a), array("b", b)
     if x.shape != y.shape or x.ndim != 1 or len(x) < 2:
         raise ValueError(f"paired results must be [n] and [n] for the same n >= 2 seeds, got {x.shape} and {y.shape}")
     d = x - y
@@ -75,7 +77,7 @@ def iqm(scores: ArrayLike, axis: int | None = None) -> Any:
     Of n scores the lowest and highest floor(n / 4) are left out. It neither hangs on a few lucky runs, as the mean
     does, nor ignores half of them, as the median does.
     """
-    return stats.trim_mean(np.asarray(scores, float), 0.25, axis=axis)
+    return stats.trim_mean(array("scores", scores), 0.25, axis=axis)
 
 
 def stratified_bootstrap(
@@ -87,11 +89,11 @@ def stratified_bootstrap(
     statistic(scores [draws, runs tasks], axis=1) -> [draws]. The tasks are fixed: the interval is about other runs of
     these, not about other tasks. With three to five runs it is too narrow. Raises ValueError for another shape.
     """
-    v = np.asarray(scores, float)
+    v = array("scores", scores)
     if v.ndim != 2 or not v.size:
         raise ValueError(f"scores must be [runs, tasks], got {v.shape}")
-    found = statistic(_redrawn(v, draws, np.random.default_rng(seed)).reshape(draws, -1), axis=1)
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    again = statistic(_redrawn(v, draws, np.random.default_rng(seed)).reshape(draws, -1), axis=1)
+    low, high = np.quantile(again, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -103,12 +105,12 @@ def probability_of_improvement(
 
     a: [n, tasks], b: [m, tasks], independent runs; on one task it is Mann and Whitney's U / nm. 0.5 is a draw.
     """
-    x, y = np.asarray(a, float), np.asarray(b, float)
+    x, y = array("a", a), array("b", b)
     if x.ndim != 2 or y.ndim != 2 or not x.size or not y.size or x.shape[1] != y.shape[1]:
         raise ValueError(f"scores must be [n, tasks] and [m, tasks], got {x.shape} and {y.shape}")
     rng = np.random.default_rng(seed)
-    found = _beaten(_redrawn(x, draws, rng), _redrawn(y, draws, rng))
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    again = _beaten(_redrawn(x, draws, rng), _redrawn(y, draws, rng))
+    low, high = np.quantile(again, [(1 - level) / 2, (1 + level) / 2])
     return float(_beaten(x[None], y[None])[0]), (float(low), float(high))
 
 

@@ -19,6 +19,8 @@ from scipy import ndimage, special, stats
 from torch import Tensor
 
 from diffrl_lab.analysis.intervals import wilson
+from diffrl_lab.analysis.samples import array, real
+from diffrl_lab.diffusion.schedules import tensor
 from diffrl_lab.worlds.walls import Walls
 
 Word = tuple[int, ...]
@@ -42,7 +44,7 @@ class Centres:
         So a perfect model leaves the data with a share of about 1 - level: that is the floor of `Shares.left`.
         Raises ValueError unless labels [N] name the modes 0 to K - 1, each with at least two rows.
         """
-        labels = torch.as_tensor(labels)
+        data, labels = real("data", data).detach(), tensor("labels", labels)
         if labels.shape != data.shape[:1] or not len(labels) or torch.bincount(labels.clamp(min=0)).min() < 2:
             raise ValueError(
                 "labels must name 0 to K - 1 for each row, at least twice each; got "
@@ -57,12 +59,11 @@ class Centres:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The label of each row of x [n, ...]: its nearest centre, or -1 beyond that centre's radius. -> [n]"""
-        centres = self.centres.flatten(1).double()
-        rows = x.flatten(1).double()
+        centres, rows = (real(name, v).flatten(1).double() for name, v in (("centres", self.centres), ("x", x)))
         if rows.shape[1] != centres.shape[1]:
             raise ValueError(f"rows of {centres.shape[1]} numbers were wanted, got {rows.shape[1]}")
         distance, label = torch.cdist(rows, centres).min(1)
-        return torch.where(distance <= torch.as_tensor(self.radius).expand(len(centres))[label], label, -1)
+        return torch.where(distance <= real("radius", self.radius).expand(len(centres))[label], label, -1)
 
 
 class Shares(NamedTuple):
@@ -156,7 +157,7 @@ def vendi(similarity: ArrayLike | Tensor, q: float = 1.0) -> float:
     groups without resemblance. It needs no modes, but a similarity, and grows with n: hold it against data at this n.
     Raises ValueError unless `similarity` is symmetric, positive semi-definite and 1 on its diagonal.
     """
-    s = torch.as_tensor(similarity).double()
+    s = real("similarity", similarity).detach().double()
     if s.ndim != 2 or s.shape[0] != s.shape[1] or not len(s):
         raise ValueError(f"a similarity is [n, n], got {list(s.shape)}")
     if not torch.allclose(s, s.mT, atol=1e-6) or not torch.allclose(s.diagonal(), torch.ones(len(s)).double()):
@@ -180,7 +181,7 @@ def gaussian_similarity(x: Tensor, bandwidth: float) -> Tensor:
     """
     if not bandwidth > 0:
         raise ValueError(f"a bandwidth must be positive, got {bandwidth}")
-    rows = x.flatten(1).double()
+    rows = real("x", x).flatten(1).double()
     distance = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")  # the other mode: diagonal not 0
     return torch.exp(-distance.square() / (2 * bandwidth**2))
 
@@ -192,12 +193,12 @@ def holes(walls: Walls) -> NDArray[np.float64]:
     """
     blocks, n = ndimage.label(walls.blocked, structure=np.ones((3, 3)))
     edge = np.concatenate([blocks[0], blocks[-1], blocks[:, 0], blocks[:, -1]])
-    found = []
+    within = []
     for b in sorted(set(range(1, n + 1)) - set(edge.tolist())):
         cells = np.argwhere(blocks == b)
         nearest = cells[np.square(cells - cells.mean(0)).sum(1).argmin()]
-        found.append(walls.centre(nearest))
-    points = np.array(found).reshape(-1, 2)
+        within.append(walls.centre(nearest))
+    points = np.array(within).reshape(-1, 2)
     # rays at different heights, so that no two are crossed at the same moment
     points[:, 1] += (np.arange(len(points)) + 1) / (len(points) + 1) * 0.1 * walls.scale
     return points
@@ -214,7 +215,7 @@ def homotopy(plans: ArrayLike, walls: Walls, tolerance: float = 0.2) -> list[Wor
     In `two-ways`, from start to goal: (1,) is left, () is right. A plan with more than `tolerance` metres of its line
     inside walls passes through them rather than around, and has no class.
     """
-    p = np.asarray(plans, float)
+    p = array("plans", plans)
     if p.ndim != 3 or p.shape[1] < 2 or p.shape[2] < 2:
         raise ValueError(f"plans must be [N, H, 2+] with H >= 2, got {list(p.shape)}")
     diverged = ~np.isfinite(p[..., :2]).all((1, 2))
@@ -229,7 +230,7 @@ def homotopy(plans: ArrayLike, walls: Walls, tolerance: float = 0.2) -> list[Wor
         for n, step, when in zip(i[met], j[met], s[met], strict=True):
             crossings[n].append((step + when, k + 1 if a[n, step, 1] > y else -k - 1))
     return [
-        None if bad else _reduced([c for _, c in sorted(found)]) for bad, found in zip(invalid, crossings, strict=True)
+        None if bad else _reduced([c for _, c in sorted(rays)]) for bad, rays in zip(invalid, crossings, strict=True)
     ]
 
 
@@ -259,17 +260,18 @@ def _length_in_walls(a: NDArray, b: NDArray, walls: Walls, spacing: float = 0.02
 
 
 def _counted(labels: ArrayLike, modes: int) -> tuple[NDArray[np.int64], int]:
-    found = np.asarray(labels)
-    if found.ndim != 1 or not len(found) or found.dtype.kind not in "iu" or found.min() < -1 or found.max() >= modes:
+    k = tensor("labels", labels).detach().cpu()
+    whole = not (k.is_floating_point() or k.is_complex() or k.dtype == torch.bool)
+    if k.ndim != 1 or not len(k) or not whole or k.min() < -1 or k.max() >= modes:
         raise ValueError(
-            f"labels must be whole numbers [n], n >= 1, from -1 to {modes - 1}; got {found.shape} "
-            f"of {found.dtype} with {np.unique(found)[:9].tolist()}"
+            f"labels must be whole numbers [n], n >= 1, from -1 to {modes - 1}; got {tuple(k.shape)} "
+            f"of {str(k.dtype).removeprefix('torch.')} with {k.unique()[:9].tolist()}"
         )
-    return np.bincount(found[found >= 0], minlength=modes), len(found)
+    return np.bincount(k[k >= 0].numpy(), minlength=modes), len(k)
 
 
 def _law(p: ArrayLike) -> NDArray[np.float64]:
-    law = np.asarray(p, float)
+    law = array("p", p)
     if law.ndim != 1 or (law < 0).any() or abs(law.sum() - 1) > 1e-6:
         raise ValueError(f"p must be shares [K] that sum to 1, got {law.tolist()}")
     return law / law.sum()

@@ -128,8 +128,8 @@ class MixtureDenoiser:
     responsibilities r_k(x_t) ~ w_k N(x_t; alpha mu_k, alpha^2 Sigma_k + sigma^2) (textbook; e.g. Bishop 2006, 2.3).
     weights [K]; means [K, *event]; either `std`, a number or [K] (isotropic), or `cov` [K, n, n] over the flattened
     event. t may differ over the event ([B, H] for an event [H, d]). cond: [B, K] weights that replace w, row by row; a
-    row of NaN means "not given". Parameters are kept in float64 and used in x_t's dtype, in float32 at least: what comes
-    out for half precision is that of float32, rounded.
+    row of NaN means "not given". Parameters are kept in float64 and used in x_t's dtype, in float32 at least: for half
+    precision it is the result of float32 that comes out, rounded.
     """
 
     @torch.inference_mode(False)  # else a mixture made there could never be differentiated

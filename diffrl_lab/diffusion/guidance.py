@@ -88,8 +88,7 @@ def cfg(
             return D(x_t, t, shown if alone else nothing)
         twice = joined([shown, nothing])
         conditional, free = D(torch.cat([x_t, x_t]), torch.cat([t, t]) if t.ndim else t, twice).chunk(2)
-        weight = expand(w.to(x_t), x_t.ndim) if torch.is_tensor(w) else w
-        return free + weight * (conditional - free)
+        return free + _rows("w", w, x_t) * (conditional - free)
 
     return Function(guided, D.schedule)
 
@@ -98,6 +97,15 @@ def _same(w: float | Tensor) -> int | None:
     """0 or 1, if that is what w is everywhere."""
     flat = torch.as_tensor(w).flatten()
     return next((k for k in (0, 1) if len(flat) and bool((flat == k).all())), None)
+
+
+def _rows(name: str, weight: float | Tensor, x: Tensor) -> float | Tensor:
+    """A number, or a number for each of x's rows as it broadcasts to x; ValueError for another shape."""
+    if not torch.is_tensor(weight) or not weight.ndim:
+        return weight
+    if weight.ndim > x.ndim or any(n not in (1, m) for n, m in zip(weight.shape, x.shape, strict=False)):
+        raise ValueError(f"{name} is a number or [B], for x {list(x.shape)}; got {list(weight.shape)}")
+    return expand(weight.to(x), x.ndim)
 
 
 def ascend(
@@ -134,8 +142,7 @@ def ascend(
         elif not outer:
             x0_hat = x0_hat.detach()
         factor = torch.where(alpha > 1e-4, sigma**2 / alpha.clamp(min=1e-4), 0.0).to(x_t)
-        weight = expand(scale.to(x_t), x_t.ndim) if torch.is_tensor(scale) and scale.ndim else scale
-        return x0_hat + weight * factor * slope
+        return x0_hat + _rows("scale", scale, x_t) * factor * slope
 
     return Function(guided, D.schedule)
 
@@ -153,22 +160,25 @@ def pin(D: Denoiser, known: Tensor, value: Tensor) -> Denoiser:
         raise ValueError(f"known must be boolean, got {known.dtype}")
 
     def pinned(x_t: Tensor, t: Tensor, cond: Cond = None) -> Tensor:
-        v = value.to(x_t)
-        return torch.where(known, v, D(torch.where(known, v, x_t), t, cond))
+        mask, v = known.to(x_t.device), value.to(x_t)
+        return torch.where(mask, v, D(torch.where(mask, v, x_t), t, cond))
 
     return Function(pinned, D.schedule)
 
 
-def clip(D: Denoiser, lo: float | Tensor = -1.0, hi: float | Tensor = 1.0) -> Denoiser:
+def clip(D: Denoiser, lo: Any = -1.0, hi: Any = 1.0) -> Denoiser:
     """D with x0_hat kept within [lo, hi]: the prediction is clipped, never the iterate, and eps_hat follows from it.
 
-    lo, hi: numbers, or broadcastable to x_t.
+    lo, hi: numbers, or broadcastable to x_t; None for no bound. Raises ValueError where lo exceeds hi.
     """
+    if lo is not None and hi is not None and bool((tensor("lo", lo) > tensor("hi", hi)).any()):
+        raise ValueError(f"lo must not exceed hi, got {lo} and {hi}")
     plain = all(b is None or isinstance(b, int | float) for b in (lo, hi))
     bounds = [b if b is None or plain else tensor(name, b) for name, b in (("lo", lo), ("hi", hi))]
 
     def clipped(x_t: Tensor, t: Tensor, cond: Cond = None) -> Tensor:
         x0_hat = D(x_t, t, cond)
-        return x0_hat.clamp(*(b.to(x0_hat) if torch.is_tensor(b) else b for b in bounds))
+        low, high = (b.to(x0_hat) if torch.is_tensor(b) else b for b in bounds)
+        return x0_hat if low is None and high is None else x0_hat.clamp(low, high)
 
     return Function(clipped, D.schedule)

@@ -192,7 +192,7 @@ def _times(D: Denoiser, x_T: Tensor, steps: Any) -> Tensor:
         return D.schedule.grid(int(steps))
     if steps is None or isinstance(steps, Number | str):
         raise ValueError(
-            "steps is a whole number of steps, or a grid of times that fall from 1 to 0 (a tensor, an array or a list), "
+            "steps is a whole number, or a grid of times that fall from 1 to 0 (a tensor, an array or a list); "
             f"got {steps!r}"
         )
     steps = tensor("steps", steps).double()
@@ -229,8 +229,8 @@ def chain(
     steps: how many, on D's own grid, or a grid of falling times [K+1] (a tensor, an array or a list), or one of
     [K+1, B] or [K+1, B, H] that gives every step of the plan a level of its own (Chen et al. 2024, "Diffusion
     Forcing"; [K+1, 1, H]: the same for all plans). There a time may stand twice for a part of x, which then stays
-    exactly as it is, as long as another part moves. K + 1 frames come out: x_t and D(x_t, t) at each of the K times that
-    a step starts from, then the sample (its x0_hat is the sample itself where t is 0). Memory does not grow with K.
+    exactly as it is, as long as another part moves. K + 1 frames come out: x_t and D(x_t, t) at each of the K times
+    that a step starts from, then the sample (its x0_hat is the sample itself where t is 0). Memory does not grow with K.
     Frames are detached unless `grad=True`, with which x_0 can be differentiated in x_T and in D's weights. Raises
     ValueError for steps of another kind and grids that rise, repeat a time for all of x or do not fit x_T.
     """

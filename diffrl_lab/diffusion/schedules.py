@@ -22,6 +22,8 @@ def tensor(name: str, value: Any) -> Tensor:
     """
     if not torch.is_tensor(value):
         try:
+            if isinstance(value, list | tuple) and any(map(torch.is_tensor, value)):
+                return torch.stack([tensor(name, v) for v in value])
             return torch.from_numpy(np.array(value, order="C"))
         except (TypeError, ValueError, RuntimeError):
             raise ValueError(f"{name} must be a tensor, an array or numbers, got {value!r}") from None

@@ -13,10 +13,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 MISTAKES = {  # name: (file, what it says, what it says with the mistake, the tests chosen)
-    "pin shows noisy entries": ("guidance", "D(torch.where(known, v, x_t), t, cond)", "D(x_t, t, cond)", "pin"),
+    "pin shows noisy entries": ("guidance", "D(torch.where(mask, v, x_t), t, cond)", "D(x_t, t, cond)", "pin"),
     "known entries in the loss": ("training", "valid = ~known if valid is None else valid & ~known", "pass", "known"),
     "guidance without 1 / alpha": ("guidance", "sigma**2 / alpha.clamp(min=1e-4)", "sigma**2", "ascent"),
-    "the other w": ("guidance", "free + weight * (cond", "conditional + weight * (cond", "cfg"),
+    "the other w": ("guidance", "return free + _rows(", "return conditional + _rows(", "cfg"),
     "not given shown as 0": ("guidance", 'torch.full_like(cond, float("nan"))', "torch.zeros_like(cond)", "cfg"),
     "one drop for the batch": ("training", "torch.rand(len(cond), gen", "torch.rand(1, gen", "drops"),
     "the iterate clipped": ("samplers", "        x = x_s\n", "        x = x_s.clamp(-1, 1)\n", "clip"),
