@@ -218,10 +218,10 @@ def homotopy(plans: ArrayLike, walls: Walls, tolerance: float = 0.2) -> list[Wor
     p = array("plans", plans)
     if p.ndim != 3 or p.shape[1] < 2 or p.shape[2] < 2:
         raise ValueError(f"plans must be [N, H, 2+] with H >= 2, got {list(p.shape)}")
-    diverged = ~np.isfinite(p[..., :2]).all((1, 2))
-    p = np.where(diverged[:, None, None], 0, p)
+    diverged = ~np.isfinite(p[..., :2]).all((1, 2), keepdims=True)
+    p = np.where(diverged, 0, p)
     a, b = p[:, :-1, :2], p[:, 1:, :2]
-    invalid = diverged | (_length_in_walls(a, b, walls) > tolerance)
+    invalid = diverged.reshape(-1) | (_length_in_walls(a, b, walls) > tolerance)
     crossings: list[list[tuple[float, int]]] = [[] for _ in p]
     for k, (x, y) in enumerate(holes(walls)):
         i, j = np.nonzero((a[..., 1] > y) != (b[..., 1] > y))

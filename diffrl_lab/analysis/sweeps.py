@@ -146,8 +146,8 @@ def run_grid(
         older = {p.key: p._replace(key=_key(what | {"function": other}, p.params, p.seed)) for p in missing}
         if other == formerly:
             for key, point in older.items():
-                if (record := _read(folder.with_name(other), point)) is not None:
-                    known[key] = _keep(folder, key, record | {"function": name, "formerly": other})
+                if (before := _read(folder.with_name(other), point)) is not None:
+                    known[key] = _keep(folder, key, before | {"function": name, "formerly": other})
         elif n := sum((folder.with_name(other) / f"{p.key}.json").exists() for p in older.values()):
             warnings.warn(
                 f"{n} of the points that {name} lacks stand in {cache} under {other}, with the same text, and are not "
@@ -155,7 +155,7 @@ def run_grid(
                 stacklevel=2,
             )
         missing = [p for p in missing if p.key not in known]
-    failures = []
+    failures: list[Failure] = []
     with tqdm(total=len(missing), delay=2, disable=not progress, unit="point", desc=name.rpartition(".")[2]) as bar:
         for point, record in _outcomes(fn, missing, executor, deaths) if missing else ():
             bar.update()
@@ -247,8 +247,9 @@ def _points(what: dict[str, Any], grid: Any, seeds: Sequence[int]) -> list[Point
     seeds = [int(s) for s in seeds]
     if not params or not seeds:
         raise ValueError(f"a sweep needs at least one point and one seed, got {len(params)} and {len(seeds)}")
-    if wrong := next((p for p in params if "seed" in p), None):
-        raise ValueError(f"seeds are given by seeds=, not in the grid; got {wrong}")
+    for p in params:
+        if "seed" in p:
+            raise ValueError(f"seeds are given by seeds=, not in the grid; got {p}")
     points = [Point(_key(what, p, seed), p, seed) for p, seed in itertools.product(params, seeds)]
     twice = [k for k, n in Counter(p.key for p in points).items() if n > 1]
     if twice:

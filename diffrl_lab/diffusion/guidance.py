@@ -22,9 +22,9 @@ def given(D: Denoiser, cond: Cond) -> Denoiser:
 
 
 def condition(cond: Any) -> Cond:
-    """A condition with its entries as tensors. Raises ValueError for one that holds no numbers."""
+    """A condition with its entries as tensors, without those that are None. Raises ValueError for what is no number."""
     if isinstance(cond, Mapping):
-        return {k: c if c is None else tensor(f"the condition {k!r}", c) for k, c in cond.items()}
+        return {k: tensor(f"the condition {k!r}", c) for k, c in cond.items() if c is not None}
     return None if cond is None else tensor("a condition", cond)
 
 
@@ -36,7 +36,7 @@ def branches(cond: Any, drop: str | Sequence[str] | None = None) -> Callable[[Te
     condition lacks, and where NaN cannot stand in what is to be dropped.
     """
     cond = condition(cond)
-    entries = {k: c for k, c in cond.items() if c is not None} if isinstance(cond, Mapping) else {"": cond}
+    entries: dict[str, Any] = dict(cond) if isinstance(cond, Mapping) else {"": cond}
     named = [drop] if isinstance(drop, str) else list(drop or ())
     if lacking := [k for k in named if k not in entries]:
         has = f"has {list(entries)}" if isinstance(cond, Mapping) else "is no dict"
@@ -174,7 +174,7 @@ def clip(D: Denoiser, lo: Any = -1.0, hi: Any = 1.0) -> Denoiser:
     if lo is not None and hi is not None and bool((tensor("lo", lo) > tensor("hi", hi)).any()):
         raise ValueError(f"lo must not exceed hi, got {lo} and {hi}")
     plain = all(b is None or isinstance(b, int | float) for b in (lo, hi))
-    bounds = [b if b is None or plain else tensor(name, b) for name, b in (("lo", lo), ("hi", hi))]
+    bounds: list[Any] = [b if b is None or plain else tensor(name, b) for name, b in (("lo", lo), ("hi", hi))]
 
     def clipped(x_t: Tensor, t: Tensor, cond: Cond = None) -> Tensor:
         x0_hat = D(x_t, t, cond)

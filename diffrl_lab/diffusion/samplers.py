@@ -230,7 +230,7 @@ def chain(
     [K+1, B] or [K+1, B, H] that gives every step of the plan a level of its own (Chen et al. 2024, "Diffusion
     Forcing"; [K+1, 1, H]: the same for all plans). There a time may stand twice for a part of x, which then stays
     exactly as it is, as long as another part moves. K + 1 frames come out: x_t and D(x_t, t) at each of the K times
-    that a step starts from, then the sample (its x0_hat is the sample itself where t is 0). Memory does not grow with K.
+    that a step starts from, then the sample (its x0_hat is the sample where t is 0). Memory does not grow with K.
     Frames are detached unless `grad=True`, with which x_0 can be differentiated in x_T and in D's weights. Raises
     ValueError for steps of another kind and grids that rise, repeat a time for all of x or do not fit x_T.
     """
