@@ -15,8 +15,8 @@ import ipywidgets
 import numpy as np
 import traitlets
 
-from . import views
 from .movie import Movie, pack
+from .pictures import Picture, still
 
 KEPT = 64  # pictures remembered per explorer
 WAIT = 0.05  # seconds from a change to the redraw, so that a drag is answered by its newest value
@@ -112,7 +112,7 @@ def control(name: str, spec: Any) -> Any:
 class Explorer(ipywidgets.VBox):
     """The widget that `explore` makes: controls above one picture. `values` are the controls' present values."""
 
-    def __init__(self, draw: Callable[..., views.Picture], controls: Mapping[str, Any]) -> None:
+    def __init__(self, draw: Callable[..., Picture], controls: Mapping[str, Any]) -> None:
         self._draw = draw
         self._kept: OrderedDict[tuple, tuple[bytes, str]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
@@ -157,10 +157,8 @@ class Explorer(ipywidgets.VBox):
                 if not raises:
                     self.picture.words = "computing…"
                 made = self._draw(**values)
-                if not isinstance(made, views.Picture):
-                    raise ValueError(
-                        f"explore draws a views.Picture (a figure with alt text); got {type(made).__name__}"
-                    )
+                if not isinstance(made, Picture):
+                    raise ValueError(f"explore draws a Picture (a figure with alt text); got {type(made).__name__}")
                 self._kept[key] = made.png(quick=not raises), made.alt  # the first one is kept in the notebook
                 if made.drag and not self.picture.area:
                     place, ax = made.axes[0].get_position(), made.axes[0]
@@ -182,19 +180,19 @@ class Explorer(ipywidgets.VBox):
         return f"explore {', '.join(self.controls)}: {self.picture.alt}"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        picture = views.still(self.picture.png, self.picture.alt)
+        picture = still(self.picture.png, self.picture.alt)
         live = super()._repr_mimebundle_(**kwargs) or {}
         bundle = {**live, "image/png": picture["image/png"], "text/plain": repr(self)}
         return bundle, {"image/png": {"alt": self.picture.alt}}
 
 
-def explore(draw: Callable[..., views.Picture], **controls: Any) -> Explorer:
+def explore(draw: Callable[..., Picture], **controls: Any) -> Explorer:
     """Controls above a picture that is recomputed and redrawn in place: `explore(draw, w=(0., 5., .5), steps=[5, 10,
     20], pin=True)`.
 
-    `draw(w=..., steps=..., pin=...)` returns a `views.Picture`; each is computed once per set of values. Controls as
+    `draw(w=..., steps=..., pin=...)` returns a `Picture`; each is computed once per set of values. Controls as
     in `control`.
-    Where the picture names two controls (`views.Picture(..., drag=("t", "x_t"))`), its first axes can be dragged over.
+    Where the picture names two controls (`Picture(..., drag=("t", "x_t"))`), its first axes can be dragged over.
     The first picture is there at once and stays, as a still, where no kernel runs. An error of the first draw is
     raised; later ones
     are shown in words.

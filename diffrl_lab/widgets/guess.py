@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets
 
-from .views import COLOUR
+from .pictures import COLOUR
 
 CSS = """<style>
 .dg{position:relative;height:30px;max-width:420px;margin:2px 10px}

@@ -19,7 +19,8 @@ import anywidget
 import numpy as np
 import traitlets
 
-from . import views
+from .mazes import bounds, film_strip, walls
+from .pictures import COLOUR, Picture, alt_text
 
 JS = Path(__file__).with_suffix(".js")
 LIMIT = 16 * 2**20  # bytes to one browser page; a plan of 64 points, 64 samples and 100 frames is 6 MiB
@@ -139,7 +140,7 @@ def pack(
     Arguments as in `movie`. Panel p finds its x_t at float `p["x_t"]` of the bytes, [K, S, H, n] in C order; x0_hat
     likewise.
     """
-    alt = views._alt(alt)
+    alt = alt_text(alt)
     if show not in SHOWN:
         raise ValueError(f"show is one of {', '.join(SHOWN)}; got {show!r}")
     if colour not in ("group", "step"):
@@ -185,7 +186,7 @@ def pack(
             "limits": box,
             "dots": n * h <= 4096 if dots is None else bool(dots),
             "equal": maze is not None or h == 1,
-            "walls": None if maze is None else [[round(float(v), 4) for v in w] for w in views.walls(maze, size)],
+            "walls": None if maze is None else [[round(float(v), 4) for v in w] for w in walls(maze, size)],
             "start": _point(start),
             "goal": _point(goal),
         }
@@ -200,7 +201,7 @@ def pack(
         raise ValueError(
             f"a movie of {4 * used / 2**20:.0f} MiB is too much for a page (limit {LIMIT // 2**20}): ship fewer samples"
         )
-    colours = {k: views.COLOUR[k] for k in ("model", "noise", "wall", "start", "goal")}
+    colours = {k: COLOUR[k] for k in ("model", "noise", "wall", "start", "goal")}
     meta = {
         "alt": alt,
         "show": show,
@@ -211,7 +212,7 @@ def pack(
         "panels": panels,
         "charts": [_chart(title, chart, max(len(p["t"]) for p in panels)) for title, chart in (charts or {}).items()],
         "pick": None,
-        "colours": {**colours, "groups": [views.COLOUR[g] for g in GROUPS]},
+        "colours": {**colours, "groups": [COLOUR[g] for g in GROUPS]},
     }
     return meta, np.concatenate(floats).tobytes()
 
@@ -239,7 +240,7 @@ def _chart(title: str, chart: Mapping[str, Any], frames: int) -> dict[str, Any]:
         at = np.stack([_numpy(v).astype(float) for v in xy], 1)
         if moving and len(at) != frames:
             raise ValueError(f"a curve of a chart has one point per frame: {frames} frames, {name!r} has {len(at)}")
-        tone = views.COLOUR[CURVES[i % len(CURVES)] if moving else "exact"]
+        tone = COLOUR[CURVES[i % len(CURVES)] if moving else "exact"]
         points = [[float(v) for v in p] for p in at.round(5)]
         rows.append({"name": name, "colour": tone, "moving": moving, "at": points})
     every = np.concatenate([row["at"] for row in rows])
@@ -270,7 +271,7 @@ def _groups(groups: Any, labels: Sequence[str] | None) -> tuple[list[int], list[
 
 def _limits(arrays: Mapping[str, Mapping[str, Any]], maze: Any, size: float) -> list[float]:
     if maze is not None:
-        return [float(v) for v in views.bounds(maze, size)]
+        return [float(v) for v in bounds(maze, size)]
     ends = []
     for a in arrays.values():
         x = np.concatenate([v.reshape(-1, v.shape[-1]) for v in (a["x_t"], a["x0_hat"]) if v is not None])
@@ -324,14 +325,14 @@ class Movie(anywidget.AnyWidget):
         return self.meta["alt"]
 
     @property
-    def strip(self) -> views.Picture:
+    def strip(self) -> Picture:
         """The film strip that stands in where nothing runs, drawn from the very bytes that the browser has."""
         first, arrays = self.meta["panels"][0], unpack(self.meta, self.data)
         which = self.meta["show"] if all(a["x0_hat"] is not None for a in arrays.values()) else "x_t"
         alike = all(p["walls"] == first["walls"] and p["limits"] == first["limits"] for p in self.meta["panels"])
         clock = self.meta["clock"]
         way = "from noise (left) to sample (right)" if clock == "t" else f"{clock} grows from left to right"
-        return views.film_strip(
+        return film_strip(
             arrays if alike else {first["title"]: arrays[first["title"]]},
             rectangles=first["walls"],
             start=first["start"],
@@ -367,7 +368,7 @@ def movie(
         A frame's samples: [S] (a histogram with dots), [S, 2] points, [S, H] or [S, H, 1] values against their index,
         [S, H, d] trajectories (`dims`, the first two columns, are drawn).
     alt: what the movie shows, in words (40 characters or more).
-    maze, size, start, goal: the scene, as in `views.walls`, in the units of x.
+    maze, size, start, goal: the scene, as in `mazes.walls`, in the units of x.
     show: "x_t", "x0_hat" or "both" at first; the learner may switch.
     samples, shown: how many go to the browser (64) and how many are drawn at first (16).
     groups, labels: a group per sample (a number or a name), or one per frame and sample [K, S], and their names in the

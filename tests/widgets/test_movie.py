@@ -13,7 +13,7 @@ from PIL import Image
 from diffrl_lab.diffusion import Rectified, chain, ddim
 from diffrl_lab.diffusion.denoisers import GaussianDenoiser
 from diffrl_lab.widgets.movie import movie, movie_html, pack, stack, unpack
-from diffrl_lab.widgets.views import COLOUR
+from diffrl_lab.widgets.pictures import COLOUR
 
 ALT = "Five plans of nine points come out of noise, all points at once."
 MAZE = [[1, 1, 1], [1, 0, 1], [1, 1, 1]]
