@@ -27,7 +27,7 @@ def heat_map(
     """Density p(x_t) over t as a heat map, with sample paths on top: t [T], x [X], p [T, X], paths [K, S], path_t [K].
 
     Each t has its own scale (p over its largest value there), so that the narrow end does not hide the wide one;
-    `relative=False` draws any other p as it is.
+    `relative=False` draws any other p as it is. Raises ValueError unless p is [T, X].
     """
     t, x, p = array(t), array(x), array(p)
     if p.shape != (len(t), len(x)):
@@ -57,7 +57,7 @@ def band(
 ) -> Picture:
     """Exact mean and mean +- 2 sd (both [H]) over s [H], with samples [S, H] and their own mean +- 2 sd.
 
-    `panels`: title -> samples, drawn side by side on one scale in place of `samples`.
+    `panels` is title -> samples, drawn side by side on one scale in place of `samples`.
     """
     s, mean, sd = array(s), array(mean), array(sd)
     panels = {title: samples} if panels is None else dict(panels)
@@ -88,9 +88,9 @@ def histogram(
     marks: Mapping[str, float] | None = None,
     alt: str,
 ) -> Picture:
-    """Density histogram of samples [S] (or of several: name -> [S]) against an exact density (x [X], p [X]).
+    """Density histogram of samples [S] (or of several, name -> [S]) against an exact density (x [X], p [X]).
 
-    `marks`: label -> x, vertical lines.
+    `marks` is label -> x and draws vertical lines.
     """
     fig, ax = figure(3.0)
     named = dict(samples) if isinstance(samples, Mapping) else {"samples": samples}
@@ -166,11 +166,10 @@ def losses(
     logy: bool = False,
     alt: str,
 ) -> Picture:
-    """Training loss against steps, thin as it came and thick as a running mean, with the exact floor it cannot go
-    below.
+    """Training loss against updates, thin as it came and thick as a running mean, above its exact floor.
 
-    `history`: what `fit` yielded (dicts with `key`), a sequence of numbers, or a mapping name -> numbers; `every`:
-    steps between them.
+    `history` is what `fit` yielded (dicts with `key`), a sequence of numbers, or a mapping name -> numbers, with one
+    entry for `every` so many updates. `floor` is one number, or name -> number, below which no loss can go.
     """
     if not isinstance(history, Mapping):
         history = list(history)
@@ -178,13 +177,13 @@ def losses(
     fig, ax = figure(3.0)
     for i, (name, values) in enumerate(history.items()):
         y = np.array([float(v) for v in values])
-        steps = np.arange(1, len(y) + 1) * every
+        updates = np.arange(1, len(y) + 1) * every
         width = max(1, len(y) // 25)
         total = np.cumsum(np.insert(y, 0, 0.0))
         style = nth_look(i, name)
-        ax.plot(steps, y, color=style["color"], lw=0.6, alpha=0.35)
+        ax.plot(updates, y, color=style["color"], lw=0.6, alpha=0.35)
         ax.plot(
-            steps[width // 2 : len(y) - (width - 1) // 2],
+            updates[width // 2 : len(y) - (width - 1) // 2],
             (total[width:] - total[:-width]) / width,
             label=f"{name}, mean of {width}" if width > 1 else name,
             **style,
@@ -214,10 +213,9 @@ def intervals(
     title: str = "",
     alt: str,
 ) -> Picture:
-    """Dots with intervals, one row each: (label, value, low, high) or (label, [values of the seeds]); top to bottom
-    as given.
+    """Dots with intervals, one row each, from top to bottom: (label, value, low, high) or (label, [a value per seed]).
 
-    `reference`: one number or name -> number, dashed vertical lines.
+    `reference` is one number, or name -> number, and draws dashed vertical lines.
     """
     rows = [tuple(row) for row in rows]
     fig, ax = figure(0.75 + 0.34 * len(rows) + (0.3 if reference is not None else 0))
@@ -271,8 +269,8 @@ def values_over_data(
 ) -> Picture:
     """Values of an action over a [M] (name -> Q [M]) above a histogram of the recorded actions `data` on the same axis.
 
-    best: the name of a curve -> the action that an arrow points at. proposals: actions that a model proposes, ticks
-    under the upper axes.
+    best is the name of a curve -> the action that an arrow points at. proposals are actions that a model proposes; they
+    become ticks under the upper axes.
     """
     fig, (ax, below) = figure(3.7, 2, 1, sharex=True, gridspec_kw={"height_ratios": (2.6, 1)})
     a = array(a)
@@ -309,8 +307,11 @@ def point_and_law(
     names: tuple[str, str] = ("t", "x_t"),
     alt: str,
 ) -> Picture:
-    """Left: the heat map p [T, X] over t [T], x [X] (both even) with a point (t, x_t) that `explore` lets one drag, as
-    the controls `names`. Right, on the same x: the densities `law` [X] and, pale, `prior` [X]; `marks`: label -> x.
+    """A heat map with a point on it, and beside it a law that belongs to the point.
+
+    Left is p [T, X] over t [T] and x [X], both evenly spaced, with a point (t, x_t) that `explore` lets one drag, as
+    the controls `names`. Right, on the same x, are the densities `law` [X] and, pale, `prior` [X]; `marks` is
+    label -> x.
     """
     t, x, p, law = array(t), array(x), array(p), array(law)
     fig, (ax, side) = figure(3.4, 1, 2, sharey=True, gridspec_kw={"width_ratios": (1.35, 1)})

@@ -19,11 +19,10 @@ COMPONENTS = {
 
 
 def component_map(lit: str | Sequence[str], alt: str | None = None) -> Picture:
-    """The survey's component map, data -> diffusion model -> conditioning -> guided sampling -> execution, with the
-    lesson's box lit.
+    """The survey's map, data -> diffusion model -> conditioning -> guided sampling -> execution, with boxes lit.
 
-    Survey: "Diffusion Models for Reinforcement Learning: Foundations, Taxonomy, and Development" (arXiv 2510.12253,
-    2025).
+    The survey is "Diffusion Models for Reinforcement Learning: Foundations, Taxonomy, and Development" (arXiv
+    2510.12253, 2025). Raises ValueError for a box that the map does not have.
     """
     on = [lit] if isinstance(lit, str) else list(lit)
     for name in on:
@@ -76,7 +75,8 @@ def survey_map(
 ) -> Picture:
     """The survey's taxonomy as a table: role x (offline | online) x (single | multi-agent).
 
-    cells: (role, regime, agents) -> (text, built); what is not built is hatched and says so, what is absent is a dash.
+    cells is (role, regime, agents) -> (text, built); what is not built is hatched and says so, what is absent is a
+    dash. Raises ValueError for a cell that the table does not have.
     """
     columns = [("offline", "single"), ("online", "single"), ("offline", "multi"), ("online", "multi")]
     for role, regime, agents in cells:
@@ -116,11 +116,11 @@ def survey_map(
             )
     ax.set(xlim=(-1.0, 4.02), ylim=(len(roles) + 0.02, -0.75))
     ax.set_axis_off()
-    known = [f"{r}, {g}, {a}-agent: {text}" for (r, g, a), (text, ok) in cells.items() if ok]
+    built_cells = [f"{r}, {g}, {a}-agent: {text}" for (r, g, a), (text, ok) in cells.items() if ok]
     return Picture(
         fig,
         alt
         or "Map of the survey, role by regime by number of agents. Built: "
-        + ("; ".join(known) or "nothing yet")
+        + ("; ".join(built_cells) or "nothing yet")
         + f". Not built yet: {sum(not ok for _, ok in cells.values())} named cells.",
     )

@@ -18,6 +18,7 @@ def walls(maze: Any, size: float = 1.0) -> np.ndarray:
 
     `maze` is a map as PointMaze has it (rows of 0, 1 or letters; 1 is a wall; the map's centre is the origin, y up,
     cells `size` wide), or has such a `maze_map` with its `maze_size_scaling`, or `blocked` [R, C] with its `scale`.
+    Raises ValueError for rows of unequal length.
     """
     rows, size = _map(maze, size)
     top, side = len(rows) / 2, len(rows[0]) / 2
@@ -32,7 +33,10 @@ def walls(maze: Any, size: float = 1.0) -> np.ndarray:
 
 
 def bounds(maze: Any, size: float = 1.0) -> tuple[float, float, float, float]:
-    """x_min, x_max, y_min, y_max of what is drawn of a maze: all of it, but only half of an outer ring of walls."""
+    """What is drawn of a maze, x_min, x_max, y_min, y_max: all of it, but only half of an outer ring of walls.
+
+    Raises ValueError for rows of unequal length.
+    """
     rows, size = _map(maze, size)
     ring = [*rows[0], *rows[-1], *(row[0] for row in rows), *(row[-1] for row in rows)]
     cut = 0.5 if len(rows) > 2 and all(cell in (1, "1") for cell in ring) else 0.0
@@ -57,7 +61,10 @@ def _draw_walls(ax: Axes, rectangles: Any) -> None:
 
 
 def draw_maze(ax: Axes, maze: Any = None, start: Any = None, goal: Any = None, size: float = 1.0) -> Axes:
-    """Walls as rectangles, start as a circle, goal as a star, equal axes, no ticks."""
+    """Draws walls as rectangles, the start as a circle and the goal as a star, on equal axes without ticks.
+
+    Raises ValueError for a maze whose rows have unequal lengths.
+    """
     if maze is not None:
         _draw_walls(ax, walls(maze, size))
         x0, x1, y0, y1 = bounds(maze, size)
@@ -98,8 +105,9 @@ def trajectories(
 ) -> Picture:
     """Trajectories x [S, H, 2] (or a list of [H_i, 2]) in a maze; a mapping title -> x draws panels side by side.
 
-    `groups`: one meaning per trajectory (`left`, `right`, ...; a name of the palette), or nothing for `model`; with
-    several panels also title -> meanings.
+    `groups` has one meaning per trajectory (`left`, `right`, ...; a name of the palette), and none stands for `model`;
+    with several panels it may be a mapping title -> meanings. Raises ValueError if there are more or fewer groups than
+    trajectories, or a group is no name of the palette.
     """
     panels = dict(x) if isinstance(x, Mapping) else {title: x}
     cols = min(ncols, len(panels))
@@ -146,9 +154,10 @@ def cells(
 ) -> Picture:
     """A grid world as a heat map, values [rows, columns], NaN in walls; title -> values draws panels on one scale.
 
-    moves [rows, columns] (or title -> moves): an arrow per cell, 0 up, 1 right, 2 down, 3 left, any other number: none.
-    marks: letter -> (row, column), or several [n, 2]; a mark stands in place of the value. numbers: whether, or in
-    which format (".2f"), the value is written into each cell. Raises ValueError for values that are no grid.
+    moves [rows, columns] (or title -> moves) draws an arrow per cell: 0 up, 1 right, 2 down, 3 left, any other number
+    none. marks is letter -> (row, column), or several [n, 2]; a mark stands in place of the value. numbers says
+    whether, or in which format (".2f"), the value is written into each cell. Raises ValueError for values that are no
+    grid.
     """
     panels = {name: array(v) for name, v in (values.items() if isinstance(values, Mapping) else [(title, values)])}
     if any(v.ndim != 2 for v in panels.values()):
@@ -208,9 +217,9 @@ def film_strip(
 ) -> Picture:
     """A few moments of a reverse process in a row, noise first; title -> {t [K], x_t [K, S, H, 2], x0_hat the same}.
 
-    One row per title, as `movie.stack` makes them; samples in one dimension ([K, S, 1, 1]) become histograms. `which`:
-    "x_t", "x0_hat" or "both". The scene is a maze, or wall rectangles [n, 4] within limits x_min, x_max, y_min, y_max.
-    groups: a number per sample, or per frame and sample; or title -> these.
+    There is one row per title, as `movie.stack` makes them; samples in one dimension ([K, S, 1, 1]) become histograms.
+    `which` is "x_t", "x0_hat" or "both". The scene is a maze, or wall rectangles [n, 4] within limits x_min, x_max,
+    y_min, y_max. groups has a number per sample, or per frame and sample, or is a mapping title -> these.
     """
     if maze is not None:
         rectangles, limits = walls(maze, size), limits or bounds(maze, size)

@@ -80,6 +80,7 @@ HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#bcdcf0", "#56B4E9
 
 
 def alt_text(alt: str) -> str:
+    """The alt text on one line. Raises ValueError if it has less than 40 characters."""
     text = " ".join(str(alt).split())
     if len(text) < 40:
         raise ValueError(f"alt text says what the picture shows, in 40 characters or more; got {len(text)}: {text!r}")
@@ -87,18 +88,19 @@ def alt_text(alt: str) -> str:
 
 
 def array(a: Any) -> np.ndarray:
-    """A float64 array of whatever came: tensor (any device), list or array."""
-    return np.asarray(a.detach().cpu() if hasattr(a, "detach") else a, dtype=np.float64)
+    """A float64 array of whatever came: tensor (any device, any precision), list or array."""
+    return np.asarray(a.detach().cpu().double() if hasattr(a, "detach") else a, dtype=np.float64)
 
 
 class Picture:
-    """A matplotlib figure with its alt text (40 characters or more, else ValueError).
+    """A matplotlib figure with its alt text.
 
-    Shown in a notebook as an <img alt=...>; where only PNG is understood as a PNG; in plain text as the alt text.
+    A notebook shows it as an <img alt=...>, what understands only PNG as a PNG, and plain text as the alt text. Raises
+    ValueError for alt text of less than 40 characters. `drag` names the controls of the first axes' x and y.
     """
 
     def __init__(self, fig: Figure, alt: str, drag: tuple[str, str] | None = None) -> None:
-        self.fig, self.alt, self.drag = fig, alt_text(alt), drag  # drag: controls of the first axes' x and y
+        self.fig, self.alt, self.drag = fig, alt_text(alt), drag
 
     @property
     def axes(self) -> list[Axes]:
@@ -116,7 +118,7 @@ class Picture:
 
 
 def png(fig: Figure, colours: int = 256, quick: bool = False) -> bytes:
-    """Renders a figure to PNG bytes with at most so many colours; `quick`: all colours, larger, in less time."""
+    """A figure as PNG bytes with at most so many colours; `quick` takes all colours, more bytes and less time."""
     from PIL import Image
 
     raw, small = io.BytesIO(), io.BytesIO()
@@ -156,7 +158,7 @@ def figure(
 
 
 def show(fig: Figure | Picture, alt: str | None = None) -> None:
-    """Displays a figure here and now, with its alt text (40 characters or more)."""
+    """Displays a figure here and now, with its alt text. Raises ValueError for one of less than 40 characters."""
     from IPython.display import display
 
     inner = fig.fig if isinstance(fig, Picture) else fig
@@ -164,8 +166,9 @@ def show(fig: Figure | Picture, alt: str | None = None) -> None:
 
 
 def look(name: str) -> dict[str, Any]:
-    """Colour and dash of a meaning (`data`, `noise`, `model`, `exact`, `left`, `right`, ...), for `ax.plot(...,
-    **look("exact"))`.
+    """Colour and dash of a meaning (`data`, `noise`, `model`, `exact`, ...): `ax.plot(x, y, **look("exact"))`.
+
+    Raises ValueError for a name that the palette does not have.
     """
     if name not in COLOUR:
         raise ValueError(f"no colour for {name!r}; there are {', '.join(COLOUR)}")
@@ -173,6 +176,7 @@ def look(name: str) -> dict[str, Any]:
 
 
 def nth_look(i: int, name: str) -> dict[str, Any]:
+    """The look of a name of the palette, or of the i-th curve if the palette does not have its name."""
     if name in COLOUR:
         return look(name)
     return look(("model", "right", "data", "warning", "goal", "left", "exact", "noise")[i % 8])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from diffrl_lab.widgets import curves
 
@@ -38,3 +39,10 @@ def test_arrows_point_at_the_named_actions_on_their_curves_and_the_data_are_coun
 def test_values_over_data_need_a_real_description():
     with pytest.raises(ValueError, match="40 characters"):
         curves.values_over_data([0, 1], {"exact": [0, 1]}, [0.5], best={}, alt="values")
+
+
+def test_numbers_of_half_precision_are_drawn_as_they_are():
+    y = torch.linspace(0, 1, 5, dtype=torch.bfloat16)
+    np.testing.assert_array_equal(
+        curves.lines(y, {"exact": y}, xlabel="x", ylabel="y", alt=ALT).axes[0].lines[0].get_ydata(), y.double()
+    )
