@@ -314,7 +314,7 @@ def _changed(statement: ast.stmt) -> Iterator[str]:
 
 
 def _root(node: ast.AST) -> Iterator[str]:
-    """The name that a chain begins with: `views` in `views.show(x)`, `x` in `x[0].y`; none for other expressions."""
+    """The name that a chain begins with: `widgets` in `widgets.show(x)`, `x` in `x[0].y`; none for others."""
     while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
         node = node.func if isinstance(node, ast.Call) else node.value
     if isinstance(node, ast.Name):

@@ -342,6 +342,6 @@ def _sketch(case: Mapping[str, Any]) -> str:
 
 
 def _colour(ok: bool | None) -> str:
-    from diffrl_lab.widgets.views import COLOUR
+    from diffrl_lab.widgets.pictures import COLOUR
 
     return COLOUR[{True: "data", False: "right", None: "noise"}[ok]]

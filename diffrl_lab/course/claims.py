@@ -47,7 +47,7 @@ class Table(list[Claim]):
 
 
 def _cell(name: str, text: str) -> str:
-    from diffrl_lab.widgets.views import COLOUR
+    from diffrl_lab.widgets.pictures import COLOUR
 
     colour = {"held": COLOUR["data"], "failed": COLOUR["right"], "undecided": COLOUR["warning"]}.get(text)
     style = f"; border-left: 4px solid {colour}" if name == "verdict" and colour else ""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffrl_lab.course import progress
-from diffrl_lab.widgets import views
 from diffrl_lab.widgets.guess import Guess
 from diffrl_lab.widgets.guess import guess as ask
+from diffrl_lab.widgets.pictures import COLOUR, MARKER, Picture, figure, look
 
 
 def guess(name: str, question: str, low: float, high: float, unit: str = "", *, truth: float | None = None) -> Guess:
@@ -40,7 +40,7 @@ class Nothing:
         return f"<p>{self.text}</p>"
 
 
-def aim() -> views.Picture | Nothing:
+def aim() -> Picture | Nothing:
     """Guesses against truths over the course, each as its place in the question's range (0: low end, 1: high end).
 
     The mean distance from the diagonal, in ranges, says how well the learner predicts. Guesses committed after the
@@ -51,19 +51,19 @@ def aim() -> views.Picture | Nothing:
         return Nothing("No guess has met its truth yet. Commit some on the way, run this again, and they stand here.")
     at = {name: (_place(g, "truth"), _place(g, "guess")) for name, g in kept.items()}
     off = sum(abs(mine - true) for true, mine in at.values()) / len(at)
-    fig, ax = views.figure(3.6, width=5.4)
-    ax.plot([0, 1], [0, 1], label="guess = truth", **views.look("exact"))
+    fig, ax = figure(3.6, width=5.4)
+    ax.plot([0, 1], [0, 1], label="guess = truth", **look("exact"))
     keys = ("model", "right", "data", "warning", "goal", "left", "noise")
     for i, lesson in enumerate(sorted({name[:2] for name in at})):
         mine, key = [p for name, p in at.items() if name[:2] == lesson], keys[i % len(keys)]
-        ax.plot(*zip(*mine, strict=True), linestyle="", marker=views.MARKER[key], markersize=8,
-                color=views.COLOUR[key], label=f"lesson {lesson}")  # fmt: skip
+        ax.plot(*zip(*mine, strict=True), linestyle="", marker=MARKER[key], markersize=8,
+                color=COLOUR[key], label=f"lesson {lesson}")  # fmt: skip
     ax.set(xlabel="truth, on the question's scale", ylabel="your guess",
            title=f"Off by {off:.0%} on average",
            xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), box_aspect=1)  # fmt: skip
     fig.legend(loc="outside right upper")
     alt = f"{len(at)} guesses against what came out, each on the scale of its own question, beside the diagonal of a "
-    return views.Picture(fig, f"{alt}perfect aim; they are off by {off:.0%} of the scale on average.")
+    return Picture(fig, f"{alt}perfect aim; they are off by {off:.0%} of the scale on average.")
 
 
 def _place(g: dict[str, Any], what: str) -> float:

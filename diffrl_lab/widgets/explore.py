@@ -1,5 +1,6 @@
-"""Controls in front of what must be recomputed: `explore` redraws one picture in place, `plan_explorer` replans in a
-maze.
+"""Controls in front of what must be recomputed.
+
+`explore` redraws one picture in place; `plan_explorer` plans anew in a maze.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ import ipywidgets
 import numpy as np
 import traitlets
 
-from . import views
 from .movie import Movie, pack
+from .pictures import Picture, still
 
-KEPT = 64  # pictures remembered per explorer
+MEMORY = 64  # pictures that an explorer remembers
 WAIT = 0.05  # seconds from a change to the redraw, so that a drag is answered by its newest value
 
 
 class Redrawn(anywidget.AnyWidget):
-    """One <img> whose picture, alt text and message change in place (the next picture is decoded before it is
-    swapped in).
+    """One <img> whose picture, alt text and message change in place.
+
+    The next picture is decoded before it is swapped in, so that nothing flickers.
     """
 
     _esm = """
@@ -85,8 +87,9 @@ class Redrawn(anywidget.AnyWidget):
 def control(name: str, spec: Any) -> Any:
     """One ipywidget for one argument.
 
-    (low, high[, step[, first]]) -> slider, of whole numbers where all are whole; a list or a mapping label -> value
-    -> choice, the first one chosen; True or False -> checkbox; an ipywidget -> itself. Anything else: ValueError.
+    (low, high[, step[, first]]) makes a slider, of whole numbers where all are whole. A list, or a mapping
+    label -> value, makes a choice whose first entry is chosen; True or False makes a checkbox. An ipywidget stands for
+    itself. Raises ValueError for anything else.
     """
     label = {"description": name.replace("_", " "), "style": {"description_width": "initial"}}
     wide = {"layout": ipywidgets.Layout(width="340px")}
@@ -110,11 +113,11 @@ def control(name: str, spec: Any) -> Any:
 
 
 class Explorer(ipywidgets.VBox):
-    """The widget that `explore` makes: controls above one picture. `values` are the controls' present values."""
+    """The widget that `explore` makes: it has controls above one picture, and `values` are what they say now."""
 
-    def __init__(self, draw: Callable[..., views.Picture], controls: Mapping[str, Any]) -> None:
+    def __init__(self, draw: Callable[..., Picture], controls: Mapping[str, Any]) -> None:
         self._draw = draw
-        self._kept: OrderedDict[tuple, tuple[bytes, str]] = OrderedDict()
+        self._drawn: OrderedDict[tuple, tuple[bytes, str]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self.controls = {name: control(name, spec) for name, spec in controls.items()}
         self.picture = Redrawn()
@@ -146,35 +149,34 @@ class Explorer(ipywidgets.VBox):
             self._timer = loop.call_later(WAIT, self.redraw)
 
     def redraw(self, raises: bool = False) -> None:
-        """Draws for the present values (or takes the remembered picture); what fails is said in words under the
-        picture.
+        """Draws for the present values, or takes the picture that is remembered for them.
+
+        What fails is said in words under the picture; with `raises` the error goes on to the caller.
         """
         self._timer = None
         values = self.values
         key = tuple(repr(v) for v in values.values())
         try:
-            if key not in self._kept:
+            if key not in self._drawn:
                 if not raises:
                     self.picture.words = "computing…"
-                made = self._draw(**values)
-                if not isinstance(made, views.Picture):
-                    raise ValueError(
-                        f"explore draws a views.Picture (a figure with alt text); got {type(made).__name__}"
-                    )
-                self._kept[key] = made.png(quick=not raises), made.alt  # the first one is kept in the notebook
-                if made.drag and not self.picture.area:
-                    place, ax = made.axes[0].get_position(), made.axes[0]
-                    self._drag = made.drag, (ax.get_xlim(), ax.get_ylim())
+                drawn = self._draw(**values)
+                if not isinstance(drawn, Picture):
+                    raise ValueError(f"explore draws a Picture (a figure with alt text); got {type(drawn).__name__}")
+                self._drawn[key] = drawn.png(quick=not raises), drawn.alt  # the first one stays in the notebook
+                if drawn.drag and not self.picture.area:
+                    place, ax = drawn.axes[0].get_position(), drawn.axes[0]
+                    self._drag = drawn.drag, (ax.get_xlim(), ax.get_ylim())
                     self.picture.area = [float(v) for v in (place.x0, 1 - place.y1, place.x1, 1 - place.y0)]
-                if len(self._kept) > KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(key)
+                if len(self._drawn) > MEMORY:
+                    self._drawn.popitem(last=False)
+            self._drawn.move_to_end(key)
         except Exception as error:
             if raises:
                 raise
             self.picture.words = f"No picture for these values: {error}"
             return
-        png, alt = self._kept[key]
+        png, alt = self._drawn[key]
         with self.picture.hold_sync():
             self.picture.png, self.picture.alt, self.picture.words = png, alt, ""
 
@@ -182,28 +184,26 @@ class Explorer(ipywidgets.VBox):
         return f"explore {', '.join(self.controls)}: {self.picture.alt}"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        picture = views.still(self.picture.png, self.picture.alt)
+        picture = still(self.picture.png, self.picture.alt)
         live = super()._repr_mimebundle_(**kwargs) or {}
         bundle = {**live, "image/png": picture["image/png"], "text/plain": repr(self)}
         return bundle, {"image/png": {"alt": self.picture.alt}}
 
 
-def explore(draw: Callable[..., views.Picture], **controls: Any) -> Explorer:
-    """Controls above a picture that is recomputed and redrawn in place: `explore(draw, w=(0., 5., .5), steps=[5, 10,
-    20], pin=True)`.
+def explore(draw: Callable[..., Picture], **controls: Any) -> Explorer:
+    """Controls above a picture that is recomputed and redrawn in place.
 
-    `draw(w=..., steps=..., pin=...)` returns a `views.Picture`; each is computed once per set of values. Controls as
-    in `control`.
-    Where the picture names two controls (`views.Picture(..., drag=("t", "x_t"))`), its first axes can be dragged over.
-    The first picture is there at once and stays, as a still, where no kernel runs. An error of the first draw is
-    raised; later ones
-    are shown in words.
+    `explore(draw, w=(0., 5., .5), steps=[5, 10, 20], pin=True)` calls `draw(w=..., steps=..., pin=...)`, which returns
+    a `Picture`, once per set of values; `control` says what makes which control. Where the picture names two controls
+    (`Picture(..., drag=("t", "x_t"))`), its first axes can be dragged over. The first picture is there at once and
+    stays, as a still, where no kernel runs. Raises ValueError for what is no control and for a first drawing that is
+    no `Picture`, and whatever the first drawing raises; later errors are shown in words.
     """
     return Explorer(draw, controls)
 
 
 class PlanExplorer(Movie):
-    """The widget that `plan_explorer` makes; `frames` are those of the plan now shown."""
+    """The widget that `plan_explorer` makes; its `frames` are those of the plan now shown."""
 
     def __init__(
         self,
@@ -268,12 +268,10 @@ def plan_explorer(
     alt: str = "A maze in which start and goal can be moved, and the plan between them as it comes out of noise.",
     **options: Any,
 ) -> PlanExplorer:
-    """A maze whose start and goal the learner drags (or moves with the arrow keys), and beside it the movie of the
-    plan.
+    """A maze whose start and goal the learner drags, or moves with the arrow keys, beside the movie of the plan.
 
-    `plan(start [2], goal [2], seed) -> frames` is called once now and again on every release; the frames are what
-    `movie` takes,
-    `options` too. A ValueError from `plan` is shown to the learner in its own words; without a kernel the first plan
-    remains.
+    `plan(start [2], goal [2], seed) -> frames` is called once now and again on every release; frames and `options` are
+    what `movie` takes. An error of a later `plan` is shown to the learner in its own words; without a kernel the first
+    plan remains. Raises ValueError for a start or goal that is no point x, y, and whatever the first plan raises.
     """
     return PlanExplorer(plan, maze, start, goal, seed, size, alt, options)

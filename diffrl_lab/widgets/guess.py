@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets
 
-from .views import COLOUR
+from .pictures import COLOUR
 
 CSS = """<style>
 .dg{position:relative;height:30px;max-width:420px;margin:2px 10px}
@@ -21,7 +21,7 @@ Storage = Callable[[str, float, float | None], None]
 
 
 class Guess(ipywidgets.VBox):
-    """The widget that `guess` makes. `value` is the committed number or None; `reveal(truth)` shows both."""
+    """The widget that `guess` makes: its `value` is the committed number or None, and `reveal(truth)` shows both."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Guess(ipywidgets.VBox):
         self._tell()
 
     def commit(self, value: float) -> None:
-        """Fixes the guess; only the first one counts. A number outside low .. high: ValueError."""
+        """Fixes the guess; only the first one counts. Raises ValueError for a number outside low .. high."""
         if self.value is not None:
             return
         if not self.low <= value <= self.high:
@@ -74,8 +74,9 @@ class Guess(ipywidgets.VBox):
         self._tell()
 
     def reveal(self, truth: float | None = None) -> ipywidgets.HTML:
-        """What came out beside what was guessed; with no guess it says so and stops nothing. `truth`: a number (or
-        given before).
+        """What came out beside what was guessed; where nothing was guessed it says so and stops nothing.
+
+        Raises ValueError if the truth is given neither here nor before.
         """
         truth = self._given if truth is None else truth
         if truth is None:
@@ -95,15 +96,15 @@ class Guess(ipywidgets.VBox):
     @property
     def text(self) -> str:
         """Guess and truth in one sentence."""
-        told = None if self.truth is None else f"{self.truth:.3g} {self.unit}".strip()
+        truth = None if self.truth is None else f"{self.truth:.3g} {self.unit}".strip()
         if self.value is None:
-            return "No guess was committed." + ("" if told is None else f" What came out: {told}.")
+            return "No guess was committed." + ("" if truth is None else f" What came out: {truth}.")
         mine = f"{self.value:.3g} {self.unit}".strip()
-        if told is None:
+        if truth is None:
             return f"Committed: {mine}. Run on to see what comes out."
         off = abs(self.value - self.truth)  # type: ignore[operator]
         late = " (committed after the answer was shown)" if self._late else ""
-        return f"You guessed {mine}{late}; what came out is {told}; off by {off:.3g}."
+        return f"You guessed {mine}{late}; what came out is {truth}; off by {off:.3g}."
 
     def bars(self) -> str:
         """Guess (hollow) and truth (filled) as marks on the scale from low to high, as HTML."""
@@ -165,10 +166,11 @@ def guess(
     storage: Storage | None = None,
     name: str | None = None,
 ) -> Guess:
-    """Asks for a number between low and high before it is computed; a whole one when both ends are, more than 2 apart.
+    """Asks for a number between low and high before it is computed.
 
-    With `truth` it is shown as soon as the learner commits; without, a later cell says `g.reveal(truth)`. Unanswered
-    it says so
-    and stops nothing. `storage(name, guess, truth)` is called when a guess is committed and when the truth is known.
+    It is a whole number where both ends are whole and more than 2 apart. With `truth` it is shown as soon as the
+    learner commits; without, a later cell says `g.reveal(truth)`, which stops nothing where no guess was committed.
+    `storage(name, guess, truth)` is called when a guess is committed and when the truth is known. Raises ValueError
+    unless low < high.
     """
     return Guess(question, low, high, unit, truth, storage, name)

@@ -11,6 +11,7 @@ import html
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ import anywidget
 import numpy as np
 import traitlets
 
-from . import views
+from .mazes import bounds, film_strip, walls
+from .pictures import COLOUR, Picture, alt_text
 
 JS = Path(__file__).with_suffix(".js")
 LIMIT = 16 * 2**20  # bytes to one browser page; a plan of 64 points, 64 samples and 100 frames is 6 MiB
@@ -28,9 +30,71 @@ GROUPS = ("left", "right", "data", "warning")
 CURVES = ("model", "goal", "data")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a movie is asked to show besides its frames; `movie` lists what each field means.
+
+    Raises ValueError for alt text of less than 40 characters and for a `show` or a `colour` that does not exist.
+    """
+
+    alt: str
+    maze: Any = None
+    size: float = 1.0
+    start: Any = None
+    goal: Any = None
+    show: str = "x_t"
+    samples: int = 64
+    shown: int = 16
+    groups: Any = None
+    labels: Sequence[str] | None = None
+    colour: str = "group"
+    dots: bool | None = None
+    schedule: Any = None
+    limits: Any = None
+    curve: tuple[Any, Any] | None = None
+    step: int = 0
+    transform: Callable | None = None
+    dims: Sequence[int] | None = None
+    clock: str = "t"
+    charts: Mapping[str, Mapping[str, Any]] | None = None
+
+    def __post_init__(self) -> None:
+        alt_text(self.alt)
+        if self.show not in SHOWN:
+            raise ValueError(f"show is one of {', '.join(SHOWN)}; got {self.show!r}")
+        if self.colour not in ("group", "step"):
+            raise ValueError(f"colour is 'group' or 'step' (along the plan); got {self.colour!r}")
+
+    def of(self, panel: str) -> Options:
+        """The options of one panel: where a mapping title -> value was given, its own value, or nothing."""
+        each = {name: getattr(self, name) for name in ("maze", "start", "goal", "groups", "limits")}
+        return replace(self, **{name: v.get(panel) for name, v in each.items() if isinstance(v, Mapping)})
+
+
+class Floats:
+    """Arrays end to end as little-endian float32, in C order."""
+
+    def __init__(self) -> None:
+        self.parts: list[np.ndarray] = []
+        self.size = 0
+
+    def put(self, a: np.ndarray) -> int:
+        """Appends an array and returns the place of its first float."""
+        self.parts.append(np.ascontiguousarray(a, dtype="<f4").ravel())
+        self.size += self.parts[-1].size
+        return self.size - self.parts[-1].size
+
+    def bytes(self) -> bytes:
+        """All arrays as bytes. Raises ValueError for more than a page can take (LIMIT)."""
+        if 4 * self.size > LIMIT:
+            size = f"{4 * self.size / 2**20:.0f} MiB"
+            raise ValueError(f"a movie of {size} is too much for a page (limit {LIMIT // 2**20}): ship fewer samples")
+        return np.concatenate(self.parts).tobytes()
+
+
 def _numpy(a: Any) -> np.ndarray:
-    # numpy knows no bfloat16
-    return np.asarray(a.detach().float().cpu() if hasattr(a, "detach") else a, dtype=np.float32)
+    """A float32 array of whatever came: tensor (any device, any precision), list or array."""
+    return np.asarray(a.detach().cpu().float() if hasattr(a, "detach") else a, dtype=np.float32)
 
 
 def _field(frame: Any, name: str) -> Any:
@@ -38,9 +102,11 @@ def _field(frame: Any, name: str) -> Any:
 
 
 def _event(x: np.ndarray, dims: Sequence[int] | None) -> np.ndarray:
-    """Samples as the browser takes them: [S] or [S, 1] -> [S, 1, 1]; [S, 2] -> [S, 1, 2]; [S, H] or [S, H, 1] -> the
-    value against
-    its index, [S, H, 2]; [S, H, d] -> two of its columns (`dims`, the first two), [S, H, 2]."""
+    """Samples in the shape that the browser draws.
+
+    [S] and [S, 1] become dots [S, 1, 1], and [S, 2] becomes points [S, 1, 2]. [S, H] and [S, H, 1] are drawn against
+    their index, [S, H, 2]. Of [S, H, d] the columns `dims` are drawn (the first two by default), [S, H, 2].
+    """
     if x.ndim == 1:
         x = x[:, None]
     if x.ndim == 2 and x.shape[1] <= 2:
@@ -58,13 +124,12 @@ def _event(x: np.ndarray, dims: Sequence[int] | None) -> np.ndarray:
 def stack(
     frames: Any, *, samples: int = 64, transform: Callable | None = None, dims: Sequence[int] | None = None
 ) -> dict[str, Any]:
-    """Frames as arrays: {"t": [K], "x_t": [K, S, H, n], "x0_hat": the same or None}, float32, n = 2 (1 for samples
-    in one dimension).
+    """The frames as float32 arrays: {"t": [K], "x_t": [K, S, H, n], "x0_hat": the same or None}.
 
-    `frames`: an iterable of `Frame` (t, x_t, x0_hat), or a mapping with these three already stacked; `samples`: at
-    most this many
-    are kept; `transform`: applied to each x first (say, a scaler's inverse); `dims`: which two columns are the
-    position.
+    n is 2, or 1 for samples in one dimension. `frames` is an iterable of `Frame` (t, x_t, x0_hat), or a mapping with
+    these three already stacked. At most `samples` of the samples are taken. `transform` is applied to each x first
+    (say, a scaler's inverse), and `dims` says which two columns are the position. Raises ValueError if there is no
+    frame, and for samples of another shape than `movie` names.
     """
     if isinstance(frames, Mapping):
         x0 = frames.get("x0_hat")
@@ -94,14 +159,82 @@ def stack(
     }
 
 
-def _panels(frames: Any) -> dict[str, Any]:
-    return dict(frames) if isinstance(frames, Mapping) and "x_t" not in frames else {"": frames}
+def pack(frames: Any, **options: Any) -> tuple[dict[str, Any], bytes]:
+    """What the browser gets: a description of the scene, and all frames as little-endian float32 bytes.
+
+    The arguments are those of `movie`. Panel p finds its x_t at float `p["x_t"]` of the bytes, [K, S, H, n] in C
+    order, and x0_hat likewise. Raises ValueError for what `movie` cannot show.
+    """
+    asked, floats = Options(**options), Floats()
+    taken = {"samples": asked.samples, "transform": asked.transform, "dims": asked.dims}
+    titled = dict(frames) if isinstance(frames, Mapping) and "x_t" not in frames else {"": frames}
+    arrays = {title: stack(f, **taken) for title, f in titled.items()}
+    alone = isinstance(asked.maze, Mapping) or isinstance(asked.limits, Mapping)
+    names = _names(asked)
+    panels = [
+        _panel(title, a, asked.of(title), names, {title: a} if alone else arrays, floats) for title, a in arrays.items()
+    ]
+    data, longest = floats.bytes(), max(len(panel["t"]) for panel in panels)
+    meta = {
+        "alt": alt_text(asked.alt),
+        "show": asked.show,
+        "count": asked.shown,
+        "step": asked.step,
+        "clock": asked.clock,
+        "labels": list(asked.labels) if asked.labels else names or None,
+        "panels": panels,
+        "charts": [_chart(title, chart, longest) for title, chart in (asked.charts or {}).items()],
+        "pick": None,
+        "colours": {
+            **{k: COLOUR[k] for k in ("model", "noise", "wall", "start", "goal")},
+            "groups": [COLOUR[g] for g in GROUPS],
+        },
+    }
+    return meta, data
+
+
+def _panel(
+    title: str, a: Mapping[str, Any], asked: Options, names: list[str], beside: Mapping[str, Any], floats: Floats
+) -> dict[str, Any]:
+    """One panel as the browser takes it; its arrays go to `floats`, and `beside` share its limits."""
+    K, S, H, d = a["x_t"].shape
+    box = [float(v) for v in asked.limits] if asked.limits is not None else _limits(beside, asked.maze, asked.size)
+    groups = _groups(asked.groups, names, K, S)
+    if K != len(a["t"]):
+        raise ValueError(f"one t per frame: {K} frames, {len(a['t'])} times")
+    rectangles = None if asked.maze is None else walls(asked.maze, asked.size)
+    panel: dict[str, Any] = {
+        "title": title,
+        "kind": "dots" if d == 1 else "paths",
+        "S": S,
+        "H": H,
+        "t": [round(float(t), 5) for t in a["t"]],
+        "noise": _noise(asked.schedule, a["t"]),
+        "x_t": floats.put(a["x_t"]),
+        "x0_hat": None if a["x0_hat"] is None else floats.put(a["x0_hat"]),
+        "groups": groups,
+        "gradient": asked.colour == "step",
+        "limits": box,
+        "dots": S * H <= 4096 if asked.dots is None else bool(asked.dots),
+        "equal": d == 2 and (asked.maze is not None or H == 1),
+        "walls": None if rectangles is None else [[round(float(v), 4) for v in wall] for wall in rectangles],
+        "start": _point(asked.start),
+        "goal": _point(asked.goal),
+    }
+    return panel if d == 2 else panel | _density(a, asked.curve, box, floats)
+
+
+def _density(a: Mapping[str, Any], curve: tuple[Any, Any] | None, box: list[float], floats: Floats) -> dict[str, Any]:
+    """What a panel of dots has besides: the height of its density axis, and the exact curve over the grid [M]."""
+    if curve is None:
+        return {"top": _top(a, curve, box)}
+    grid, p = _numpy(curve[0]), _numpy(curve[1])
+    p = np.broadcast_to(p, (len(a["x_t"]), len(grid)))
+    return {"top": _top(a, curve, box), "curve": {"M": len(grid), "x": floats.put(grid), "p": floats.put(p)}}
 
 
 def _noise(schedule: Any, t: np.ndarray) -> list[float] | None:
-    """Share of noise in the standard deviation, sigma / sqrt(alpha^2 + sigma^2) (so 100 % is pure noise on any
-    schedule).
-    """
+    """Share of noise in the standard deviation, sigma / sqrt(alpha^2 + sigma^2): 1 is pure noise on any schedule."""
     if schedule is None:
         return None
     import torch
@@ -110,115 +243,8 @@ def _noise(schedule: Any, t: np.ndarray) -> list[float] | None:
     return [round(float(v), 4) for v in sigma / np.hypot(alpha, sigma)]
 
 
-def pack(
-    frames: Any,
-    *,
-    alt: str,
-    maze: Any = None,
-    size: float = 1.0,
-    start: Any = None,
-    goal: Any = None,
-    show: str = "x_t",
-    samples: int = 64,
-    shown: int = 16,
-    groups: Any = None,
-    labels: Sequence[str] | None = None,
-    colour: str = "group",
-    dots: bool | None = None,
-    schedule: Any = None,
-    limits: Sequence[float] | None = None,
-    curve: tuple[Any, Any] | None = None,
-    step: int = 0,
-    transform: Callable | None = None,
-    dims: Sequence[int] | None = None,
-    clock: str = "t",
-    charts: Mapping[str, Mapping[str, Any]] | None = None,
-) -> tuple[dict[str, Any], bytes]:
-    """What the browser gets: a description, and the frames of all panels as little-endian float32 bytes
-    they hold.
-
-    Arguments as in `movie`. Panel p finds its x_t at float `p["x_t"]` of the bytes, [K, S, H, n] in C order; x0_hat
-    likewise.
-    """
-    alt = views._alt(alt)
-    if show not in SHOWN:
-        raise ValueError(f"show is one of {', '.join(SHOWN)}; got {show!r}")
-    if colour not in ("group", "step"):
-        raise ValueError(f"colour is 'group' or 'step' (along the plan); got {colour!r}")
-    arrays = {name: stack(f, samples=samples, transform=transform, dims=dims) for name, f in _panels(frames).items()}
-    floats: list[np.ndarray] = []
-    used = 0
-
-    def put(a: np.ndarray) -> int:
-        nonlocal used
-        floats.append(np.ascontiguousarray(a, dtype="<f4").ravel())
-        used += floats[-1].size
-        return used - floats[-1].size
-
-    whole = dict(maze=maze, start=start, goal=goal, groups=groups, limits=limits)
-    names = None
-    panels = []
-    for name, a in arrays.items():
-        maze, start, goal, groups, limits = (_of(v, name) for v in whole.values())
-        number, named = _groups(groups, labels)
-        names = names or named
-        each = isinstance(whole["maze"], Mapping) or isinstance(whole["limits"], Mapping)
-        box = [float(v) for v in limits] if limits is not None else _limits({name: a} if each else arrays, maze, size)
-        frames_, n, h, d = a["x_t"].shape
-        if groups is not None and len(number) < n:
-            raise ValueError(f"groups names one group per sample: {n} samples, {len(number)} groups")
-        every = n * frames_ if np.ndim(groups) == 2 else n  # a group per sample and frame, or per sample
-        if np.ndim(groups) == 2 and len(number) != every:
-            raise ValueError(f"groups in two dimensions are [K, S] = {(frames_, n)}; got {np.shape(groups)}")
-        if frames_ != len(a["t"]):
-            raise ValueError(f"one t per frame: {frames_} frames, {len(a['t'])} times")
-        panel: dict[str, Any] = {
-            "title": name,
-            "kind": "dots" if d == 1 else "paths",
-            "S": n,
-            "H": h,
-            "t": [round(float(t), 5) for t in a["t"]],
-            "noise": _noise(schedule, a["t"]),
-            "x_t": put(a["x_t"]),
-            "x0_hat": None if a["x0_hat"] is None else put(a["x0_hat"]),
-            "groups": number[:every] if groups is not None else None,
-            "gradient": colour == "step",
-            "limits": box,
-            "dots": n * h <= 4096 if dots is None else bool(dots),
-            "equal": maze is not None or h == 1,
-            "walls": None if maze is None else [[round(float(v), 4) for v in w] for w in views.walls(maze, size)],
-            "start": _point(start),
-            "goal": _point(goal),
-        }
-        if d == 1:
-            panel |= {"equal": False, "top": _top(a, curve, box)}
-            if curve is not None:
-                grid, p = _numpy(curve[0]), _numpy(curve[1])
-                p = np.broadcast_to(p, (frames_, len(grid)))
-                panel["curve"] = {"M": len(grid), "x": put(grid), "p": put(p)}
-        panels.append(panel)
-    if 4 * used > LIMIT:
-        raise ValueError(
-            f"a movie of {4 * used / 2**20:.0f} MiB is too much for a page (limit {LIMIT // 2**20}): ship fewer samples"
-        )
-    colours = {k: views.COLOUR[k] for k in ("model", "noise", "wall", "start", "goal")}
-    meta = {
-        "alt": alt,
-        "show": show,
-        "count": shown,
-        "step": step,
-        "clock": clock,
-        "labels": names,
-        "panels": panels,
-        "charts": [_chart(title, chart, max(len(p["t"]) for p in panels)) for title, chart in (charts or {}).items()],
-        "pick": None,
-        "colours": {**colours, "groups": [views.COLOUR[g] for g in GROUPS]},
-    }
-    return meta, np.concatenate(floats).tobytes()
-
-
 def unpack(meta: Mapping[str, Any], data: bytes) -> dict[str, dict[str, Any]]:
-    """What `pack` packed: title -> {"t", "x_t", "x0_hat"}, float32, bit for bit."""
+    """The arrays that `pack` packed, bit for bit: title -> {"t", "x_t", "x0_hat"}, float32."""
     floats = np.frombuffer(data, dtype="<f4")
     panels: dict[str, dict[str, Any]] = {}
     for p in meta["panels"]:
@@ -231,7 +257,7 @@ def unpack(meta: Mapping[str, Any], data: bytes) -> dict[str, dict[str, Any]]:
 
 
 def _chart(title: str, chart: Mapping[str, Any], frames: int) -> dict[str, Any]:
-    """A chart as the browser takes it: axes, limits, and its curves as points with a colour and a name."""
+    """A chart as the browser takes it: axes, limits, and curves that have points, a colour and a name."""
     if unknown := set(chart) - {"x", "y", "curves", "exact"}:
         raise ValueError(f"a chart has x, y, curves and exact; {title!r} has {', '.join(sorted(unknown))}, too")
     rows = []
@@ -240,7 +266,7 @@ def _chart(title: str, chart: Mapping[str, Any], frames: int) -> dict[str, Any]:
         at = np.stack([_numpy(v).astype(float) for v in xy], 1)
         if moving and len(at) != frames:
             raise ValueError(f"a curve of a chart has one point per frame: {frames} frames, {name!r} has {len(at)}")
-        tone = views.COLOUR[CURVES[i % len(CURVES)] if moving else "exact"]
+        tone = COLOUR[CURVES[i % len(CURVES)] if moving else "exact"]
         points = [[float(v) for v in p] for p in at.round(5)]
         rows.append({"name": name, "colour": tone, "moving": moving, "at": points})
     every = np.concatenate([row["at"] for row in rows])
@@ -250,28 +276,32 @@ def _chart(title: str, chart: Mapping[str, Any], frames: int) -> dict[str, Any]:
     return {"title": title, "x": chart["x"], "y": chart["y"], "limits": limits, "curves": rows}
 
 
-def _of(value: Any, panel: str) -> Any:
-    """What a panel has of its own where a mapping title -> value was given (nothing if it is not named there)."""
-    return value.get(panel) if isinstance(value, Mapping) else value
-
-
 def _point(p: Any) -> list[float] | None:
     return None if p is None else [round(float(v), 5) for v in _numpy(p).ravel()[:2]]
 
 
-def _groups(groups: Any, labels: Sequence[str] | None) -> tuple[list[int], list[str] | None]:
+def _names(asked: Options) -> list[str]:
+    """The names among the groups of all panels, in alphabetical order, so that one name has one colour everywhere."""
+    each = asked.groups.values() if isinstance(asked.groups, Mapping) else [asked.groups]
+    return sorted({g for groups in each for g in np.asarray(groups).ravel().tolist() if isinstance(g, str)})
+
+
+def _groups(groups: Any, names: list[str], K: int, S: int) -> list[int] | None:
+    """A number per sample [S], or per frame and sample [K, S] end to end; a name is its place among `names`."""
     if groups is None:
-        return [], list(labels) if labels else None
-    values = [g if isinstance(g, str) else int(g) for g in np.asarray(groups).ravel().tolist()]
-    known = sorted({v for v in values if isinstance(v, str)})
-    if known:
-        return [known.index(str(v)) for v in values], list(labels) if labels else known
-    return [int(v) for v in values], list(labels) if labels else None
+        return None
+    values = np.asarray(groups).ravel().tolist()
+    if len(values) < S:
+        raise ValueError(f"groups names one group per sample: {S} samples, {len(values)} groups")
+    each_frame = np.ndim(groups) == 2
+    if each_frame and len(values) != K * S:
+        raise ValueError(f"groups in two dimensions are [K, S] = {(K, S)}; got {np.shape(groups)}")
+    return [names.index(g) if isinstance(g, str) else int(g) for g in values[: K * S if each_frame else S]]
 
 
 def _limits(arrays: Mapping[str, Mapping[str, Any]], maze: Any, size: float) -> list[float]:
     if maze is not None:
-        return [float(v) for v in views.bounds(maze, size)]
+        return [float(v) for v in bounds(maze, size)]
     ends = []
     for a in arrays.values():
         x = np.concatenate([v.reshape(-1, v.shape[-1]) for v in (a["x_t"], a["x0_hat"]) if v is not None])
@@ -298,9 +328,7 @@ def _script() -> str:
 
 
 def page(meta: Mapping[str, Any], data: bytes) -> str:
-    """One scene as an HTML fragment that needs nothing else: script, description and frames are inside; it opens
-    from a file.
-    """
+    """One scene as an HTML fragment that opens from a file: script, description and frames are inside."""
     text = json.dumps(meta).replace("</", "<\\/")
     return (
         f'<div class="diffrl-movie" role="group" aria-label="{html.escape(meta["alt"], quote=True)}">'
@@ -311,7 +339,7 @@ def page(meta: Mapping[str, Any], data: bytes) -> str:
 
 
 class Movie(anywidget.AnyWidget):
-    """The widget that `movie` makes. `go(step)` moves the clock from Python."""
+    """The widget that `movie` makes; its `go(step)` moves the clock from Python."""
 
     _esm = JS
     meta = traitlets.Dict().tag(sync=True)
@@ -325,14 +353,14 @@ class Movie(anywidget.AnyWidget):
         return self.meta["alt"]
 
     @property
-    def strip(self) -> views.Picture:
+    def strip(self) -> Picture:
         """The film strip that stands in where nothing runs, drawn from the very bytes that the browser has."""
         first, arrays = self.meta["panels"][0], unpack(self.meta, self.data)
         which = self.meta["show"] if all(a["x0_hat"] is not None for a in arrays.values()) else "x_t"
         alike = all(p["walls"] == first["walls"] and p["limits"] == first["limits"] for p in self.meta["panels"])
         clock = self.meta["clock"]
         way = "from noise (left) to sample (right)" if clock == "t" else f"{clock} grows from left to right"
-        return views.film_strip(
+        return film_strip(
             arrays if alike else {first["title"]: arrays[first["title"]]},
             rectangles=first["walls"],
             start=first["start"],
@@ -345,7 +373,7 @@ class Movie(anywidget.AnyWidget):
         )
 
     def go(self, step: int) -> None:
-        """Moves the clock to this frame (negative: from the end)."""
+        """Moves the clock to this frame (a negative number counts from the end)."""
         frames = max(len(p["t"]) for p in self.meta["panels"])
         self.step = step % frames
 
@@ -358,42 +386,45 @@ class Movie(anywidget.AnyWidget):
         return ({**bundle, "image/png": picture["image/png"], "text/plain": repr(self)}, {**metadata, **about})
 
 
-def movie(
-    frames: Any, *, alt: str, maze: Any = None, size: float = 1.0, start: Any = None, goal: Any = None, **options: Any
-) -> Movie:
-    """A reverse process to be scrubbed: slider, sideways drag, arrow keys, Home and End, space to play, touch.
+def movie(frames: Any, *, alt: str, **options: Any) -> Movie:
+    """A reverse process to be scrubbed: by slider, sideways drag, arrow keys, Home and End, touch; space plays it.
 
     frames: the frames of a `chain` (a list of `Frame`), or a mapping {"t": [K], "x_t": [K, S, ...], "x0_hat": ...};
         title -> frames draws panels side by side under one clock (by t: they may have different numbers of steps).
-        A frame's samples: [S] (a histogram with dots), [S, 2] points, [S, H] or [S, H, 1] values against their index,
-        [S, H, d] trajectories (`dims`, the first two columns, are drawn).
+        A frame's samples are [S] (drawn as a histogram with dots), [S, 2] points, [S, H] or [S, H, 1] values against
+        their index, or [S, H, d] trajectories, of which the columns `dims` are drawn (the first two by default).
     alt: what the movie shows, in words (40 characters or more).
-    maze, size, start, goal: the scene, as in `views.walls`, in the units of x.
+    maze, size, start, goal: the scene, as in `mazes.walls`, in the units of x.
     show: "x_t", "x0_hat" or "both" at first; the learner may switch.
     samples, shown: how many go to the browser (64) and how many are drawn at first (16).
-    groups, labels: a group per sample (a number or a name), or one per frame and sample [K, S], and their names in the
-        legend.
+    groups, labels: a group per sample (a number or a name), or one per frame and sample [K, S], and their names in
+        the legend; a group whose name is "" is left out of it.
     colour: "group", or "step": blue at the plan's first point to orange at its last.
-    schedule: shows the share of noise sigma / sqrt(alpha^2 + sigma^2) beside t.
-    curve: (grid [M], density [M] or [K, M]), for samples in one dimension: the exact law, dashed.
+    dots: whether the paths have points (by default while they are few).
+    schedule: its share of noise sigma / sqrt(alpha^2 + sigma^2) is shown beside t.
     limits: x_min, x_max, y_min, y_max.
+    curve: (grid [M], density [M] or [K, M]), the exact law of samples in one dimension, dashed.
     step: the first frame shown (negative from the end).
-    transform: applied to every x first (say, a scaler's inverse).
-    dots: points on the paths (default: while they are few).
+    transform: what is applied to every x first (say, a scaler's inverse).
     clock: the letter of what is scrubbed, "t" for a reverse process; with another one (say "w", a guidance scale) the
         frames' "t" are its values, and the slider says so.
-    charts: title -> {"x": label, "y": label, "curves": {name: (x [K], y [K])}, "exact": {name: (x [M], y [M])}}: beside
-        the panels, curves with one point per frame, a dot moving along each, and dashed ones that stay; "exact" may be
-        left out.
-    labels: a group without a name of its own ("") is left out of the legend.
+    charts: title -> {"x": label, "y": label, "curves": {name: (x [K], y [K])}, "exact": {name: (x [M], y [M])}}, drawn
+        beside the panels: a dot moves along each curve, which has one point per frame, and the exact ones, which may
+        be left out, stay and are dashed.
     maze, start, goal, groups, limits may each be a mapping title -> value, for panels with scenes of their own.
+
+    Raises ValueError for no frames, for shapes and names other than these, for groups or curves that do not fit the
+    frames, for a maze that is no rectangle, and for more than a page can take (LIMIT).
     """
-    meta, data = pack(frames, alt=alt, maze=maze, size=size, start=start, goal=goal, **options)
+    meta, data = pack(frames, alt=alt, **options)
     return Movie(meta=meta, data=data)
 
 
 def movie_html(frames: Any, *, title: str = "", **options: Any) -> str:
-    """`movie` as one whole HTML page: the numbers inside, the same script, no kernel, nothing loaded from anywhere."""
+    """`movie` as one whole HTML page: the numbers and the script are inside, and nothing is loaded from anywhere.
+
+    The title is by default the beginning of the alt text. Raises ValueError for what `movie` cannot show.
+    """
     meta, data = pack(frames, **options)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'

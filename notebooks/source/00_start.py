@@ -16,9 +16,9 @@
 # **You:** 60 minutes (an estimate).
 
 # %%
-from diffrl_lab.widgets import views
+from diffrl_lab import widgets
 
-views.component_map(list(views.COMPONENTS))
+widgets.component_map(list(widgets.COMPONENTS))
 
 # %% [markdown]
 # The picture is the survey's component map, and this lesson runs through all five boxes. Later lessons light the box they work on.
@@ -99,7 +99,7 @@ order_guess.reveal(round(float(order.mean()), 2))
 # %%
 times = [float(frame.t) for frame in plan.frames]
 left = distance.mean(1)[:, 1:-1] / distance[0].mean(0)[1:-1]  # share of its way that a point still has to go
-views.heat_map(np.arange(1, 31), times, left.T, relative=False, xlabel="point of the plan (0: start, 31: goal)",
+widgets.heat_map(np.arange(1, 31), times, left.T, relative=False, xlabel="point of the plan (0: start, 31: goal)",
     ylabel="diffusion time t", label="share of the way left", alt="Heat map of the share of its way that each point of the plan still has to go, plan "
     "point against diffusion time: horizontal bands, the same for all points; no diagonal front runs from start to goal.")
 
@@ -137,7 +137,7 @@ assert first < 0.2 * distance[0].mean(), "large effect: the belief is ahead of t
 # %%
 episodes = read(shipped("recordings/pointmaze-large-v0"), obs_keys=["observation"])
 windows, duration = segments(episodes, points=32, min_len=8, n=400, generator=generator)
-views.trajectories(windows[:60, :, :2], maze=walls, alt="Sixty windows of recorded driving in the large maze; they keep to the corridors "
+widgets.trajectories(windows[:60, :, :2], maze=walls, alt="Sixty windows of recorded driving in the large maze; they keep to the corridors "
     "and lie all over the map, most of them much shorter than a whole route.")
 
 # %% [markdown]
@@ -177,7 +177,7 @@ episode = planner.drive(env, seed=SEED)
 print(f"goal reached: {bool(episode.reached)}, after {episode.steps_to_goal} of {episode.steps} steps; planned {episode.plans} time(s)")
 
 # %%
-views.trajectories({"planned": episode.reference[None, :, :2], "driven": episode.obs[None, :, :2]}, maze=walls, start=episode.obs[0, :2],
+widgets.trajectories({"planned": episode.reference[None, :, :2], "driven": episode.obs[None, :, :2]}, maze=walls, start=episode.obs[0, :2],
     goal=episode.goal, alt="The planned route and the driven one, side by side in the large maze: the same way from the start to the goal.")
 
 # %% [markdown]
@@ -207,7 +207,7 @@ plans = {name: p.plan(np.r_[start, 0, 0], goal, n=16, generator=torch.Generator(
 
 
 def ladder(rung: str):
-    return views.trajectories(plans[rung].candidates[..., :2], maze=walls, start=start, goal=goal,
+    return widgets.trajectories(plans[rung].candidates[..., :2], maze=walls, start=start, goal=goal,
         alt=f"Sixteen plans by the {rung} planner in the large maze, from the same start to the same goal.")
 
 
@@ -297,7 +297,7 @@ check("00.reached", goal_reached)
 # they are the ground under all of them (diffusion, its samplers, decisions and recorded data).
 
 # %%
-views.survey_map({
+widgets.survey_map({
     ("trajectory optimisation", "offline", "single"): ("00, 04, 05: Planner", True),
     ("trajectory optimisation", "online", "single"): ("07: replanning", False),
     ("trajectory optimisation", "offline", "multi"): ("15: MADiff, DoF", False),

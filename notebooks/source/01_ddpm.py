@@ -22,14 +22,14 @@ from IPython.display import Markdown, display
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
+from diffrl_lab import widgets
 from diffrl_lab.course import check, guess
 from diffrl_lab.data.toys import two_modes
 from diffrl_lab.diffusion import Discrete, Linear, MixtureDenoiser, NeuralDenoiser, chain, ddpm, sample
-from diffrl_lab.widgets import views
 from diffrl_lab.widgets.explore import explore
 from diffrl_lab.widgets.movie import movie
 
-views.component_map("diffusion model")
+widgets.component_map("diffusion model")
 
 # %% tags=["parameters"]
 PROFILE = "class"  # smoke: seconds; class: half a minute; full: longer training, more samples
@@ -73,7 +73,7 @@ assert all(abs(walk[n].mean() - alpha[n] * 0.4) < 4 / 4000**0.5 for n in (6, 30,
 assert alpha[-1] < 0.01, "exact: at t = 1 less than a hundredth of the signal is left"
 
 # %%
-views.heat_map(times, x[:, 0], density, paths=torch.stack(walk)[:, :10, 0], path_t=times, title="Two modes drown",
+widgets.heat_map(times, x[:, 0], density, paths=torch.stack(walk)[:, :10, 0], path_t=times, title="Two modes drown",
     alt="Heat map of the exact density of x_t over t: two bands at +1 and -1 merge into one broad band around 0 by "
     "t = 0.4. Ten jagged paths start in the bands and spread.")
 
@@ -129,11 +129,11 @@ blind = guess("01.blind", "At t = 1 all signal is gone. What is x0_hat, the exac
 blind
 
 # %%
-def look(t: float, x_t: float) -> views.Picture:
+def look(t: float, x_t: float) -> widgets.Picture:
     point = torch.tensor([[x_t]], dtype=torch.float64)
     r, m, s = exact.posterior(point, t)  # p(x_0 | x_t) is a mixture again: weights, means, standard deviations
     law_0, x0_hat = MixtureDenoiser(r[0], m[0], schedule, std=s[0, :, 0]), float(exact(point, t))
-    return views.point_and_law(times, x[:, 0], density, (t, x_t), law_0.log_prob(x).exp(), prior=density[0],
+    return widgets.point_and_law(times, x[:, 0], density, (t, x_t), law_0.log_prob(x).exp(), prior=density[0],
         marks={f"x0_hat = {x0_hat:.2f}": x0_hat},
         alt=f"Left, a point at t = {t:.2f}, x_t = {x_t:.2f} in the heat map of p_t. Right, the law of x_0 given that "
         f"point: weight {float(r[0, 1]):.2f} on the right-hand mode, and its mean x0_hat = {x0_hat:.2f}.")
@@ -151,7 +151,7 @@ explore(look, t=(0.02, 1.0, 0.02, 0.2), x_t=(-2.5, 2.5, 0.05, 0.0))
 # block. **$D$ is not a sample.** It is a slope that turns into a step as the noise goes:
 
 # %%
-views.show(views.lines(x[60:221, 0], {f"t = {t}": exact(x, t)[60:221, 0] for t in (0.06, 0.2, 0.4, 0.8)},
+widgets.show(widgets.lines(x[60:221, 0], {f"t = {t}": exact(x, t)[60:221, 0] for t in (0.06, 0.2, 0.4, 0.8)},
     xlabel="x_t", ylabel="x0_hat = D(x_t, t)", alt="The exact denoiser against x_t at four times: nearly flat at 0.4 "
     "for t = 0.8, a gentle rise for t = 0.4, an S for t = 0.2, and for t = 0.06 a steep step in the middle."))
 blind.reveal(float(exact(torch.zeros(1, dtype=torch.float64), 1.0)))
@@ -216,7 +216,7 @@ torch.testing.assert_close(kl, ((a_s / s_s) ** 2 - (a_t / s_t) ** 2) / 2 * (x_0 
 weight = ((alpha[1:-1] / sigma[1:-1] * sigma[2:] / alpha[2:]) ** 2 - 1) / 2  # of each step of `times`
 
 # %%
-views.lines(times[2:], {"ELBO": weight / weight.mean(), "simple loss": torch.ones(119)}, xlabel="t", logy=True,
+widgets.lines(times[2:], {"ELBO": weight / weight.mean(), "simple loss": torch.ones(119)}, xlabel="t", logy=True,
     ylabel="weight, mean 1", title="What each t counts, in units of the noise", alt="Weight of the squared error in eps "
     "against t, logarithmic: the ELBO's peaks near t = 0 and is about one elsewhere; the simple loss is flat.")
 
@@ -264,7 +264,7 @@ floor_t = torch.tensor([over_noise(spread, t) for t in middle])
 FLOOR = float(floor_t.mean())
 
 # %%
-views.show(views.lines(middle, {"exact D": floor_t, "eps_hat = 0": torch.ones(200)}, xlabel="t", ylabel="simple loss",
+widgets.show(widgets.lines(middle, {"exact D": floor_t, "eps_hat = 0": torch.ones(200)}, xlabel="t", ylabel="simple loss",
     alt="Simple loss of the exact denoiser against t, under the line at 1 of a network that says 0: near 1 at t = 0, a "
     "hump near t = 0.2 where the modes merge, almost 0 from t = 0.7 on."))
 perfect.reveal(FLOOR)
@@ -306,7 +306,7 @@ for row in fit(update, Batches(data, 512, generator), STEPS):
     if row["step"] == STEPS // 10:
         ladder["after 10 %"] = deepcopy(D)
     if row["step"] % (STEPS // 10) == 0:
-        screen.update(views.losses(history, FLOOR, title="The loss ends at its floor, not at 0", alt="Training loss "
+        screen.update(widgets.losses(history, FLOOR, title="The loss ends at its floor, not at 0", alt="Training loss "
             "against steps: it falls quickly from 1, then runs flat just above the dashed exact floor."))
 
 # %% [markdown]
@@ -331,7 +331,7 @@ assert far["trained"] < 0.1 < 0.5 < far["untrained"], "large effect: the network
 
 # %%
 curves = {name: net(x.float(), torch.tensor(0.2)).detach()[60:221, 0] for name, net in ladder.items()}
-views.lines(x[60:221, 0], {"exact": exact(x, 0.2)[60:221, 0], **curves}, xlabel="x_t", ylabel="x0_hat at t = 0.2",
+widgets.lines(x[60:221, 0], {"exact": exact(x, 0.2)[60:221, 0], **curves}, xlabel="x_t", ylabel="x0_hat at t = 0.2",
     alt="Four denoisers at t = 0.2: untrained a steep straight line, after a tenth of the training already bent, trained "
     "almost on the dashed S of the exact one.")
 
@@ -393,7 +393,7 @@ distance = {k: [w1(make(), law.sample(2000, generator)[0]) for _ in range(SETS)]
 mean = {name: sum(v) / SETS for name, v in distance.items()}
 
 # %%
-views.show(views.intervals(distance.items(), xlabel="W1", reference={"noise floor": mean["exact samples"]},
+widgets.show(widgets.intervals(distance.items(), xlabel="W1", reference={"noise floor": mean["exact samples"]},
     alt="Distances to exact samples, one dot per set of 2,000: exact and trained chain lie near the noise "
     "floor, a little to its right, one Gaussian far away."))
 assert mean["trained D"] < 0.75 * mean["one Gaussian"], "large effect: closer than any single Gaussian gets"
@@ -419,7 +419,7 @@ left = {name: 100 * float((v < 0).double().mean()) for name, v in made.items()}
 assert left["DDPM's betas"] > 40 and abs(left["betas from alpha_bar"] - 30) < 5, "large effect: wrong shares"
 
 # %%
-views.show(views.histogram(made, exact=(x[:, 0], density[0]), title="Twenty steps, the exact denoiser",
+widgets.show(widgets.histogram(made, exact=(x[:, 0], density[0]), title="Twenty steps, the exact denoiser",
     alt="Two histograms against the exact density: with DDPM's betas the left mode is far too high and the right one too "
     "low; with betas derived from alpha_bar the shares fit, and both modes are somewhat too narrow."))
 left_turns.reveal(left["DDPM's betas"])

@@ -22,15 +22,15 @@ import torch
 from IPython.display import Markdown
 from torch import Tensor, nn
 
+from diffrl_lab import widgets
 from diffrl_lab.course import check, guess
 from diffrl_lab.data.toys import two_modes
 from diffrl_lab.diffusion import Cosine, Discrete, GaussianDenoiser, Karras, Linear, MixtureDenoiser, NeuralDenoiser
-from diffrl_lab.widgets import views
 from diffrl_lab.widgets.explore import explore
 from diffrl_lab.widgets.movie import movie
 
 torch.set_num_threads(1)  # for tensors this small a second thread costs more than it brings
-views.component_map("guided sampling", alt="The survey's component map with its fourth box lit, guided sampling: this "
+widgets.component_map("guided sampling", alt="The survey's component map with its fourth box lit, guided sampling: this "
     "lesson is about how the samples are drawn.")
 
 # %% tags=["parameters"]
@@ -162,7 +162,7 @@ def trained(seed: int) -> NeuralDenoiser:
 data, losses = law.sample(4000, generator)[0], []
 nets = [trained(SEED + n) for n in range(RUNS)]
 final = [sum(run[-50:]) / 50 for run in losses]
-views.losses({f"seed {SEED + n}": run for n, run in enumerate(losses)}, title="The only training of this lesson",
+widgets.losses({f"seed {SEED + n}": run for n, run in enumerate(losses)}, title="The only training of this lesson",
     alt="Training losses of the small networks, one curve per seed: all fall in the first tenth and then lie on top of "
     "each other.")
 
@@ -196,7 +196,7 @@ for schedule in (Linear(), Cosine(), Rectified()):
     seen.append(net(schedule(t)[0] * y, t).detach())
 torch.testing.assert_close(seen[0], seen[1], rtol=1e-3, atol=1e-4)  # exact, up to rounding
 torch.testing.assert_close(seen[0], seen[2], rtol=1e-3, atol=1e-4)
-views.show(views.intervals(swapped.items(), reference={"noise floor": FLOOR[1]}, xlabel="W1, one dot per network",
+widgets.show(widgets.intervals(swapped.items(), reference={"noise floor": FLOOR[1]}, xlabel="W1, one dot per network",
     alt="W1 of the same networks under four pairs of schedule and sampler, 32 steps: the dots of all four "
     "lie in one range, somewhat above the dashed noise floor of two exact sets."))
 more.reveal(0)
@@ -239,7 +239,7 @@ error = {name: [float((sample(bell, x, steps=K, step=step) - (0.5 + 0.3 * x)).po
     for name, step in {"DDIM": ddim(), "Heun": heun()}.items()}
 slope = {name: math.log2(e[-2] / e[-1]) for name, e in error.items()}
 assert abs(slope["DDIM"] - 1) < 0.1 and abs(slope["Heun"] - 2) < 0.2, "exact: orders 1 and 2"
-views.lines(KS, error, logx=True, logy=True, points=True, xlabel="steps K", ylabel="error of x_0",
+widgets.lines(KS, error, logx=True, logy=True, points=True, xlabel="steps K", ylabel="error of x_0",
     title=f"Slopes: DDIM {slope['DDIM']:.2f}, Heun {slope['Heun']:.2f}", alt="Error against steps for a Gaussian, both axes "
     "logarithmic: two straight lines from one point, Heun's about twice as steep as DDIM's.")
 
@@ -267,18 +267,18 @@ grid = torch.linspace(-2, 2, 161, dtype=torch.float64)
 density = exact(Linear()).log_prob(grid[:, None], 0.0).exp()
 
 
-def look(steps: int) -> views.Picture:
-    fig, axes = views.figure(2.6, 1, 4, sharey=True)
+def look(steps: int) -> widgets.Picture:
+    fig, axes = widgets.figure(2.6, 1, 4, sharey=True)
     left = {}
     for ax, (name, (schedule, step)) in zip(axes, SOLVERS.items(), strict=True):
         x = sample(exact(schedule), x_T[:1000], steps=steps, step=step, generator=generator)
         left[name] = float((x < 0).double().mean())
-        ax.hist(x[:, 0].clamp(-2, 2), bins=50, range=(-2, 2), density=True, color=views.COLOUR["model"], alpha=0.6)
-        ax.plot(grid, density, **views.look("exact"))
+        ax.hist(x[:, 0].clamp(-2, 2), bins=50, range=(-2, 2), density=True, color=widgets.COLOUR["model"], alpha=0.6)
+        ax.plot(grid, density, **widgets.look("exact"))
         cost = 2 * steps - 1 if name == "Heun" else steps
         ax.set(title=name, xlabel=f"left {left[name]:.0%}\n{cost} evaluations", ylim=(0, 3), xticks=(-1, 1))
     axes[0].set_ylabel("density")
-    return views.Picture(fig, f"Histograms after {steps} steps against the dashed exact law. Share of left turns: "
+    return widgets.Picture(fig, f"Histograms after {steps} steps against the dashed exact law. Share of left turns: "
         + ", ".join(f"{name} {value:.0%}" for name, value in left.items()) + ".")
 
 
@@ -299,12 +299,12 @@ for name, (schedule, step) in SOLVERS.items():
         minor.setdefault(name, []).append(sum(float((x < 0).double().mean()) for x in sets) / SETS)
 
 # %%
-fig, (top, low) = views.figure(4.6, 2, 1, sharex=True, height_ratios=(2, 1))
-top.axhspan(FLOOR[0], FLOOR[2], color=views.COLOUR["wall"], label="two exact sets, 90 %")
+fig, (top, low) = widgets.figure(4.6, 2, 1, sharex=True, height_ratios=(2, 1))
+top.axhspan(FLOOR[0], FLOOR[2], color=widgets.COLOUR["wall"], label="two exact sets, 90 %")
 for (name, e), key in zip(far.items(), ("noise", "model", "right", "data"), strict=True):
-    top.plot(BUDGET, e, label=name, marker=views.MARKER[key], **views.look(key))
-    low.plot(BUDGET, minor[name], marker=views.MARKER[key], **views.look(key))
-low.axhline(0.2, label="exact", **views.look("exact"))
+    top.plot(BUDGET, e, label=name, marker=widgets.MARKER[key], **widgets.look(key))
+    low.plot(BUDGET, minor[name], marker=widgets.MARKER[key], **widgets.look(key))
+low.axhline(0.2, label="exact", **widgets.look("exact"))
 top.set(xscale="log", yscale="log", ylabel="W1")
 low.set(xlabel="evaluations of D", ylabel="share of left turns", xticks=BUDGET, xticklabels=BUDGET, ylim=(-0.02, 0.26))
 low.minorticks_off()
@@ -312,7 +312,7 @@ fig.legend(loc="outside right upper")
 assert far["Heun"][1] > 1.1 * far["DDIM"][1], "large effect: at 4 evaluations order 2 loses to order 1"
 assert far["rectified flow"][2] < far["DDIM"][2], "large effect: at 8 evaluations the grid matters"
 assert minor["Heun"][0] < 0.01 and minor["DDIM"][0] < 0.05, "large effect: at 2 evaluations the left turns are gone"
-views.show(fig, "Above, W1 against evaluations of D, both logarithmic: all fall, from 0.3 to 0.7 at 2 evaluations towards the "
+widgets.show(fig, "Above, W1 against evaluations of D, both logarithmic: all fall, from 0.3 to 0.7 at 2 evaluations towards the "
     "grey noise-floor band at 64; Heun is worst at first, rectified flow lowest. Below, the share of left turns rises from "
     "near 0 to the dashed 0.2.")
 cross.reveal(far["Heun"][1] / far["DDIM"][1])
@@ -351,7 +351,7 @@ kept = [float(Discrete.linear(T)(1.0)[0]) ** 2 for T in TS]  # alpha_bar at the 
 for T, share in zip(TS, kept, strict=True):
     print(f"T = {T:4}: alpha_bar_T = {share:.3f}")
 assert round(kept[2], 3) == 0.817 and kept[-1] < 1e-4, "exact: twenty of DDPM's betas leave four fifths of the variance"
-views.lines(TS, {"DDPM's betas, T of them": kept, "Linear, any T": [float(Linear()(1.0)[0]) ** 2] * len(TS)}, logx=True,
+widgets.lines(TS, {"DDPM's betas, T of them": kept, "Linear, any T": [float(Linear()(1.0)[0]) ** 2] * len(TS)}, logx=True,
     points=True, xlabel="T", ylabel="share of signal at t = 1", alt="Share of the data's variance left at t = 1 against the "
     "number of betas T: above 0.8 up to T = 20, falling to nearly 0 at 1,000; the schedule Linear is at 0 for every T.")
 
@@ -388,7 +388,7 @@ noise = torch.randn(N, 1, generator=generator)
 made = {f"x_T of std {std}": sample(edm, std * noise, steps=20, step=heun()) for std in (5, 1)}
 left = {name: 100 * float((x < 0).double().mean()) for name, x in made.items()}
 assert left["x_T of std 1"] < 1 and abs(left["x_T of std 5"] - 20) < 8, "large effect: the minor mode is gone"
-views.show(views.histogram(made, exact=(grid, density), bins=torch.linspace(-2, 2, 61), alt="Samples from the right start "
+widgets.show(widgets.histogram(made, exact=(grid, density), bins=torch.linspace(-2, 2, 61), alt="Samples from the right start "
     "fill both modes of the dashed exact law; from a start of standard deviation 1 all lie in the right-hand mode and none "
     "in the left."))
 lost.reveal(left["x_T of std 1"])
@@ -511,7 +511,7 @@ for n in range(distil):
 s = torch.logspace(-2, math.log10(5), 60)[:, None]
 ratio = (f((d**2 + s**2).sqrt(), s) / d).detach()[:, 0]
 assert abs(float(ratio[-1]) - 1) < 0.35 and d / (d**2 + 25) ** 0.5 < 0.11, "large effect: a jump keeps the spread, D does not"
-views.lines(s[:, 0], {"exact": torch.ones(60), "learned": ratio, "D, the mean": (d / (d**2 + s**2).sqrt())[:, 0]}, logx=True,
+widgets.lines(s[:, 0], {"exact": torch.ones(60), "learned": ratio, "D, the mean": (d / (d**2 + s**2).sqrt())[:, 0]}, logx=True,
     xlabel="sigma", ylabel="spread after a jump / exact", alt="Spread of the samples after one jump from noise "
     "level sigma over the exact one: the learned consistency model stays near 1 up to sigma 5, the denoiser falls to 0.1.")
 

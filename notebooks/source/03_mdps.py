@@ -15,9 +15,9 @@
 # cores, no network. **You:** 80 minutes (an estimate).
 
 # %%
-from diffrl_lab.widgets import views
+from diffrl_lab import widgets
 
-views.component_map("data", alt="The survey's component map from data to execution; lit in lesson 03: data.")
+widgets.component_map("data", alt="The survey's component map from data to execution; lit in lesson 03: data.")
 
 # %% tags=["parameters"]
 PROFILE = "class"  # smoke: seconds; class: half a minute; full: more recordings, more seeds
@@ -83,7 +83,7 @@ waves.reveal(next(n for n, V in enumerate(sweeps) if V[corner] > 1e-9))
 def after(sweep):
     V, Q = sweeps[sweep], world.q(sweeps[sweep])
     moves = torch.where(Q.amax(1) - Q.amin(1) > 1e-9, Q.argmax(1), -1)
-    return views.cells(world.picture(V), moves=world.picture(moves), marks=marks, limits=(-1, 1), label="V",
+    return widgets.cells(world.picture(V), moves=world.picture(moves), marks=marks, limits=(-1, 1), label="V",
                        title=f"After {sweep} sweeps; largest error {error[sweep]:.2g}",
                        alt=f"Values and greedy moves on the grid after {sweep} sweeps, spreading outwards from the goal.")
 
@@ -128,7 +128,7 @@ rms = off.mean(1).sqrt()
 assert rms[0] > 3 * rms[-1], "large effect: 64 times the episodes, about an eighth of the error"
 
 # %%
-views.lines(sizes, {"regression": rms, "one over the root": rms[0] * (sizes[0] / torch.tensor(sizes)) ** 0.5},
+widgets.lines(sizes, {"regression": rms, "one over the root": rms[0] * (sizes[0] / torch.tensor(sizes)) ** 0.5},
             logx=True, logy=True, points=True, xlabel="recorded episodes", ylabel="error of V, root mean square",
             title="Return regression: noisy, and right in the end",
             alt="Error of the regressed values against the number of episodes, falling along one over the root.")
@@ -180,7 +180,7 @@ truth = float(V_driver[alive].mean())
 assert max(mean["returns up to the cut"], mean["a limit is a terminal"]) < 0.75 * truth, "large effect: both far too low"
 assert abs(mean["the world goes on"] - truth) < 0.15 * truth, "large effect: bootstrapping through the limit repairs it"
 order = torch.argsort(V_driver[alive])
-views.lines(range(int(alive.sum())), {"exact": V_driver[alive][order], **{n: V[alive][order] for n, V in found.items()}},
+widgets.lines(range(int(alive.sum())), {"exact": V_driver[alive][order], **{n: V[alive][order] for n, V in found.items()}},
             xlabel="cells, worst to best", ylabel="V of the driver",
             alt="Values per cell: bootstrapped through the limit they lie on the exact ones, the other two far below.")
 
@@ -232,7 +232,7 @@ def shift(episodes, seed):
     panels = {f"recorded steps of {episodes} episodes": bridge.picture(seen / episodes),
               f"steps of the clone: {errs(policy):.1%} wrong where she drives, {arrives(policy):.0%} arrive":
               bridge.picture(bridge.visits(policy, 400))}
-    return views.cells(panels, numbers=False, limits=(0, 1), label="steps per episode",
+    return widgets.cells(panels, numbers=False, limits=(0, 1), label="steps per episode",
                        marks={letter: bridge.cells[bridge.state(letter)] for letter in "SGX"},
                        alt=f"Between pits X: where {episodes} recorded episodes go, and their clone, {arrives(policy):.0%} of it to G.")
 
@@ -244,7 +244,7 @@ spread = {name: tuple(torch.tensor([bootstrap(row[:, j], seed=SEED) for row in t
 assert success[2] < 0.75 and wrong[2] < 0.1, "large effect: few errors on her states, many drives lost"
 assert success[-1] > 0.93 > success[0] + 0.3, "large effect: more recordings repair it"
 curves = {"share that arrives": (success, *spread["arrive"]), "share of wrong moves, on her states": (wrong, *spread["wrong"])}
-views.lines(sizes, curves, logx=True, points=True, xlabel="recorded episodes", ylabel="share",
+widgets.lines(sizes, curves, logx=True, points=True, xlabel="recorded episodes", ylabel="share",
             title=f"Means of {SEEDS} data sets, with 95 % intervals",
             alt="Against recorded episodes: the share of drives that arrive climbs from under a half to nearly one, wrong moves stay low.")
 
@@ -315,7 +315,7 @@ def overlay(fast, cell, seed):
     Q = everywhere(fitted(fast, seed)[0])
     a = speeds[Q.argmax(1)]
     title = f"{fast} fast records: promised {Q.amax(1)[cell]:.2f}, earned {road.value(a)[cell]:.2f}, best {V_road[cell]:.2f}"
-    return views.values_over_data(speeds, {"exact": road.q(speeds, V_road)[cell], "model": Q[cell]}, record(fast, seed)[1],
+    return widgets.values_over_data(speeds, {"exact": road.q(speeds, V_road)[cell], "model": Q[cell]}, record(fast, seed)[1],
                                   best={"exact": float(a_star), "model": float(a[cell])}, xlabel="speed a", title=title, ylim=(-0.2, 0.8 + 0.17 * cell),
                                   alt=f"True and fitted Q over the speed, above the recorded speeds, in cell {cell}. {title}.")
 
@@ -383,7 +383,7 @@ reach = float(road.best(record(0, 0)[1])[0][0])  # the best that recorded speeds
 assert min(value["diffusion"][3:6]) > 0.8 * reach, "large effect: best of 8 to 32 proposals, most of what there is"
 assert value["one Gaussian"][6] < 0.5 * reach, "large effect: one Gaussian proposes what nobody drove"
 lines = {**value, "best recorded speed (exact)": [reach] * 8, "max over all speeds": [earned[0]] * 8}
-views.lines(counts, lines, logx=True, points=True, xlabel="N, proposals per decision", ylabel="value earned in the first cell",
+widgets.lines(counts, lines, logx=True, points=True, xlabel="N, proposals per decision", ylabel="value earned in the first cell",
             title="The same wrong Q, with different proposals",
             alt="Value earned against N: diffusion proposals near the best recorded speed, one Gaussian falling, plain max at zero.")
 
@@ -479,7 +479,7 @@ def drive(s):
 
 
 panels = {f"after {k} moves": maze.picture(b) for k, (b, _) in enumerate(drive(3))}
-views.cells(panels, ncols=2, marks={"G": maze.cells[maze.state("G")]}, numbers=".2g", limits=(0, 1),
+widgets.cells(panels, ncols=2, marks={"G": maze.cells[maze.state("G")]}, numbers=".2g", limits=(0, 1),
             alt="Beliefs step by step from the fourth cell of the row: two cells alike, then one corner, then sure.")
 
 # %%
@@ -491,7 +491,7 @@ blind = torch.stack([maze.start @ maze.value(one) for one in policy])
 believing = sum(float(w) * 0.9 ** (len(drive(s)) - 1) for s, w in enumerate(maze.start) if w)
 seeing = float(maze.start @ maze.optimal()[0])
 assert blind.max() < believing - 0.02 and believing < seeing - 0.02, "exact: a belief beats every coin, the state beats both"
-views.lines(p, {"policy of the look": blind, "policy of the belief": [believing] * 101, "sees the state": [seeing] * 101},
+widgets.lines(p, {"policy of the look": blind, "policy of the belief": [believing] * 101, "sees the state": [seeing] * 101},
             xlabel="probability of moving right in the two cells that look alike", ylabel="exact mean value",
             alt="Value of policies of the look against their coin, an arch below the lines of the belief and of the state.")
 
@@ -570,7 +570,7 @@ rows = [("copy the drivers", float(road.value(all_data.expand(4, -1), torch.full
         ("TD3+BC", [td3_bc(k) for k in range(3)]), ("IQL", [iql(k) for k in range(3)]),
         ("best of 16 diffusion proposals", value["diffusion"][4])]
 assert min(rows[3][1]) > 0.6 * reach > 3 * max(rows[1][1]), "large effect: IQL stays in the data, the plain maximum does not"
-views.intervals(rows, xlabel="exact value in the first cell (dots: three seeds)", reference={"best recorded speed": reach},
+widgets.intervals(rows, xlabel="exact value in the first cell (dots: three seeds)", reference={"best recorded speed": reach},
                 alt="Exact values of five offline policies: plain max near zero, IQL and diffusion proposals near the best.")
 
 # %% [markdown]

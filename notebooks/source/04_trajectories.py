@@ -15,9 +15,9 @@
 # **Machine:** about 45 seconds on two CPU cores, no network. **You:** 80 minutes (an estimate).
 
 # %%
-from diffrl_lab.widgets import views
+from diffrl_lab import widgets
 
-views.component_map(["data", "diffusion model"], alt="The survey's component map; lit in lesson 04: data, diffusion.")
+widgets.component_map(["data", "diffusion model"], alt="The survey's component map; lit in lesson 04: data, diffusion.")
 
 # %% tags=["parameters"]
 PROFILE = "class"  # smoke: seconds; class: a minute; full: longer training
@@ -70,7 +70,7 @@ bridge = free.condition(known, value)  # Gaussian conditioning
 truth = brownian_bridge(H, [0.0], [1.0], Cosine())
 torch.testing.assert_close(bridge.cov, truth.cov)  # exact
 u, mean, sd = torch.linspace(0, 1, H), truth.means[0], truth.cov[0].diagonal().clamp(min=0).sqrt()
-views.band(u, mean, sd, truth.sample(64, generator)[..., 0], xlabel="u, along the plan",
+widgets.band(u, mean, sd, truth.sample(64, generator)[..., 0], xlabel="u, along the plan",
            alt="Samples of the Brownian bridge from 0 to 1 fill its exact band, which is widest in the middle.")
 
 # %% [markdown]
@@ -171,7 +171,7 @@ def draw(method, steps, seed):
     x = sample(methods[method], torch.randn(64, H, 1, generator=g), steps=steps, step=ddpm(), generator=g)[..., 0]
     title = f"{method}: standard deviation {float(x[:, H // 2].std()):.2f} in the middle (exact 0.50)"
     alt = f"Sixty-four paths over the exact band of the bridge; method: {method}."
-    return views.band(u, mean, sd, x, xlabel="u, along the plan", title=title, alt=alt)
+    return widgets.band(u, mean, sd, x, xlabel="u, along the plan", title=title, alt=alt)
 
 
 explore(draw, method=list(methods), steps=(5, 100, 5, 50), seed=(0, 20))
@@ -182,7 +182,7 @@ with torch.no_grad():
 exact, (off, only, trained) = float(sd[H // 2]), (float(s[H // 2]) for s in drawn.values())
 assert only > 1.6 * exact, "large effect: pinning alone is far too spread"
 assert abs(trained - exact) < 0.15 < abs(only - exact), "large effect: the mask in training repairs it"
-views.lines(u, {"exact": sd, **drawn}, xlabel="u, along the plan", ylabel="standard deviation",
+widgets.lines(u, {"exact": sd, **drawn}, xlabel="u, along the plan", ylabel="standard deviation",
             title=f"Half-way: exact {exact:.2f}, pin only {only:.2f}, trained with the mask {trained:.2f}",
             alt="Standard deviation along the plan: trained with the mask on the exact arch, pinned only far above it.")
 
@@ -206,7 +206,7 @@ print(f"{len(drives)} drives, {len(drives.act) - len(drives)} steps -> {len(rows
 obs = drives.obs[rows]
 scaler = Scaler.fit(obs)  # each of the four columns to [-1, 1]
 ways = ["left" if mazes.side(path) < 0 else "right" for path in obs[::25, :, :2]]
-views.trajectories(obs[::25, :, :2], maze=block, groups=ways, points=False,
+widgets.trajectories(obs[::25, :, :2], maze=block, groups=ways, points=False,
                    alt="Recorded windows: about half go around the block on the left and half on the right.")
 
 # %% [markdown]
@@ -267,7 +267,7 @@ torn.reveal(int(plans[1][1].sum()))
 def look(r, seed):
     x, cut = stitched(r, 12, seed)
     title = f"r = {r}: {1 - block.inside(x).mean():.0%} of points legal,\n{int(cut.sum())} of 12 plans cut a wall"
-    return views.trajectories(x, maze=block, title=title,
+    return widgets.trajectories(x, maze=block, title=title,
         alt=f"Twelve plans in the two-ways maze, stitched from pieces of recordings. {title}.")
 
 
@@ -279,7 +279,7 @@ copy = [float(nearest(plans[r][0], whole).median()) / H**0.5 for r in reach]
 between = torch.cdist(whole.flatten(1), whole.flatten(1)).fill_diagonal_(9e9).amin(1).median() / H**0.5
 assert 1 - block.inside(plans[1][0]).mean() > 0.97 and cut[1] > 0.4, "large effect: legal points, illegal plans"
 assert cut[-1] < 0.05 and copy[-1] < between, "large effect: full sight retrieves"
-views.lines(reach, {"share of plans through a wall": cut, "metres from the nearest recording": copy}, points=True,
+widgets.lines(reach, {"share of plans through a wall": cut, "metres from the nearest recording": copy}, points=True,
             xlabel="r, neighbours seen on either side", ylabel="share, or metres",
             title=f"r = 31 copies: {copy[-1]:.2f} m from a recording (between recordings: {between:.2f} m)",
             alt="Against the reach r: the share of plans through a wall and the distance to a recording both fall.")
@@ -295,7 +295,7 @@ views.lines(reach, {"share of plans through a wall": cut, "metres from the neare
 assert [TemporalUNet(4, mults=m).receptive_field for m in ((1,), (1, 2))] == [17, 55], "exact: each level sees further"
 unet = NeuralDenoiser(TemporalUNet(4, mults=(1, 2)), Cosine(), predict="x0")
 history = train(unet, scaler(obs), STEPS, lr=2e-3, goal=slice(0, 2))  # a goal is a position; its velocity stays free
-views.losses(history, alt="Training loss of the temporal U-Net on recorded windows: a steep fall, then a slow one.")
+widgets.losses(history, alt="Training loss of the temporal U-Net on recorded windows: a steep fall, then a slow one.")
 
 # %% [markdown]
 # ## 4 · Judge it before you use it
@@ -356,7 +356,7 @@ def rung_picture(rung, seed):
     x, (_, segments, _, energy) = climb(rung, seed)
     title = f"{rung}: segments in walls {segments:.0%}, energy {energy:.2f}"
     alt = f"Thirty-two unconditioned samples, drawn as paths in the U-maze. {title}."
-    return views.trajectories(x[:32, :, :2], maze=umaze, title=title, alt=alt)
+    return widgets.trajectories(x[:32, :, :2], maze=umaze, title=title, alt=alt)
 
 
 explore(rung_picture, rung=list(RUNGS), seed=(0, 20))
@@ -440,7 +440,7 @@ assert learned and beyond["halfcheetah"] > 0.9, "large effect: nearly how it mov
 torn.reveal(100 * beyond["halfcheetah"])
 
 # %%
-views.histogram({f"{name}, {what}": np.log10(r) for (name, what), r in residual.items()}, bins=np.linspace(-8, 2, 80),
+widgets.histogram({f"{name}, {what}": np.log10(r) for (name, what), r in residual.items()}, bins=np.linspace(-8, 2, 80),
     xlabel="dynamics residual, power of ten", alt="Residuals of recorded steps lie many powers of ten below those "
     "of drawn steps, but for the hopper's clipped ones, which come near.")
 
@@ -479,7 +479,7 @@ for log, sizes in rows_of.items():
 # %%
 K = sorted(set(study.column("T", world="hopper", size="small")))
 curves = {name: np.array([study.column(name, world="hopper", size="small", T=k) for k in K]).T for name in ("precision", "recall")}
-views.lines(K, {name: (c.mean(0), c.min(0), c.max(0)) for name, c in curves.items()}, logx=True, points=True,
+widgets.lines(K, {name: (c.mean(0), c.min(0), c.max(0)) for name, c in curves.items()}, logx=True, points=True,
     xlabel="K, sampling steps", ylabel="share", alt="Hopper, small model, three trainings: with five steps most samples lie where data lie but "
     "cover few of them; with more steps recall rises and precision falls.")
 
@@ -535,7 +535,7 @@ gap = {n: float(np.median(each)) for n, each in far.items()}
 assert gap["r = 1"] > 1.0 > 3 * gap["planner"], "large effect: legal points are not an executable path"
 pairs = [(f"{n}: {what}", x[1][::5, :2]) for n in paths for what, x in (("plan", paths[n]), ("driven", balls[n]))]
 print(f"plan and ball part by {gap['r = 1']:.1f} m (r = 1) and by {gap['planner']:.2f} m (planner), medians of 8")
-views.trajectories(dict(pairs), maze=block, start=start[:2], goal=goal, ncols=2,
+widgets.trajectories(dict(pairs), maze=block, start=start[:2], goal=goal, ncols=2,
                    alt="With r = 1 the plan jumps and the ball goes elsewhere; the planner's plan and drive agree.")
 
 # %% [markdown]
@@ -591,7 +591,7 @@ share.reveal(100 * float(two["driven"].between[H // 2] / two["driven"].total[H /
 # %%
 x = two["driven"]
 curves = {"two-ways, between": x.between, "two-ways, within": x.within, "U-maze": one["driven"].total}
-views.lines(dt * np.arange(H), {name: v.sqrt() for name, v in curves.items()}, xlabel="seconds driven",
+widgets.lines(dt * np.arange(H), {name: v.sqrt() for name, v in curves.items()}, xlabel="seconds driven",
             ylabel="root of the variance, m",
             alt="Spread of driven paths over time: large between the two routes, small within one and in the U-maze.")
 
@@ -637,7 +637,7 @@ for k in range(6):
     x = planner.plan(state["observation"], state["desired_goal"], SEEDS, generator, frames=False).candidates
     left = sum(mazes.side(path) < 0 for path in x[..., :2])
     rows.append((f"start {k + 1}", left / SEEDS, *wilson(left, SEEDS)))
-views.intervals(rows, xlabel="share of plans that go left, with 95 % interval", reference={"the driver's coin": 0.5},
+widgets.intervals(rows, xlabel="share of plans that go left, with 95 % interval", reference={"the driver's coin": 0.5},
                 alt="Share of plans that go left from six other starts, with intervals, against the driver's coin.")
 
 # %% [markdown]
@@ -671,6 +671,6 @@ def sight(t):
     return slope.norm(dim=-1).mean(0) / slope.norm(dim=-1).mean(0).sum()
 
 
-views.lines(range(H), {f"t = {t}": sight(t) for t in (0.1, 0.5, 0.9)}, xlabel="point of the plan",
+widgets.lines(range(H), {f"t = {t}": sight(t) for t in (0.1, 0.5, 0.9)}, xlabel="point of the plan",
             ylabel="share of the slope",
             alt="Sensitivity of the middle point's estimate: peaked with little noise, flat along the plan with much.")

@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffrl_lab import widgets
 from diffrl_lab.course import check, guess
 from diffrl_lab.data.toys import two_corridors, two_modes
 from diffrl_lab.diffusion import Cosine, Function, GaussianDenoiser, MixtureDenoiser, ascend, cfg, ddpm, sample
-from diffrl_lab.widgets import views
 
 torch.set_num_threads(1)  # for tensors this small a second thread costs more than it brings
-views.component_map(["conditioning", "guided sampling"], alt="The survey's component map with two boxes lit, "
+widgets.component_map(["conditioning", "guided sampling"], alt="The survey's component map with two boxes lit, "
     "conditioning and guided sampling: this lesson is about what is wanted and how samples are bent towards it.")
 
 # %% tags=["parameters"]
@@ -45,7 +45,7 @@ generator = torch.Generator().manual_seed(SEED)
 N = {"smoke": 1000, "class": 4000, "full": 20_000}[PROFILE]
 ways = two_corridors(p=0.2)  # left 20 %, right 80 %: exact
 paths, mode = ways.sample(48, generator)
-views.trajectories(paths, groups=["left" if k == 0 else "right" for k in mode], alt="Forty-eight exact paths around a "
+widgets.trajectories(paths, groups=["left" if k == 0 else "right" for k in mode], alt="Forty-eight exact paths around a "
     "block that is not drawn: about a fifth bend to the left, the others to the right.")
 
 # %%
@@ -66,7 +66,7 @@ mean_bits = [float(entropy(s).mean()) for s in shares.values()]
 truth = float(entropy(torch.tensor(0.2, dtype=torch.float64)))
 assert mean_bits[0] < truth - 0.1 and abs(mean_bits[-1] - truth) < 0.02, "exact: with few samples entropy is too low"
 limit = [truth] * len(sizes)
-views.lines(sizes, {"sees both ways": both, "exact": exact_both, "entropy, mean": mean_bits, "its limit": limit},
+widgets.lines(sizes, {"sees both ways": both, "exact": exact_both, "entropy, mean": mean_bits, "its limit": limit},
     logx=True, points=True, xlabel="samples n", ylabel="share of sets, or bits", alt="A perfect model measured with n "
     "samples: with 4 samples only six sets in ten see both ways and the entropy is far too low; from 64 samples on "
     "both are near their limits.")
@@ -109,7 +109,7 @@ moved = [drawn(ascend(bell, lambda x, t: b * x[:, 0], scale=w, at="x0_hat")) for
 for w, x in zip(W, moved, strict=True):
     assert abs(float(x.mean()) - 0.5 - w * b * 0.16) < 4 * 0.4 / N**0.5 + 0.01, "exact: moved by w b d^2"
     assert abs(float(x.std() / moved[0].std()) - 1) < 4 / N**0.5, "exact: as wide as before"
-views.show(views.lines(W, {"sampled mean": [float(x.mean()) for x in moved], "exact": [0.5 + w * b * 0.16 for w in W],
+widgets.show(widgets.lines(W, {"sampled mean": [float(x.mean()) for x in moved], "exact": [0.5 + w * b * 0.16 for w in W],
     "sampled spread": [float(x.std()) for x in moved]}, points=True, xlabel="guidance scale w", ylabel="mean, spread",
     alt="Guided samples of one Gaussian: their mean rises in a straight line on the dashed exact one, their spread "
     "stays at 0.4."))
@@ -173,7 +173,7 @@ assert abs(left["J at x_t"] - left["exact"]) > 2 * error, "large effect: the slo
 # %%
 others = {k: v.clamp(-2.2, 2.2) for k, v in got.items() if k != "exact"}
 went = [f"{v:.0f} % ({k})" for k, v in left.items()]
-views.show(views.histogram(others, exact=(grid[:, 0], tilted.log_prob(grid).exp()), title="Left: "
+widgets.show(widgets.histogram(others, exact=(grid[:, 0], tilted.log_prob(grid).exp()), title="Left: "
     + ", ".join(went[:2]) + ",\n" + ", ".join(went[2:]), alt="Histograms of guided samples against the exact tilt, "
     "dashed: with the slope of J at x_t or at x0_hat the shares of the two modes are off, with the noisy "
     "energy they fit."))
@@ -225,7 +225,7 @@ assert place[3] < float(powered[3]) - 0.1, "large effect: beyond 1 the samples o
 
 # %%
 lowest = [float(x.quantile(0.02)) for x in clouds]
-views.show(views.lines(scales, {"cfg, sampled": place, "exact": powered, "lowest 2 %": lowest}, points=True,
+widgets.show(widgets.lines(scales, {"cfg, sampled": place, "exact": powered, "lowest 2 %": lowest}, points=True,
     xlabel="guidance scale w", ylabel="x", title="Dashed: the powered law that cfg is said to sample",
     alt="Mean of classifier-free guided samples against w: down to -1 at w = 1 where it meets the dashed powered law, "
     "which stays near -1; the samples go on falling beyond it."))
@@ -389,17 +389,17 @@ assert min(coverage["cfg"]) > max(*coverage["value"], *coverage["energy"]), "lar
 lost.reveal(float(S[(film["classifier-free"][1] != 1).all(1)].min()))
 
 # %%
-fig, axes = views.figure(2.9, 1, 3)
+fig, axes = widgets.figure(2.9, 1, 3)
 for ax, k, title, unit in zip(axes, (2, 4, 5), ("a mode is lost", "the data are left", "the mode moves"),
         ("coverage, bits", "share outside the data", "metres"), strict=True):
     for (form, every), tone in zip(frontier.items(), ("model", "goal", "data"), strict=True):
         scales = np.array(sorted(set.intersection(*(set(c[:, 0]) for c in every))))
         y = np.array([c[np.isin(c[:, 0], scales), k] for c in every]) / (math.log(2) if k == 2 else 1)
-        ax.fill_between(scales, y.min(0), y.max(0), alpha=0.2, lw=0, color=views.COLOUR[tone])
-        ax.plot(scales, y.mean(0), label=form if k == 2 else None, **views.look(tone))
+        ax.fill_between(scales, y.min(0), y.max(0), alpha=0.2, lw=0, color=widgets.COLOUR[tone])
+        ax.plot(scales, y.mean(0), label=form if k == 2 else None, **widgets.look(tone))
     ax.set(title=title, xlabel="scale", ylabel=unit)
 fig.legend(loc="outside lower center", ncols=3)
-views.Picture(fig, "Three panels over the scale, for classifier-free, value and energy: coverage falls at once for "
+widgets.Picture(fig, "Three panels over the scale, for classifier-free, value and energy: coverage falls at once for "
     "classifier-free and late for ascent; the share of plans outside the data rises for classifier-free alone; so does "
     "the distance of the left plans from their mode.")
 
@@ -413,13 +413,13 @@ views.Picture(fig, "Three panels over the scale, for classifier-free, value and 
 # The same weights, live: what the slider showed, with other noise and at scales between. (Start and goal of your own: *Further*.)
 
 # %%
-def twin(form: str, scale: float, seed: int) -> views.Picture:
+def twin(form: str, scale: float, seed: int) -> widgets.Picture:
     plan, way, R = cloud(form, scale, seed, 24)
     groups = [("left", "right", "warning")[int(k)] for k in way]
     left, right, wall = (int((way == k).sum()) for k in (0, 1, -1))
     title = f"{left} left, {right} right, {wall} through a wall,\nmean return {R.mean():.0f}"
     alt = f"Twenty-four plans drawn just now, {form}, scale {scale}: {title}."
-    return views.trajectories(plan.candidates[..., :2], maze=maze, groups=groups, points=False, title=title, alt=alt)
+    return widgets.trajectories(plan.candidates[..., :2], maze=maze, groups=groups, points=False, title=title, alt=alt)
 
 
 explore(twin, form=["cfg", "value", "energy"], scale=(0.0, 8.0, 0.25, 1.0), seed=(0, 20))
@@ -450,7 +450,7 @@ assert clear["umaze", "cfg", 1] > clear["umaze", "cfg", 4] + 0.2, "large effect:
 final = {(r["maze"], r["form"]): r for r in goals.about["pooled"]}
 best = {form: final["large", form]["interval"] for form in ("cfg", "classifier")}
 assert best["cfg"][0] > best["classifier"][1], "large effect: in the large maze the intervals are apart"
-views.intervals([(f"{maze}: {form}" + f", scale {r['scale']:g}" * (form != "pin"), r["reached"], *r["interval"])
+widgets.intervals([(f"{maze}: {form}" + f", scale {r['scale']:g}" * (form != "pin"), r["reached"], *r["interval"])
     for (maze, form), r in final.items()], xlabel="share of the goals that are reached, driven",
     title=f"{row['queries']} goals in each maze; trainings: {len(goals.about['seeds'])}", alt="Goals reached by the "
     "three forms at the best scale of each in four mazes, with intervals: nearly all in the two small mazes; "
@@ -495,7 +495,7 @@ for k in range(81):
 # %%
 assert said[-1] > said[0] + 8 and driven[0] > 130, "large effect: the network promises more and more"
 assert driven[-1] < driven[0] - 8, "large effect: and the drives bring less"
-views.lines(range(0, 81, 20), {"what the value network says": said, "driven": driven}, points=True,
+widgets.lines(range(0, 81, 20), {"what the value network says": said, "driven": driven}, points=True,
     xlabel="steps uphill", ylabel="return", alt="Climbing the value network from finished plans: the return it "
     "promises rises with every step, the return of the drives falls.")
 
@@ -538,7 +538,7 @@ wishes = {"left": lambda x, t: -0.3 * planner.scaler.inverse(x)[:, 8:24, 0].mean
 
 
 @torch.no_grad()
-def ends(start: float, goal: float, wish: str, scale: float, seed: int) -> views.Picture:
+def ends(start: float, goal: float, wish: str, scale: float, seed: int) -> widgets.Picture:
     known, value = planner.ends([start, 1.5, 0, 0], [goal, -1.5])
     D = ascend(given(planner.denoiser, {"known": known}), wishes[wish], scale, at="x0_hat")
     plan = planner.drawn(pin(D, known, value), known, value, 24, STEPS, torch.Generator().manual_seed(seed))
@@ -546,7 +546,7 @@ def ends(start: float, goal: float, wish: str, scale: float, seed: int) -> views
     groups = ["left" if mazes.side(x) < 0 else "right" for x in plan.candidates[..., :2]]
     title = f"{groups.count('left')} of 24 go left; mean return {R:.0f}"
     alt = f"Plans from x = {start} above to {goal} below, wish {wish}, scale {scale}: {title}."
-    return views.trajectories(plan.candidates[..., :2], maze=maze, start=[start, 1.5], goal=[goal, -1.5], groups=groups,
+    return widgets.trajectories(plan.candidates[..., :2], maze=maze, start=[start, 1.5], goal=[goal, -1.5], groups=groups,
         points=False, title=title, alt=alt)
 
 
@@ -585,7 +585,7 @@ for w in (1, 2, 4):
 word = Table.load(shipped("results/guidance-asked.json"))
 want = sorted(set(word.column("want")))
 kept = {f"w = {w}": [word.column("got", w=w, want=q).mean() for q in want] for w in (0, 1, 4)}
-views.lines(want, {"exact": want, **kept}, points=True, xlabel="return that is asked for",
+widgets.lines(want, {"exact": want, **kept}, points=True, xlabel="return that is asked for",
     ylabel="mean return of the plans", alt="Return of plans against the return asked for: at w = 1 on the diagonal, at "
     "w = 4 near it, without the condition level.")
 
@@ -621,7 +621,7 @@ for form in ("energy", "value"):
     for seed in study.about["seeds"]:
         left = study.column("left", form=form, scale=1, seed=seed)[0]
         rows.append((f"{form}: training {seed}", left, *wilson(round(128 * left), 128)))
-views.intervals(rows, xlabel="share that goes left at scale 1, of 128 plans", reference={"exact tilt": exactly},
+widgets.intervals(rows, xlabel="share that goes left at scale 1, of 128 plans", reference={"exact tilt": exactly},
     alt="Share of plans that go left at scale 1 for the energy and the value guide, one row for each training: all "
     "intervals hold the exact tilt of the recorded drives.")
 
@@ -642,7 +642,7 @@ for name, found in rows.items():
     each = [", ".join(f"{v:.0%}" for v in r["by_seed"]) for r in found]
     print(f"{name:16}", "; ".join(f"{a:.0f} to {b:.0f} m: {v}" for (a, b), v in zip(ways, each, strict=True)))
 curves = {name: ([r["arrive"] for r in f], *zip(*(r["interval"] for r in f), strict=True)) for name, f in rows.items()}
-views.lines([(a + b) / 2 for a, b in ways], curves, points=True, xlabel="way to the goal, m",
+widgets.lines([(a + b) / 2 for a, b in ways], curves, points=True, xlabel="way to the goal, m",
     ylabel="share of plans that arrive", alt="Share of guided plans that arrive against the way to the goal: with "
     "dense reward around two in five, with goal-only reward falling from a fifth to almost none.")
 
@@ -661,7 +661,7 @@ for why in robots.about["diagnostics"]:
         f"{why['residual_guided']:.1f} deviations, an unguided one's by {why['residual_not_guided']:.1f}")
 hopper = robots.about["summary"]["hopper"]["methods"]
 assert hopper["guided"]["interval"][0] > hopper["cloning"]["interval"][1], "large effect: above cloning"
-views.intervals(rows, xlabel="normalised score, interquartile mean with 95 % interval", alt="Scores of robots: Hopper's guided planner "
+widgets.intervals(rows, xlabel="normalised score, interquartile mean with 95 % interval", alt="Scores of robots: Hopper's guided planner "
     "lies above behaviour cloning and below cloning of the best tenth, HalfCheetah's far above the one and level with the other.")
 
 # %% [markdown]

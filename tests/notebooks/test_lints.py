@@ -2,7 +2,7 @@
 
 The rules, for whoever writes a lesson (symbols.csv and references.bib lie beside the sources):
 - a figure's `alt` says what is seen, in 40 characters or more, and is nobody else's (f-strings count as if filled in);
-- colours and colour maps come from views.COLOUR / views.look / views.HEAT: no hex, no names, no "C0";
+- colours and colour maps come from widgets.COLOUR / widgets.look / widgets.HEAT: no hex, no names, no "C0";
 - a code cell has 20 lines at most, no address, no install, no path that begins at a root or a home;
 - every letter of a formula stands in symbols.csv, in a row for this lesson (its number, or `all`); the column
   `clock` says which time a letter counts, and no lesson uses one letter for both;
@@ -343,13 +343,13 @@ GOOD = "A curve that rises from 0 on the left to 1 on the right."
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        ("views.lines(x, y)", "not None"),
-        ("views.lines(x, y, alt='too short')", "'too short'"),
+        ("widgets.lines(x, y)", "not None"),
+        ("widgets.lines(x, y, alt='too short')", "'too short'"),
         ("movie(frames, alt=f'{name}: {rung} at {level} of {x} and {y}')", "40 characters"),
-        ("views.show(fig)", ""),
-        ("views.Picture(fig, 'a figure')", "'a figure'"),
-        ("alt = 'none to speak of'\nviews.band(x, alt=alt)", "none to speak of"),
-        (f"views.lines(x, y, alt={GOOD!r})\nviews.band(x, alt={GOOD!r})", "another figure"),
+        ("widgets.show(fig)", ""),
+        ("widgets.Picture(fig, 'a figure')", "'a figure'"),
+        ("alt = 'none to speak of'\nwidgets.band(x, alt=alt)", "none to speak of"),
+        (f"widgets.lines(x, y, alt={GOOD!r})\nwidgets.band(x, alt={GOOD!r})", "another figure"),
     ],
 )
 def test_a_figure_without_words_is_caught(bad: str, said: str) -> None:
@@ -358,7 +358,7 @@ def test_a_figure_without_words_is_caught(bad: str, said: str) -> None:
 
 
 def test_good_words_pass_in_every_form() -> None:
-    forms = (f"views.lines(x, y, alt={GOOD!r})", f"views.show(fig, {GOOD!r} + '!')", f"movie(f, alt=f{GOOD!r} '?')")
+    forms = (f"widgets.lines(x, y, alt={GOOD!r})", f"widgets.show(fig, {GOOD!r} + '!')", f"movie(f, alt=f{GOOD!r} '?')")
     assert lint_alt_texts([new_code_cell("\n".join(forms))]) == []
 
 
@@ -372,7 +372,7 @@ def test_a_colour_of_its_own_is_caught(bad: str) -> None:
 
 
 def test_the_palette_passes() -> None:
-    good = "ax.plot(x, color=views.COLOUR['model'], **views.look('exact'))\nax.set(title='k', label='red')"
+    good = "ax.plot(x, color=widgets.COLOUR['model'], **widgets.look('exact'))\nax.set(title='k', label='red')"
     assert lint_colours([new_code_cell(good)]) == []
 
 

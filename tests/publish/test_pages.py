@@ -13,14 +13,14 @@ from diffrl_lab.publish import pages
 
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<!\$)\$([^$]+)\$", re.DOTALL)
 WIDGETS = """
-from diffrl_lab.widgets import views
+from diffrl_lab import widgets
 from diffrl_lab.widgets.explore import explore
 from diffrl_lab.widgets.guess import guess
 from diffrl_lab.widgets.movie import movie
 g = guess("How far is it?", 0, 9, "m", truth=4)
 def draw(w):
     alt = "A straight line that rises from zero to the weight w."
-    return views.lines([0, 1], {"a": [0, w]}, xlabel="x", ylabel="y", alt=alt)
+    return widgets.lines([0, 1], {"a": [0, w]}, xlabel="x", ylabel="y", alt=alt)
 display(movie({"t": [1, 0], "x_t": [[[0, 0]], [[1, 1]]]}, alt="A point that jumps from one corner to the other one."))
 display(explore(draw, w=(0.0, 1.0)), g, g.reveal())
 """

@@ -7,7 +7,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from diffrl_lab.widgets import views
+from diffrl_lab import widgets
+from diffrl_lab.widgets import pictures
 from diffrl_lab.widgets.explore import explore, plan_explorer
 from diffrl_lab.widgets.movie import pack
 
@@ -17,7 +18,7 @@ MAZE = [[1, 1, 1, 1], [1, 0, 0, 1], [1, 1, 1, 1]]
 def line(w, steps=1):
     if w > 3:
         raise ValueError("w is at most 3 here")
-    return views.lines(
+    return widgets.lines(
         [0, 1],
         {"model": [0, w * steps]},
         xlabel="x",
@@ -77,7 +78,7 @@ def test_a_first_failure_is_the_cells_own():
     with pytest.raises(ValueError, match="control 'w'"):
         explore(line, w=(5, 4))
     with pytest.raises(ValueError, match="alt text"):
-        explore(lambda w: views.figure()[0], w=(0, 1))
+        explore(lambda w: widgets.figure()[0], w=(0, 1))
 
 
 def test_where_no_kernel_runs_the_first_picture_stays_with_its_words():
@@ -85,7 +86,7 @@ def test_where_no_kernel_runs_the_first_picture_stays_with_its_words():
     bundle, about = shown._repr_mimebundle_()
     assert about["image/png"]["alt"] == "A straight line of slope 0 times 1, from 0."
     assert bundle["text/plain"] == repr(shown) == "explore w: A straight line of slope 0 times 1, from 0."
-    assert bundle["image/png"] == views.still(line(0).png(), "x")["image/png"]
+    assert bundle["image/png"] == pictures.still(line(0).png(), "x")["image/png"]
 
 
 def test_moving_the_goal_shows_the_plan_to_it():

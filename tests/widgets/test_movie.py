@@ -13,7 +13,7 @@ from PIL import Image
 from diffrl_lab.diffusion import Rectified, chain, ddim
 from diffrl_lab.diffusion.denoisers import GaussianDenoiser
 from diffrl_lab.widgets.movie import movie, movie_html, pack, stack, unpack
-from diffrl_lab.widgets.views import COLOUR
+from diffrl_lab.widgets.pictures import COLOUR
 
 ALT = "Five plans of nine points come out of noise, all points at once."
 MAZE = [[1, 1, 1], [1, 0, 1], [1, 1, 1]]
@@ -42,6 +42,12 @@ def test_positions_are_two_columns_after_the_transform(frames):
     shown = stack(wide, transform=lambda x: 3 * x + 1, dims=(2, 1))["x_t"]
     np.testing.assert_allclose(shown[2, ..., 0], 3 * frames[2].x_t[..., 0].numpy() + 1, rtol=1e-6)
     np.testing.assert_allclose(shown[2, ..., 1], 1 - 3 * frames[2].x_t[..., 1].numpy(), rtol=1e-6)
+
+
+def test_numbers_of_half_precision_are_shown_as_they_are():
+    x = torch.randn(2, 5, 9, 2, generator=torch.Generator().manual_seed(0)).bfloat16()
+    shown = stack({"t": torch.tensor([1, 0], dtype=torch.bfloat16), "x_t": x})["x_t"]
+    torch.testing.assert_close(torch.tensor(shown), x.float(), rtol=0, atol=0)
 
 
 def test_a_sequence_of_numbers_is_drawn_against_its_index():
@@ -135,6 +141,12 @@ def test_a_sample_may_change_its_group_from_frame_to_frame_in_the_order_k_then_s
     assert pack(shown, **options)[0]["panels"][0]["groups"] == [0, 1, 1, 1, 1, 0]
     with pytest.raises(ValueError, match=r"are \[K, S\] = \(3, 2\); got \(2, 2\)"):
         pack(shown, **{**options, "groups": {"plans": [[0, 1], [1, 1]]}})
+
+
+def test_a_group_has_one_number_in_every_panel():
+    shown, options = scales(groups={"plans": ["right", "left"], "front": ["right"]}, labels=None)
+    meta, _ = pack(shown, **options)
+    assert meta["labels"] == ["left", "right"] and [p["groups"] for p in meta["panels"]] == [[1, 0], [1]]
 
 
 def test_the_film_strip_of_another_clock_tells_its_values_and_shows_the_first_scene_alone():

@@ -1,0 +1,330 @@
+"""Curves: laws and samples in one dimension, learning curves, intervals, values over data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .pictures import COLOUR, HEAT, LINE, MARKER, Picture, array, figure, look, nth_look
+
+
+def heat_map(
+    t: Any,
+    x: Any,
+    p: Any,
+    *,
+    paths: Any = None,
+    path_t: Any = None,
+    relative: bool = True,
+    xlabel: str = "t (0: data, 1: noise)",
+    ylabel: str = "x_t",
+    label: str = "density p(x_t)",
+    title: str = "",
+    alt: str,
+) -> Picture:
+    """Density p(x_t) over t as a heat map, with sample paths on top: t [T], x [X], p [T, X], paths [K, S], path_t [K].
+
+    Each t has its own scale (p over its largest value there), so that the narrow end does not hide the wide one;
+    `relative=False` draws any other p as it is. Raises ValueError unless p is [T, X].
+    """
+    t, x, p = array(t), array(x), array(p)
+    if p.shape != (len(t), len(x)):
+        raise ValueError(f"p is [T, X] = {(len(t), len(x))}, one row per t; got {p.shape}")
+    fig, ax = figure(3.3)
+    if relative:
+        p, label = p / p.max(1, keepdims=True), f"{label}\nover its peak at t"
+    mesh = ax.pcolormesh(t, x, p.T, cmap=HEAT, shading="nearest", rasterized=True)
+    fig.colorbar(mesh, ax=ax, label=label)
+    if paths is not None:
+        ax.plot(array(path_t), array(paths), color=COLOUR["right"], lw=1, alpha=0.85)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xlim=(t.min(), t.max()), ylim=(x.min(), x.max()))
+    return Picture(fig, alt)
+
+
+def band(
+    s: Any,
+    mean: Any,
+    sd: Any,
+    samples: Any = None,
+    *,
+    panels: Mapping[str, Any] | None = None,
+    xlabel: str = "step of the plan",
+    ylabel: str = "position",
+    title: str = "",
+    alt: str,
+) -> Picture:
+    """Exact mean and mean +- 2 sd (both [H]) over s [H], with samples [S, H] and their own mean +- 2 sd.
+
+    `panels` is title -> samples, drawn side by side on one scale in place of `samples`.
+    """
+    s, mean, sd = array(s), array(mean), array(sd)
+    panels = {title: samples} if panels is None else dict(panels)
+    fig, axes = figure(3.1, 1, len(panels), squeeze=False, sharey=True, sharex=True)
+    for i, (ax, (name, x)) in enumerate(zip(axes.flat, panels.items(), strict=True)):
+        ax.fill_between(s, mean - 2 * sd, mean + 2 * sd, color="#dddddd", label="exact mean ± 2 sd", zorder=0)
+        ax.plot(s, np.stack([mean - 2 * sd, mean + 2 * sd], 1), color=COLOUR["exact"], lw=0.9, zorder=3)
+        ax.plot(s, mean, lw=1.3, label="exact mean", **look("exact"))
+        if x is not None:
+            x = array(x)
+            ax.plot(s, x.T, color=COLOUR["model"], lw=0.5, alpha=0.25)
+            ax.plot([], [], color=COLOUR["model"], lw=0.8, label=f"{len(x)} samples")
+            low, high = x.mean(0) - 2 * x.std(0), x.mean(0) + 2 * x.std(0)
+            ax.plot(s, low, color=COLOUR["right"], linestyle=LINE["right"], label="their mean ± 2 sd")
+            ax.plot(s, high, color=COLOUR["right"], linestyle=LINE["right"])
+        ax.set(xlabel=xlabel, title=name, ylabel=ylabel if i == 0 else "")
+    fig.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return Picture(fig, alt)
+
+
+def histogram(
+    samples: Any,
+    *,
+    exact: tuple[Any, Any] | None = None,
+    bins: int | Any = 60,
+    xlabel: str = "x",
+    title: str = "",
+    marks: Mapping[str, float] | None = None,
+    alt: str,
+) -> Picture:
+    """Density histogram of samples [S] (or of several, name -> [S]) against an exact density (x [X], p [X]).
+
+    `marks` is label -> x and draws vertical lines.
+    """
+    fig, ax = figure(3.0)
+    named = dict(samples) if isinstance(samples, Mapping) else {"samples": samples}
+    for i, (name, x) in enumerate(named.items()):
+        style = nth_look(i, name)
+        ax.hist(
+            array(x).ravel(),
+            bins=bins,
+            density=True,
+            histtype="stepfilled" if i == 0 else "step",
+            alpha=0.45 if i == 0 else 1,
+            color=style["color"],
+            label=name,
+            linestyle="-" if i == 0 else style["linestyle"],
+            lw=1.6,
+        )
+    if exact is not None:
+        ax.plot(array(exact[0]), array(exact[1]), label="exact", **look("exact"))
+    for i, (name, at) in enumerate((marks or {}).items()):
+        ax.axvline(
+            float(at), color=COLOUR["warning" if i % 2 == 0 else "goal"], linestyle=("-.", ":")[i % 2], lw=2, label=name
+        )
+    ax.set(xlabel=xlabel, ylabel="density", title=title)
+    ax.legend()
+    return Picture(fig, alt)
+
+
+def lines(
+    x: Any,
+    curves: Mapping[str, Any],
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    logx: bool = False,
+    logy: bool = False,
+    points: bool = False,
+    alt: str,
+) -> Picture:
+    """Curves name -> y [n], or name -> (y, low, high), over x [n]; a name of the palette takes its colour and dash."""
+    fig, ax = figure(3.0)
+    x = array(x)
+    for i, (name, y) in enumerate(curves.items()):
+        style = nth_look(i, name)
+        if isinstance(y, tuple):
+            y, low, high = (array(v) for v in y)
+            ax.fill_between(x, low, high, color=style["color"], alpha=0.2, lw=0)
+        ax.plot(x, array(y), label=name, marker=list(MARKER.values())[i % 8] if points else "", markersize=5, **style)
+    ax.set(
+        xlabel=xlabel,
+        ylabel=ylabel,
+        title=title,
+        xscale="log" if logx else "linear",
+        yscale="log" if logy else "linear",
+    )
+    if logx and len(x) <= 10:  # the numbers that were tried, not powers of ten between them
+        ax.set_xticks(x, [f"{v:g}" for v in x])
+        ax.set_xticks([], minor=True)
+    if len(curves) > 3:  # room inside the axes is for curves
+        fig.legend(loc="outside lower center", ncols=min(4, len(curves)))
+    else:
+        ax.legend()
+    return Picture(fig, alt)
+
+
+def losses(
+    history: Any,
+    floor: float | Mapping[str, float] | None = None,
+    *,
+    key: str = "loss",
+    every: int = 1,
+    title: str = "",
+    logy: bool = False,
+    alt: str,
+) -> Picture:
+    """Training loss against updates, thin as it came and thick as a running mean, above its exact floor.
+
+    `history` is what `fit` yielded (dicts with `key`), a sequence of numbers, or a mapping name -> numbers, with one
+    entry for `every` so many updates. `floor` is one number, or name -> number, below which no loss can go.
+    """
+    if not isinstance(history, Mapping):
+        history = list(history)
+        history = {key: [row[key] if isinstance(row, Mapping) else row for row in history]}
+    fig, ax = figure(3.0)
+    for i, (name, values) in enumerate(history.items()):
+        y = np.array([float(v) for v in values])
+        updates = np.arange(1, len(y) + 1) * every
+        width = max(1, len(y) // 25)
+        total = np.cumsum(np.insert(y, 0, 0.0))
+        style = nth_look(i, name)
+        ax.plot(updates, y, color=style["color"], lw=0.6, alpha=0.35)
+        ax.plot(
+            updates[width // 2 : len(y) - (width - 1) // 2],
+            (total[width:] - total[:-width]) / width,
+            label=f"{name}, mean of {width}" if width > 1 else name,
+            **style,
+        )
+    for i, (name, value) in enumerate(
+        (floor if isinstance(floor, Mapping) else {"exact floor": floor} if floor is not None else {}).items()
+    ):
+        ax.axhline(
+            float(value),
+            label=f"{name} {float(value):.3g}",
+            color=COLOUR["exact"],
+            linestyle=("--", ":", "-.")[i % 3],
+            lw=1.4,
+        )
+    ax.set(xlabel="training step", ylabel=key, title=title, yscale="log" if logy else "linear")
+    if not logy:
+        ax.set_ylim(bottom=0)
+    ax.legend()
+    return Picture(fig, alt)
+
+
+def intervals(
+    rows: Iterable[Sequence[Any]],
+    *,
+    xlabel: str,
+    reference: float | Mapping[str, float] | None = None,
+    title: str = "",
+    alt: str,
+) -> Picture:
+    """Dots with intervals, one row each, from top to bottom: (label, value, low, high) or (label, [a value per seed]).
+
+    `reference` is one number, or name -> number, and draws dashed vertical lines.
+    """
+    rows = [tuple(row) for row in rows]
+    fig, ax = figure(0.75 + 0.34 * len(rows) + (0.3 if reference is not None else 0))
+    for i, (_, value, *ends) in enumerate(rows):
+        y = len(rows) - 1 - i
+        seeds = np.atleast_1d(array(value))
+        if ends:
+            ax.plot([float(ends[0]), float(ends[1])], [y, y], color=COLOUR["model"], lw=2.2, solid_capstyle="butt")
+        if len(seeds) > 1:
+            ax.plot(
+                seeds, np.full(len(seeds), y), linestyle="", marker="o", markersize=5, color=COLOUR["model"], alpha=0.45
+            )
+        ax.plot(
+            seeds.mean(),
+            y,
+            marker="D" if len(seeds) > 1 else "o",
+            color=COLOUR["model"],
+            markersize=7,
+            markeredgecolor="white",
+        )
+    names = reference if isinstance(reference, Mapping) else {"reference": reference} if reference is not None else {}
+    for i, (name, value) in enumerate(names.items()):
+        ax.axvline(
+            float(value),
+            color=COLOUR["exact"],
+            linestyle=("--", ":", "-.")[i % 3],
+            lw=1.3,
+            label=f"{name} {float(value):.3g}",
+        )
+    ax.set(yticks=range(len(rows)), xlabel=xlabel, title=title, ylim=(-0.6, len(rows) - 0.4))
+    ax.set_yticklabels([str(row[0]) for row in reversed(rows)])
+    ax.grid(axis="y", color="#e5e5e5", lw=0.8)
+    ax.set_axisbelow(True)
+    if names:
+        fig.legend(loc="outside lower center", ncols=3)
+    return Picture(fig, alt)
+
+
+def values_over_data(
+    a: Any,
+    curves: Mapping[str, Any],
+    data: Any,
+    *,
+    best: Mapping[str, float],
+    proposals: Any = None,
+    xlabel: str = "action a",
+    ylabel: str = "Q",
+    title: str = "",
+    ylim: tuple[float, float] | None = None,
+    alt: str,
+) -> Picture:
+    """Values of an action over a [M] (name -> Q [M]) above a histogram of the recorded actions `data` on the same axis.
+
+    best is the name of a curve -> the action that an arrow points at. proposals are actions that a model proposes; they
+    become ticks under the upper axes.
+    """
+    fig, (ax, below) = figure(3.7, 2, 1, sharex=True, gridspec_kw={"height_ratios": (2.6, 1)})
+    a = array(a)
+    for i, (name, q) in enumerate(curves.items()):
+        q, style = array(q), nth_look(i, name)
+        ax.plot(a, q, label=name, **style)
+        if name in best:
+            ax.annotate(
+                f"best by {name}",
+                (best[name], float(np.interp(best[name], a, q))), (0, 26), textcoords="offset points", ha="right"
+                if best[name] > 0.8 * a.max() else "center", fontsize=8.5, color=style["color"],
+                arrowprops={"arrowstyle": "-|>", "color": style["color"], "lw": 1.8},
+            )  # fmt: skip
+    if proposals is not None:
+        x = array(proposals).ravel()
+        ax.plot(x, np.full(len(x), 0.02), "|", transform=ax.get_xaxis_transform(), color=COLOUR["warning"],
+                markersize=9, label=f"{len(x)} proposals")  # fmt: skip
+    below.hist(array(data).ravel(), bins=50, range=(a.min(), a.max()), color=COLOUR["data"])
+    below.set(xlabel=xlabel, ylabel="recorded", xlim=(a.min(), a.max()))
+    ax.set(ylabel=ylabel, title=title, ylim=ylim)
+    ax.legend(loc="lower left")
+    return Picture(fig, alt)
+
+
+def point_and_law(
+    t: Any,
+    x: Any,
+    p: Any,
+    point: tuple[float, float],
+    law: Any,
+    *,
+    prior: Any = None,
+    marks: Mapping[str, float] | None = None,
+    names: tuple[str, str] = ("t", "x_t"),
+    alt: str,
+) -> Picture:
+    """A heat map with a point on it, and beside it a law that belongs to the point.
+
+    Left is p [T, X] over t [T] and x [X], both evenly spaced, with a point (t, x_t) that `explore` lets one drag, as
+    the controls `names`. Right, on the same x, are the densities `law` [X] and, pale, `prior` [X]; `marks` is
+    label -> x.
+    """
+    t, x, p, law = array(t), array(x), array(p), array(law)
+    fig, (ax, side) = figure(3.4, 1, 2, sharey=True, gridspec_kw={"width_ratios": (1.35, 1)})
+    box = (t[0], t[-1], x[0], x[-1])
+    ax.imshow((p / p.max(1, keepdims=True)).T, cmap=HEAT, aspect="auto", origin="lower", extent=box)
+    ax.plot(*point, marker="o", markersize=11, color=COLOUR["start"], markeredgecolor="black", markeredgewidth=1.5)
+    ax.axhline(point[1], color=COLOUR["noise"], lw=0.8)
+    ax.set(xlabel="t (0: data, 1: noise)", ylabel="x", title=f"t = {point[0]:.2f},  x_t = {point[1]:.2f}")
+    if prior is not None:
+        side.fill_betweenx(x, array(prior), color="#dddddd", label="data p(x_0)")
+    side.plot(law, x, color=COLOUR["model"], label="p(x_0 | x_t)")
+    for i, (name, at) in enumerate((marks or {}).items()):
+        side.axhline(at, color=COLOUR["right" if i == 0 else "noise"], lw=2 if i == 0 else 0.8, label=name)
+    side.set(xlabel="density", ylim=(x[0], x[-1]))
+    fig.legend(*side.get_legend_handles_labels(), loc="outside lower right", ncols=3)
+    return Picture(fig, alt, drag=names)

@@ -1,0 +1,278 @@
+"""Mazes and what moves in them: walls, trajectories, grid worlds, and a reverse process as a strip of moments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from .pictures import COLOUR, HEAT, MARKER, WIDTH, Picture, array, figure, look
+
+
+def walls(maze: Any, size: float = 1.0) -> np.ndarray:
+    """The wall cells of a maze as rectangles x_min, y_min, x_max, y_max. -> [n, 4]
+
+    `maze` is a map as PointMaze has it (rows of 0, 1 or letters; 1 is a wall; the map's centre is the origin, y up,
+    cells `size` wide), or has such a `maze_map` with its `maze_size_scaling`, or `blocked` [R, C] with its `scale`.
+    Raises ValueError for rows of unequal length.
+    """
+    rows, size = _map(maze, size)
+    top, side = len(rows) / 2, len(rows[0]) / 2
+    return np.array(
+        [
+            [(j - side) * size, (top - i - 1) * size, (j - side + 1) * size, (top - i) * size]
+            for i, row in enumerate(rows)
+            for j, cell in enumerate(row)
+            if cell in (1, "1")
+        ]
+    ).reshape(-1, 4)
+
+
+def bounds(maze: Any, size: float = 1.0) -> tuple[float, float, float, float]:
+    """What is drawn of a maze, x_min, x_max, y_min, y_max: all of it, but only half of an outer ring of walls.
+
+    Raises ValueError for rows of unequal length.
+    """
+    rows, size = _map(maze, size)
+    ring = [*rows[0], *rows[-1], *(row[0] for row in rows), *(row[-1] for row in rows)]
+    cut = 0.5 if len(rows) > 2 and all(cell in (1, "1") for cell in ring) else 0.0
+    x, y = (len(rows[0]) / 2 - cut) * size, (len(rows) / 2 - cut) * size
+    return -x, x, -y, y
+
+
+def _map(maze: Any, size: float) -> tuple[list, float]:
+    if hasattr(maze, "blocked"):
+        maze, size = np.asarray(maze.blocked).astype(int), float(maze.scale)
+    rows = getattr(maze, "maze_map", maze)
+    size = float(getattr(maze, "maze_size_scaling", size))
+    rows = [list(row) for row in rows]
+    if not rows or any(len(row) != len(rows[0]) for row in rows):
+        raise ValueError(f"a maze is a rectangular map, rows of equal length; got rows of {[len(r) for r in rows]}")
+    return rows, size
+
+
+def _draw_walls(ax: Axes, rectangles: Any) -> None:
+    for x0, y0, x1, y1 in rectangles:
+        ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, facecolor=COLOUR["wall"], edgecolor=COLOUR["wall"], lw=0.3))
+
+
+def draw_maze(ax: Axes, maze: Any = None, start: Any = None, goal: Any = None, size: float = 1.0) -> Axes:
+    """Draws walls as rectangles, the start as a circle and the goal as a star, on equal axes without ticks.
+
+    Raises ValueError for a maze whose rows have unequal lengths.
+    """
+    if maze is not None:
+        _draw_walls(ax, walls(maze, size))
+        x0, x1, y0, y1 = bounds(maze, size)
+        ax.set(xlim=(x0, x1), ylim=(y0, y1))
+    for name, point in (("start", start), ("goal", goal)):
+        if point is not None:
+            p = array(point).reshape(-1, 2)
+            ax.plot(
+                p[:, 0],
+                p[:, 1],
+                linestyle="",
+                marker=MARKER[name],
+                color=COLOUR[name],
+                markersize=9 if name == "start" else 14,
+                markeredgecolor="black",
+                markeredgewidth=1,
+                zorder=5,
+            )
+    ax.set(xticks=[], yticks=[])
+    ax.set_aspect("equal")
+    for side in ax.spines.values():
+        side.set_visible(False)
+    return ax
+
+
+def trajectories(
+    x: Any,
+    *,
+    maze: Any = None,
+    start: Any = None,
+    goal: Any = None,
+    groups: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    title: str = "",
+    points: bool = True,
+    ncols: int = 3,
+    size: float = 1.0,
+    alt: str,
+) -> Picture:
+    """Trajectories x [S, H, 2] (or a list of [H_i, 2]) in a maze; a mapping title -> x draws panels side by side.
+
+    `groups` has one meaning per trajectory (`left`, `right`, ...; a name of the palette), and none stands for `model`;
+    with several panels it may be a mapping title -> meanings. Raises ValueError if there are more or fewer groups than
+    trajectories, or a group is no name of the palette.
+    """
+    panels = dict(x) if isinstance(x, Mapping) else {title: x}
+    cols = min(ncols, len(panels))
+    rows = -(-len(panels) // cols)
+    each = min(WIDTH / cols, 4.2)
+    ratio = 1.0
+    if maze is not None:
+        x0, x1, y0, y1 = bounds(maze, size)
+        ratio = (y1 - y0) / (x1 - x0)
+    fig, axes = figure(rows * (each * ratio + 0.35), rows, cols, squeeze=False, width=each * cols)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    seen: dict[str, None] = {}
+    for ax, (name, paths) in zip(axes.flat, panels.items(), strict=False):
+        draw_maze(ax, maze, start, goal, size)
+        paths = [array(path) for path in paths]
+        paths = [np.stack(paths)] if paths[0].ndim == 1 else paths
+        named = groups.get(name) if isinstance(groups, Mapping) else groups
+        names = ["model"] * len(paths) if named is None else list(named)
+        if len(names) != len(paths):
+            raise ValueError(f"groups names one group per trajectory: {len(paths)} trajectories, {len(names)} groups")
+        alpha = max(0.25, min(1.0, 8 / len(paths)))
+        for path, group in zip(paths, names, strict=True):
+            style = look(group) if named is not None else {"color": COLOUR["model"]}
+            ax.plot(*path[:, :2].T, marker="." if points else "", markersize=3, lw=1, alpha=alpha, **style)
+        seen |= dict.fromkeys(names) if named is not None else {}
+        ax.set_title(name)
+    if seen:
+        fig.legend(handles=[Line2D([], [], label=g, **look(g)) for g in seen], loc="outside lower center", ncols=4)
+    return Picture(fig, alt)
+
+
+def cells(
+    values: Any,
+    *,
+    moves: Any = None,
+    marks: Mapping[str, Any] | None = None,
+    limits: tuple[float, float] | None = None,
+    numbers: bool | str = True,
+    label: str = "",
+    title: str = "",
+    ncols: int = 1,
+    alt: str,
+) -> Picture:
+    """A grid world as a heat map, values [rows, columns], NaN in walls; title -> values draws panels on one scale.
+
+    moves [rows, columns] (or title -> moves) draws an arrow per cell: 0 up, 1 right, 2 down, 3 left, any other number
+    none. marks is letter -> (row, column), or several [n, 2]; a mark stands in place of the value. numbers says
+    whether, or in which format (".2f"), the value is written into each cell. Raises ValueError for values that are no
+    grid.
+    """
+    panels = {name: array(v) for name, v in (values.items() if isinstance(values, Mapping) else [(title, values)])}
+    if any(v.ndim != 2 for v in panels.values()):
+        raise ValueError(f"values are [rows, columns]; got {[v.shape for v in panels.values()]}")
+    n, m = next(iter(panels.values())).shape
+    ncols = min(ncols, len(panels))
+    down = -(-len(panels) // ncols)
+    side = (WIDTH - (1.0 if label else 0.2)) / ncols / m
+    fig, axes = figure(down * (min(side, 0.75) * n + 0.38), down, ncols, squeeze=False)
+    low, high = limits or (
+        min(0.0, *(np.nanmin(v) for v in panels.values())),
+        max(np.nanmax(v) for v in panels.values()),
+    )
+    letters = {tuple(at): name for name, where in (marks or {}).items() for at in array(where).reshape(-1, 2).tolist()}
+    colours = HEAT.with_extremes(bad=COLOUR["wall"])
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    for ax, (name, v) in zip(axes.flat, panels.items(), strict=False):
+        mesh = ax.imshow(np.ma.masked_invalid(v), cmap=colours, vmin=low, vmax=high)
+        arrows = moves.get(name) if isinstance(moves, Mapping) else moves
+        for (i, j), value in np.ndenumerate(v):
+            ink = "white" if np.isfinite(value) and (value - low) > 0.6 * (high - low) else "black"
+            letter = letters.get((i, j))
+            if letter:
+                ax.text(j, i, letter, ha="center", va="center", weight="bold", color=ink)
+            elif numbers and np.isfinite(value):
+                text = format(value, numbers if isinstance(numbers, str) else ".2f")
+                lift = 0.2 if arrows is not None else 0.0
+                ax.text(j, i - lift, text, ha="center", va="center", fontsize=7.5, color=ink)
+            if arrows is not None and not letter and np.isfinite(value) and int(array(arrows)[i, j]) in range(4):
+                di, dj = ((-1, 0), (0, 1), (1, 0), (0, -1))[int(array(arrows)[i, j])]
+                y = i + (0.18 if numbers else 0.0)
+                r = 0.2 if numbers else 0.32
+                tail, head = (j - r * dj, y - r * di), (j + r * dj, y + r * di)
+                ax.annotate("", head, tail, arrowprops={"arrowstyle": "-|>", "color": ink, "lw": 1.2, "shrinkA": 0,
+                                                        "shrinkB": 0, "mutation_scale": 9})  # fmt: skip
+        ax.set(xticks=[], yticks=[], title=name)
+    if label:
+        fig.colorbar(mesh, ax=axes, label=label, fraction=0.05)
+    return Picture(fig, alt)
+
+
+def film_strip(
+    panels: Mapping[str, Mapping[str, Any]],
+    *,
+    maze: Any = None,
+    start: Any = None,
+    goal: Any = None,
+    which: str = "x_t",
+    frames: int = 5,
+    size: float = 1.0,
+    rectangles: Any = None,
+    limits: Sequence[float] | None = None,
+    groups: Any = None,
+    symbol: str = "t",
+    alt: str,
+) -> Picture:
+    """A few moments of a reverse process in a row, noise first; title -> {t [K], x_t [K, S, H, 2], x0_hat the same}.
+
+    There is one row per title, as `movie.stack` makes them; samples in one dimension ([K, S, 1, 1]) become histograms.
+    `which` is "x_t", "x0_hat" or "both". The scene is a maze, or wall rectangles [n, 4] within limits x_min, x_max,
+    y_min, y_max. groups has a number per sample, or per frame and sample, or is a mapping title -> these.
+    """
+    if maze is not None:
+        rectangles, limits = walls(maze, size), limits or bounds(maze, size)
+    ratio = 0.8
+    if rectangles is not None and limits is not None:
+        ratio = min(1.2, max(0.4, (limits[3] - limits[2]) / (limits[1] - limits[0])))
+    fig, axes = figure(len(panels) * (WIDTH / frames * ratio + 0.32), len(panels), frames, squeeze=False)
+    for row, (title, panel) in zip(axes, panels.items(), strict=True):
+        own = groups.get(title) if isinstance(groups, Mapping) else groups
+        t, number = array(panel["t"]), None if own is None else np.asarray(own).ravel()
+        S = len(panel["x_t"][0])
+        ahead = S if number is not None and len(number) > S else 0  # a group per frame and sample, or per sample
+        for ax, k in zip(row, np.unique(np.linspace(0, len(t) - 1, frames).round().astype(int)), strict=False):
+            for name in ("x_t", "x0_hat") if which == "both" else (which,):
+                x = array(panel[name][k])
+                colour = COLOUR["noise" if which == "both" and name == "x_t" else "model"]
+                if x.shape[-1] == 1:
+                    ax.hist(
+                        x[np.isfinite(x)].ravel(),
+                        bins=40,
+                        range=limits[:2] if limits is not None else None,
+                        color=colour,
+                        alpha=0.7,
+                    )
+                    continue
+                for i, path in enumerate(x[: 8 if len(panels) == 1 else 5]):
+                    tone = (
+                        colour
+                        if number is None or colour == COLOUR["noise"]
+                        else COLOUR[("left", "right", "data", "warning")[int(number[k * ahead + i]) % 4]]
+                    )
+                    ax.plot(
+                        path[:, 0],
+                        path[:, 1],
+                        color=tone,
+                        lw=0.6,
+                        marker="o",
+                        markersize=1.3,
+                        markeredgewidth=0,
+                        alpha=0.8 if len(x) < 5 else 0.45,
+                    )
+            if x.shape[-1] == 2 and rectangles is not None:
+                _draw_walls(ax, rectangles)
+                draw_maze(ax, None, start, goal)
+            if limits is not None:
+                ax.set(xlim=limits[:2], **({"ylim": limits[2:]} if x.shape[-1] == 2 else {}))
+            ax.set(xticks=[], yticks=[])
+            for side in ax.spines.values():
+                side.set_visible(True)
+                side.set_color("#999999")
+            ax.set_title(f"{symbol} = {t[k]:.2f}", weight="normal", fontsize=9)
+        for ax in row[len(t) :]:
+            ax.set_axis_off()
+        if title:
+            row[0].set_ylabel(title, fontsize=9.5)
+    return Picture(fig, alt)

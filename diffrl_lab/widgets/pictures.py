@@ -1,0 +1,182 @@
+"""Pictures: the one palette, the one style, alt text for everything.
+
+What draws returns a `Picture`: the last line of a cell shows it, `picture.axes` lets a lesson add to it first.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from typing import Any
+
+import matplotlib
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+# Colours by meaning: Okabe and Ito's eight (2008), told apart with colour-blind eyes, and two greys.
+COLOUR = {
+    "data": "#009E73",
+    "noise": "#777777",
+    "model": "#0072B2",
+    "exact": "#000000",
+    "left": "#56B4E9",
+    "right": "#D55E00",
+    "start": "#F0E442",
+    "goal": "#CC79A7",
+    "wall": "#D0D4D8",
+    "warning": "#E69F00",
+}
+# On paper without colour these tell the same things apart.
+MARKER = {
+    "data": "o",
+    "noise": ".",
+    "model": "s",
+    "exact": "D",
+    "left": "v",
+    "right": "^",
+    "start": "o",
+    "goal": "*",
+    "wall": "s",
+    "warning": "X",
+}
+LINE: dict[str, Any] = {
+    "data": "-",
+    "noise": (0, (1, 1.5)),
+    "model": (0, (6, 1.5)),
+    "exact": (0, (3, 1.5)),
+    "left": (0, (8, 1, 1, 1)),
+    "right": (0, (5, 2)),
+    "start": "-",
+    "goal": (0, (1, 1, 4, 1)),
+    "wall": "-",
+    "warning": (0, (4, 1.5, 1, 1.5)),
+}
+STYLE: dict[str, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 10,
+    "legend.fontsize": 9,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "axes.prop_cycle": cycler(
+        color=[COLOUR[k] for k in ("model", "right", "data", "warning", "goal", "left", "exact", "noise")]
+    ),
+}
+DPI = 120
+WIDTH = 6.6  # inches: 792 pixels, what a notebook cell shows without scaling
+HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#bcdcf0", "#56B4E9", "#0072B2", "#002a45"])
+
+
+def alt_text(alt: str) -> str:
+    """The alt text on one line. Raises ValueError if it has less than 40 characters."""
+    text = " ".join(str(alt).split())
+    if len(text) < 40:
+        raise ValueError(f"alt text says what the picture shows, in 40 characters or more; got {len(text)}: {text!r}")
+    return text
+
+
+def array(a: Any) -> np.ndarray:
+    """A float64 array of whatever came: tensor (any device, any precision), list or array."""
+    return np.asarray(a.detach().cpu().double() if hasattr(a, "detach") else a, dtype=np.float64)
+
+
+class Picture:
+    """A matplotlib figure with its alt text.
+
+    A notebook shows it as an <img alt=...>, what understands only PNG as a PNG, and plain text as the alt text. Raises
+    ValueError for alt text of less than 40 characters. `drag` names the controls of the first axes' x and y.
+    """
+
+    def __init__(self, fig: Figure, alt: str, drag: tuple[str, str] | None = None) -> None:
+        self.fig, self.alt, self.drag = fig, alt_text(alt), drag
+
+    @property
+    def axes(self) -> list[Axes]:
+        return self.fig.axes
+
+    def png(self, quick: bool = False) -> bytes:
+        """The picture as PNG bytes of at most 256 colours (a third of the size; rare colours survive)."""
+        return png(self.fig, quick=quick)
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
+        return still(self.png(), self.alt), {"image/png": {"alt": self.alt}}
+
+
+def png(fig: Figure, colours: int = 256, quick: bool = False) -> bytes:
+    """A figure as PNG bytes with at most so many colours; `quick` takes all colours, more bytes and less time."""
+    from PIL import Image
+
+    raw, small = io.BytesIO(), io.BytesIO()
+    fig.savefig(raw, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
+    if quick:
+        return raw.getvalue()
+    raw.seek(0)
+    image = (
+        Image.open(raw).convert("RGB").quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    )
+    image.save(small, format="PNG", optimize=True)
+    return small.getvalue()
+
+
+def still(data: bytes, alt: str) -> dict[str, str]:
+    """PNG bytes and alt text in the three forms a notebook may choose from."""
+    return {"image/png": base64.b64encode(data).decode(), "text/html": img(data, alt), "text/plain": alt}
+
+
+def img(data: bytes, alt: str) -> str:
+    """PNG bytes as one self-contained <img> element with alt text."""
+    source = base64.b64encode(data).decode()
+    words = html.escape(alt, quote=True)
+    return f'<img alt="{words}" style="max-width:100%;height:auto" src="data:image/png;base64,{source}">'
+
+
+def figure(
+    height: float = 3.0, rows: int = 1, cols: int = 1, width: float = WIDTH, **subplots: Any
+) -> tuple[Figure, Any]:
+    """A figure in the lab's style and its axes (one, or an array when there are several); sizes in inches.
+
+    It does not go through pyplot, so a callback may make thousands without leaking.
+    """
+    matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
+    fig = Figure(figsize=(width, height), layout="constrained")
+    return fig, fig.subplots(rows, cols, **subplots)
+
+
+def show(fig: Figure | Picture, alt: str | None = None) -> None:
+    """Displays a figure here and now, with its alt text. Raises ValueError for one of less than 40 characters."""
+    from IPython.display import display
+
+    inner = fig.fig if isinstance(fig, Picture) else fig
+    display(fig if isinstance(fig, Picture) and alt is None else Picture(inner, alt or ""))
+
+
+def look(name: str) -> dict[str, Any]:
+    """Colour and dash of a meaning (`data`, `noise`, `model`, `exact`, ...): `ax.plot(x, y, **look("exact"))`.
+
+    Raises ValueError for a name that the palette does not have.
+    """
+    if name not in COLOUR:
+        raise ValueError(f"no colour for {name!r}; there are {', '.join(COLOUR)}")
+    return {"color": COLOUR[name], "linestyle": LINE[name]}
+
+
+def nth_look(i: int, name: str) -> dict[str, Any]:
+    """The look of a name of the palette, or of the i-th curve if the palette does not have its name."""
+    if name in COLOUR:
+        return look(name)
+    return look(("model", "right", "data", "warning", "goal", "left", "exact", "noise")[i % 8])

@@ -1,0 +1,48 @@
+"""Laws of what a picture of curves shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from diffrl_lab.widgets import curves
+
+ALT = 'A curve that rises from "0" to 1 & stays there, as <exact> as it gets.'
+
+
+def test_the_running_mean_of_a_straight_loss_lies_on_it():
+    picture = curves.losses([{"loss": 3 - 0.01 * i} for i in range(200)], alt=ALT)
+    thin, thick = picture.axes[0].lines[:2]
+    assert len(thick.get_xdata()) > 150
+    np.testing.assert_allclose(
+        np.interp(thick.get_xdata(), thin.get_xdata(), thin.get_ydata()), thick.get_ydata(), atol=0.0051
+    )
+
+
+def test_arrows_point_at_the_named_actions_on_their_curves_and_the_data_are_counted_below():
+    a = np.linspace(0, 1, 101)
+    shape, data = {"exact": a * (1 - a), "model": a / 2}, [0.11, 0.11, 0.11, 0.93]
+    picture = curves.values_over_data(a, shape, data, best={"exact": 0.2, "model": 1.0}, proposals=[0.2, 0.4], alt=ALT)
+    above, below = picture.axes
+    tips = {t.get_text(): t.xy for t in above.texts}
+    assert tips == {"best by exact": (0.2, pytest.approx(0.16)), "best by model": (1.0, 0.5)}
+    exact, model, ticks = above.lines
+    np.testing.assert_array_equal(exact.get_ydata(), shape["exact"])
+    np.testing.assert_array_equal(model.get_ydata(), shape["model"])
+    np.testing.assert_array_equal(ticks.get_xdata(), [0.2, 0.4])
+    bars = {round(b.get_x() + b.get_width() / 2, 2): b.get_height() for b in below.patches if b.get_height()}
+    assert bars == {0.11: 3, 0.93: 1}
+    assert above.get_xlim() == below.get_xlim() == (0, 1)
+
+
+def test_values_over_data_need_a_real_description():
+    with pytest.raises(ValueError, match="40 characters"):
+        curves.values_over_data([0, 1], {"exact": [0, 1]}, [0.5], best={}, alt="values")
+
+
+def test_numbers_of_half_precision_are_drawn_as_they_are():
+    y = torch.linspace(0, 1, 5, dtype=torch.bfloat16)
+    np.testing.assert_array_equal(
+        curves.lines(y, {"exact": y}, xlabel="x", ylabel="y", alt=ALT).axes[0].lines[0].get_ydata(), y.double()
+    )

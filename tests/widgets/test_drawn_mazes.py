@@ -1,0 +1,65 @@
+"""Laws of what a picture of a maze or of a grid world shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from diffrl_lab.widgets import mazes, pictures
+
+ALT = 'A curve that rises from "0" to 1 & stays there, as <exact> as it gets.'
+
+
+U_MAZE = [[1, 1, 1, 1, 1], [1, 0, 0, 0, 1], [1, 1, 1, 0, 1], [1, 0, 0, 0, 1], [1, 1, 1, 1, 1]]
+
+
+def test_walls_are_where_point_maze_puts_them():
+    maze = pytest.importorskip("gymnasium_robotics.envs.maze.maze_v4").Maze(
+        U_MAZE, maze_size_scaling=1.5, maze_height=1
+    )
+    for row, col in np.ndindex(5, 5):
+        x, y = maze.cell_rowcol_to_xy(np.array([row, col]))
+        inside = [x0 < x < x1 and y0 < y < y1 for x0, y0, x1, y1 in mazes.walls(maze)]
+        assert sum(inside) == U_MAZE[row][col]
+
+
+GRID = np.array([[0.0, 0.25, np.nan], [0.5, 1.0, -1.0]])
+
+
+def written(picture: pictures.Picture) -> dict[str, tuple[int, int]]:
+    return {t.get_text(): (round(t.get_position()[1]), round(t.get_position()[0])) for t in picture.axes[0].texts}
+
+
+def test_a_cell_says_its_value_where_it_lies_a_wall_nothing_and_a_mark_its_letter():
+    texts = written(mazes.cells(GRID, marks={"G": (1, 1)}, alt=ALT))
+    assert texts == {"0.00": (0, 0), "0.25": (0, 1), "0.50": (1, 0), "G": (1, 1), "-1.00": (1, 2)}
+    assert written(mazes.cells(GRID, numbers=False, alt=ALT)) == {}
+    several = mazes.cells(GRID, marks={"X": [(0, 0), (1, 2)]}, numbers=False, alt=ALT).axes[0].texts
+    assert [(t.get_text(), *t.get_position()) for t in several] == [("X", 0, 0), ("X", 2, 1)]
+
+
+def test_a_cell_has_the_colour_of_its_value_on_one_scale_in_every_panel():
+    picture = mazes.cells({"a": GRID, "b": GRID / 2}, numbers=False, limits=(-1, 1), alt=ALT)
+    for ax, values in zip(picture.axes, (GRID, GRID / 2), strict=True):
+        drawn = ax.images[0]
+        np.testing.assert_array_equal(np.ma.filled(drawn.get_array(), np.nan), values)
+        assert drawn.get_clim() == (-1, 1)
+    np.testing.assert_allclose(drawn.cmap(drawn.norm(drawn.get_array()))[0, 2, :3], to_rgb(pictures.COLOUR["wall"]))
+
+
+@pytest.mark.parametrize("move, towards", [(0, (-1, 0)), (1, (0, 1)), (2, (1, 0)), (3, (0, -1))])
+def test_an_arrow_points_where_the_move_goes_and_no_move_has_none(move, towards):
+    moves = np.full((2, 3), -1)
+    moves[1, 0] = move
+    (arrow,) = [t for t in mazes.cells(GRID, moves=moves, numbers=False, alt=ALT).axes[0].texts if t.arrow_patch]
+    (x0, y0), (x1, y1) = arrow.xyann, arrow.xy
+    assert ((y0 + y1) / 2, (x0 + x1) / 2) == (1, 0)
+    np.testing.assert_array_equal(np.sign(np.round([y1 - y0, x1 - x0], 6)), towards)
+
+
+def test_a_grid_has_rows_and_columns_and_a_real_description():
+    with pytest.raises(ValueError, match=r"values are \[rows, columns\]; got \[\(3,\)\]"):
+        mazes.cells([1.0, 2, 3], alt=ALT)
+    with pytest.raises(ValueError, match="40 characters"):
+        mazes.cells(GRID, alt="a grid")
