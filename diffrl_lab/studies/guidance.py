@@ -160,7 +160,7 @@ def ends(world: str, x: Tensor) -> Tensor:
 def _trained(J: Guide, loss, x: Tensor, seed: int, steps: int = 1500, batch: int = 256) -> Guide:
     """A guide after `steps` updates on loss(rows): its averaged weights."""
     g = torch.Generator().manual_seed(seed)
-    update = descend(lambda i: loss(i, g), J, lr=2e-3, schedule=cosine_decay(steps), ema=0.995, generator=g)
+    update = descend(lambda i: loss(i, g), J, lr=2e-3, schedule=cosine_decay(steps), ema=0.995)
     for _ in range(steps):
         update(torch.randint(len(x), (batch,), generator=g))
     assert update.ema is not None

@@ -153,7 +153,7 @@ def train(D, data, steps, lr, goal=slice(None)):
         mask = masks(x_0, goal)
         return denoising_loss(D, x_0, known=mask, cond={"known": mask}, generator=generator)
 
-    update = descend(loss, D, lr=lr, schedule=cosine_decay(steps, warmup=20), generator=generator)
+    update = descend(loss, D, lr=lr, schedule=cosine_decay(steps, warmup=20))
     return list(fit(update, Batches(data, 128, generator), steps))
 
 
