@@ -1,13 +1,15 @@
 """One file format for the weights of every method: a safetensors file that names method, config and sizes.
 
 A method's class takes both from here, `save = weights.save` and `load: Any = classmethod(weights.load)` in its body. It
-has `self.config`, its file's `Config`, and `self.sizes`, what `__init__` takes besides the config, as JSON has it.
+has `self.config`, its file's `Config` (a network that only guides has none), and `self.sizes`, what `__init__` takes
+besides the config, as JSON has it.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,7 +32,8 @@ def save(model: Any, path: str | Path, **about: Any) -> None:
         raise ValueError(f"only networks can be saved; this {type(model).__name__} has none")
     halved = {name for name, _ in model.named_parameters()}
     tensors = {name: v.half() if name in halved else v for name, v in model.state_dict().items()}
-    known = {"method": type(model).__name__, "config": asdict(model.config), "sizes": model.sizes}
+    config = asdict(model.config) if hasattr(model, "config") else {}
+    known = {"method": type(model).__name__, "config": config, "sizes": model.sizes}
     training.save(path, tensors, **{**getattr(model, "about", {}), **about, **known})
 
 
@@ -49,12 +52,12 @@ def load(cls: type[Method], path: str | Path) -> Method:
     if "run" in about:
         raise ValueError(f"{path} is the checkpoint of a training, not a model: go on with it, then save `run.model`")
     config, sizes = about.pop("config"), about.pop("sizes")
-    Config = sys.modules[cls.__module__].Config
-    known = {f.name for f in fields(Config)}
+    Config = getattr(sys.modules[cls.__module__], "Config", None)
+    known = {f.name for f in fields(Config)} if Config else set()
     if strange := sorted(set(config) - known):
         raise ValueError(f"{path} is a {name} of another version: its config has {', '.join(strange)}; train it again")
     config = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
-    model: Any = training.seeded(0, cls, Config(**config), **sizes)
+    model: Any = training.seeded(0, cls, *([Config(**config)] if Config else []), **sizes)
     try:
         model.load_state_dict({k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()})
     except RuntimeError as error:
@@ -70,3 +73,13 @@ def method_of(path: str | Path) -> str:
     if "method" not in about:
         raise ValueError(f"{path} holds no model of this library")
     return about["method"]
+
+
+def around(model: Method, **parts: Any) -> Method:
+    """A copy of a model with other parts in the place of its networks, such as an exact denoiser, `denoiser=D`. It
+    samples and acts as the model does; it cannot be saved where no network is left."""
+    other = deepcopy(model)
+    for name, part in parts.items():
+        delattr(other, name)  # the place of a module takes nothing but modules
+        setattr(other, name, part)
+    return other

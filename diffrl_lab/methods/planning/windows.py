@@ -11,7 +11,6 @@ denoising steps is chosen at sampling.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,6 @@ from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import (
     Batches,
     Cosine,
-    Denoiser,
     Frame,
     NeuralDenoiser,
     Run,
@@ -73,19 +71,12 @@ class Windows(nn.Module):
         super().__init__()
         self.config, self.sizes = config, {"obs": obs, "act": act}
         net = TemporalUNet(obs + act, width=config.width, mults=config.mults)
-        self.denoiser: Denoiser = NeuralDenoiser(net, Cosine(), "v")
+        self.denoiser = NeuralDenoiser(net, Cosine(), "v")
         self.scaler = Scaler.blank(obs + act)
-
-    def around(self, denoiser: Denoiser) -> Windows:
-        """The same windows around another denoiser of scaled windows, such as an exact one (which cannot be saved)."""
-        other = deepcopy(self)
-        del other.denoiser  # a module's place takes nothing but modules
-        other.denoiser = denoiser
-        return other
 
     def loss(self, z: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """The denoising loss (mean squared error of v) of scaled windows z [B, H, d + a]. -> {"loss": []}"""
-        return {"loss": denoising_loss(self.denoiser, z, generator=generator)}  # type: ignore[arg-type]
+        return {"loss": denoising_loss(self.denoiser, z, generator=generator)}
 
     @torch.no_grad()
     def held_out_loss(self, x: Tensor, generator: torch.Generator, repeats: int = 1) -> float:

@@ -14,6 +14,7 @@ from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import Cosine, GaussianDenoiser, ddim
 from diffrl_lab.diffusion.training import digest
+from diffrl_lab.methods import weights
 from diffrl_lab.methods.planning.windows import Config, Windows, joined, train
 
 TINY = Config(horizon=4, width=16, mults=(1, 1), updates=6, batch=8)
@@ -49,7 +50,7 @@ def test_samples_of_a_normal_law_have_the_mean_and_the_covariance_that_20_ancest
     root = torch.randn(12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 12**0.5
     values, vectors = torch.linalg.eigh(root @ root.T)
     scaler = Scaler(torch.tensor([5.0, -2.0, 0.0]), torch.tensor([0.1, 1.0, 30.0]))
-    m = Windows(TINY, 2, 1).around(GaussianDenoiser(torch.zeros(4, 3), Cosine(), cov=root @ root.T))
+    m = weights.around(Windows(TINY, 2, 1), denoiser=GaussianDenoiser(torch.zeros(4, 3), Cosine(), cov=root @ root.T))
     m.scaler = scaler
     n, v = 20_000, torch.ones(12, dtype=torch.float64)
     x = torch.cat(m.sample(n, steps=20, generator=torch.Generator().manual_seed(1)), -1).flatten(1).double()
@@ -89,12 +90,12 @@ def test_a_training_halves_the_loss_of_what_it_never_saw() -> None:
 
 
 def test_one_seed_trains_the_same_model_and_another_another() -> None:
-    def weights(seed: int) -> torch.Tensor:
+    def learned(seed: int) -> torch.Tensor:
         run = train(log(), TINY, seed=seed)
         list(run)
         return torch.cat([p.flatten() for p in run.model.parameters()])
 
-    assert torch.equal(weights(0), weights(0)) and not torch.equal(weights(0), weights(1))
+    assert torch.equal(learned(0), learned(0)) and not torch.equal(learned(0), learned(1))
 
 
 def test_what_was_saved_and_loaded_samples_bit_for_bit_the_same_when_saved_again(tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_what_was_saved_and_loaded_samples_bit_for_bit_the_same_when_saved_again
 
 
 def test_a_model_around_an_exact_denoiser_cannot_be_saved(tmp_path: Path) -> None:
-    m = Windows(TINY, 2, 1).around(GaussianDenoiser(torch.zeros(4, 3), Cosine(), std=1.0))
+    m = weights.around(Windows(TINY, 2, 1), denoiser=GaussianDenoiser(torch.zeros(4, 3), Cosine(), std=1.0))
     with pytest.raises(ValueError, match="only networks can be saved; this Windows has none"):
         m.save(tmp_path / "y.safetensors")
     assert not list(tmp_path.iterdir())
