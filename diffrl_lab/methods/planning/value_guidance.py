@@ -88,6 +88,7 @@ class ValueGuidance(nn.Module):
     by. planner: the hyperparameters of the planner, as a dict. obs, act: columns of the recording.
     """
 
+    about: dict[str, Any]  # how it was trained
     save = weights.save
     load: Any = classmethod(weights.load)
 

@@ -64,6 +64,7 @@ def joined(episodes: Episodes, horizon: int, stride: int = 1) -> Tensor:
 class Windows(nn.Module):
     """A diffusion model of windows [H, d + a] in units. obs, act: d and a, how many columns each has."""
 
+    about: dict[str, Any]  # how it was trained
     save = weights.save
     load: Any = classmethod(weights.load)
 
