@@ -38,6 +38,25 @@ class Config:
     lr: float = 1e-3  # the highest learning rate; half a cosine takes it to 0
 
 
+def inputs(scaler: Scaler, obs: ArrayLike, goal: ArrayLike | None, g: int) -> Tensor:
+    """What a policy is shown: state [..., d] and, for g > 0, a goal [..., g] for the state's first columns and the way
+    from here to there, all scaled. -> [..., d + 2 g]
+
+    Raises ValueError for states or goals of another width, and for a goal that is missing or too much.
+    """
+    s = torch.as_tensor(np.asarray(obs), dtype=torch.float32)
+    end = None if goal is None else torch.as_tensor(np.asarray(goal), dtype=torch.float32)
+    d = len(scaler.center)
+    if s.shape[-1] != d or (0 if end is None else end.shape[-1]) != g:
+        shapes = f"{tuple(s.shape)} and {None if end is None else tuple(end.shape)}"
+        raise ValueError(f"states [m, {d}] and {f'goals [m, {g}]' if g else 'no goals'} were wanted, got {shapes}")
+    state = scaler(s)
+    if end is None:
+        return state
+    end = scaler[:g](end)
+    return torch.cat([state, end, end - state[..., :g]], -1)
+
+
 class Cloning(nn.Module):
     """a = MLP(s), or MLP(s, g, g - x) for goals g of `goal` > 0 numbers: where the first `goal` columns of s shall be.
 
@@ -53,24 +72,8 @@ class Cloning(nn.Module):
         self.scaler = Scaler.blank(obs)
         self.net = MLP(obs + 2 * goal, out=act, width=config.width, label=0)
 
-    def inputs(self, obs: Tensor, goal: Tensor | None = None) -> Tensor:
-        """What the network is shown: state, goal and the way from here to there, scaled. [..., d], [..., g] ->
-        [..., d + 2 g]
-
-        Raises ValueError for states or goals of another width, and for a goal that is missing or too much.
-        """
-        d, g = self.sizes["obs"], self.sizes["goal"]
-        if obs.shape[-1] != d or (0 if goal is None else goal.shape[-1]) != g:
-            shapes = f"{tuple(obs.shape)} and {None if goal is None else tuple(goal.shape)}"
-            raise ValueError(f"states [m, {d}] and {f'goals [m, {g}]' if g else 'no goals'} were wanted, got {shapes}")
-        state = self.scaler(obs)
-        if goal is None:
-            return state
-        goal = self.scaler[:g](goal)
-        return torch.cat([state, goal, goal - state[..., :g]], -1)
-
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """The mean squared error of the action on {"inputs": what `inputs` gives, "act" [B, a]}. -> {"loss": []}"""
+        """The mean squared error of the action on {"inputs": as `inputs` gives them, "act" [B, a]}. -> {"loss": []}"""
         return {"loss": (self.net(batch["inputs"]) - batch["act"]).square().mean()}
 
     @torch.no_grad()
@@ -78,9 +81,7 @@ class Cloning(nn.Module):
         self, obs: ArrayLike, goal: ArrayLike | None = None, *, n: int = 1, generator: torch.Generator | None = None
     ) -> Tensor:
         """The action for each state obs [B, d] and goal [B, g], in units, n times the same. -> [B, n, a]"""
-        s, g = (None if v is None else torch.as_tensor(np.asarray(v), dtype=torch.float32) for v in (obs, goal))
-        assert s is not None
-        return self.net(self.inputs(s, g))[:, None].expand(-1, n, -1)
+        return self.net(inputs(self.scaler, obs, goal, self.sizes["goal"]))[:, None].expand(-1, n, -1)
 
 
 class Agent:
@@ -143,9 +144,9 @@ def train(
     if held_out:
         keep = ~is_held_out(obs[rows, :goal], obs[ends, :goal], held_out)
         rows, ends = rows[keep], ends[keep]
-    inputs = model.inputs(obs[rows], obs[ends, :goal] if goal else None)
+    shown = inputs(model.scaler, obs[rows], obs[ends, :goal] if goal else None, goal)
     update = descend(lambda batch: model.loss(batch, generator), model, lr=c.lr, schedule=cosine_decay(c.updates))
-    batches = Batches({"inputs": inputs, "act": episodes.act[rows].float()}, c.batch, generator)
+    batches = Batches({"inputs": shown, "act": episodes.act[rows].float()}, c.batch, generator)
     origin = list(held_out) if held_out else None
     stage = Stage((update,), batches, c.updates)
     return Run(model, stage, generator=generator, data=episodes, seed=seed, goal=goal, held_out=origin)

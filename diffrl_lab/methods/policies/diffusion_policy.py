@@ -38,6 +38,7 @@ from diffrl_lab.diffusion import (
     seeded,
 )
 from diffrl_lab.methods import weights
+from diffrl_lab.methods.policies.cloning import inputs
 from diffrl_lab.nets import MLP
 
 
@@ -76,24 +77,9 @@ class DiffusionPolicy(nn.Module):
         self.denoiser: Denoiser = NeuralDenoiser(net, Cosine(), "v")
         self.scaler, self.act_scaler = Scaler.blank(obs), Scaler.blank(act)
 
-    def inputs(self, obs: Tensor, goal: Tensor | None = None) -> Tensor:
-        """The condition: state, goal and the way from here to there, scaled. [..., d], [..., g] -> [..., d + 2 g]
-
-        Raises ValueError for states or goals of another width, and for a goal that is missing or too much.
-        """
-        d, g = self.sizes["obs"], self.sizes["goal"]
-        if obs.shape[-1] != d or (0 if goal is None else goal.shape[-1]) != g:
-            shapes = f"{tuple(obs.shape)} and {None if goal is None else tuple(goal.shape)}"
-            raise ValueError(f"states [m, {d}] and {f'goals [m, {g}]' if g else 'no goals'} were wanted, got {shapes}")
-        state = self.scaler(obs)
-        if goal is None:
-            return state
-        goal = self.scaler[:g](goal)
-        return torch.cat([state, goal, goal - state[..., :g]], -1)
-
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """The denoising loss (mean squared error of v) on {"x": scaled chunks [B, H a], "valid": bool, which entries
-        lie within the episode, "cond": what `inputs` gives}. -> {"loss": []}"""
+        lie within the episode, "cond": what `cloning.inputs` gives}. -> {"loss": []}"""
         cond, valid = batch["cond"], batch["valid"]
         return {"loss": denoising_loss(self.denoiser, batch["x"], cond=cond, valid=valid, generator=generator)}  # type: ignore[arg-type]
 
@@ -110,17 +96,16 @@ class DiffusionPolicy(nn.Module):
 
         generator: one for all, or B of them, one for each state: then no chunk depends on the other states.
         """
-        s, g = (None if v is None else torch.as_tensor(np.asarray(v), dtype=torch.float32) for v in (obs, goal))
-        assert s is not None
+        cond = inputs(self.scaler, obs, goal, self.sizes["goal"])
         shape = self.config.horizon, self.sizes["act"]
         prior, dim = self.denoiser.schedule.prior, shape[0] * shape[1]
         if isinstance(generator, Sequence):
             x_T = torch.cat([prior((n, dim), generator=one) for one in generator])
         else:
-            x_T = prior((len(s) * n, dim), generator=generator)
-        D = given(self.denoiser, self.inputs(s, g).repeat_interleave(n, 0))
+            x_T = prior((len(cond) * n, dim), generator=generator)
+        D = given(self.denoiser, cond.repeat_interleave(n, 0))
         x_0 = sample(D, x_T, steps=self.config.denoising, step=dpm_pp_2m())
-        return self.act_scaler.inverse(x_0.view(len(s), n, *shape))
+        return self.act_scaler.inverse(x_0.view(len(cond), n, *shape))
 
 
 class Agent:
@@ -170,7 +155,7 @@ def train(episodes: Episodes, config: Config | None = None, *, seed: int = 0, go
     data = {
         "x": model.act_scaler(act[rows]).flatten(1),
         "valid": (mask & (episodes.last[rows] == 0)).repeat_interleave(act.shape[1], 1),
-        "cond": model.inputs(obs[rows[:, 0]], obs[ends, :goal] if goal else None),
+        "cond": inputs(model.scaler, obs[rows[:, 0]], obs[ends, :goal] if goal else None, goal),
     }
     update = descend(
         lambda batch: model.loss(batch, generator), model, lr=c.lr, schedule=cosine_decay(c.updates), ema=c.ema
