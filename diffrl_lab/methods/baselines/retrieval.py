@@ -7,8 +7,8 @@ import torch
 
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.methods.planning.diffuser import is_held_out
-from diffrl_lab.methods.policies.cloning import Array
 from diffrl_lab.worlds.driving import Follower
+from diffrl_lab.worlds.walls import Array
 
 
 def retrieval(episodes: Episodes, *, held_out: tuple[float, float] | None = None, slowness: float = 0.1) -> Follower:

@@ -1,13 +1,13 @@
-"""Planning as denoising for robots: windows of actions and observations, climbed by a value, replanned as it goes
-(Diffuser's locomotion half, Janner et al. 2022).
+"""Planning as denoising for robots (Diffuser's locomotion half, Janner et al. 2022): guided windows, planned again and
+again.
 
-What is diffused is a window x [H, a + d]: at each of H successive steps the action and then the observation it was
-taken in. Two networks are trained on the same windows: a denoiser that is shown the first observation clean (and its
-loss leaves it out), and a `Guide` J(x_t, t) that regresses on what the window's first step goes on to return. At every
-`execute`-th step some candidates are drawn from the present observation, guided by J; the one of the highest J gives
-the next actions.
-
-What differs from Diffuser: an MLP with a small convolution (`PlanMLP`) in place of the temporal U-Net, which costs two
+What is diffused: a window x [H, a + d], at each of H successive steps the action and then the observation it was taken
+in, scaled to unit variance.
+What is learned: on the same windows a denoiser that is shown the first observation clean (its loss leaves it out), and
+then a `Guide` J(x_t, t) that regresses on what the window's first step goes on to return.
+How it acts: at every `execute`-th step some candidates are drawn from the present observation, guided by J; the one of
+the highest J gives the next actions. A plan starts from the last one, moved on and noised, where there is one.
+What differs from the paper: an MLP with a small convolution (`PlanMLP`) in place of the temporal U-Net, which costs two
 to five times as much an update; shorter windows, since J sees beyond their end anyway; a denoiser trained to see the
 known entries; deterministic DDIM of few steps, from the last plan where there is one; returns scaled to deviation 1;
 and `ascend`'s scale. Diffuser moves the mean of a step from t to s by scale beta_tilde grad J, which is as much as
@@ -19,224 +19,232 @@ is the deviation of its returns: its 0.1 on Hopper like a number of the order of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import (
+    Batches,
     Cosine,
+    Denoiser,
     NeuralDenoiser,
+    Run,
+    Stage,
     ascend,
     cosine_decay,
     denoising_loss,
     descend,
     given,
-    load,
     pin,
     sample,
-    save,
+    seeded,
 )
-from diffrl_lab.methods.planning.value_guidance import Guide, value_loss, windows_to_go
+from diffrl_lab.methods import guides, weights
+from diffrl_lab.methods.planning.value_guidance import windows_to_go
 from diffrl_lab.nets import PlanMLP
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Windowed:
-    """The hyperparameters of a robot's planner: two networks and how they are trained."""
+class Config:
+    """The hyperparameters of a robot's planner: its two networks, how they are trained and how they plan."""
 
     horizon: int = 8  # H, steps of a window
     width: int = 256  # of the denoiser's MLP
     depth: int = 3  # its residual blocks
     channels: int = 32  # of its convolution along the window
-    steps: int = 3000  # updates of the denoiser
+    updates: int = 3000  # of the denoiser
     batch: int = 128  # windows in each
     lr: float = 2e-3  # the highest learning rate; half a cosine takes it to 0
-    ema: float = 0.995  # decay of the running average of the weights, which is what plans
+    ema: float = 0.995  # decay of the running averages of both networks' weights, which are what plans
     first: float = 10.0  # weight of the first action in the loss (Diffuser's action_weight)
     gamma: float = 0.99  # discount of the returns that J learns
     value_width: int = 256  # of J's MLP
-    value_steps: int = 3000  # updates of J
-    value_batch: int = 256
-    value_lr: float = 1e-3
+    value_updates: int = 3000  # of J
+    value_batch: int = 256  # windows in each
+    value_lr: float = 1e-3  # J's highest learning rate
+    scale: float = 30.0  # of `ascend`; 0 leaves the choice among candidates alone
+    candidates: int = 16  # plans drawn together
+    chosen: bool = True  # the candidate of the highest J is driven; False: the first, whatever its J
+    denoising: int = 6  # steps of a chain that begins with noise
+    temperature: float = 1.0  # factor on the noise that a plan starts from
+    execute: int = 1  # actions of a plan that are done before the next
+    warm: float | None = (
+        0.7  # the time t that the last plan is noised to, to start the next; None: all begin with noise
+    )
+    warm_denoising: int = 4  # steps of a chain that begins with the last plan
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.execute <= self.horizon:
+            raise ValueError(f"between 1 and {self.horizon} actions of a plan can be done, got {self.execute}")
 
 
-@dataclass(frozen=True, eq=False)
-class ValuedWindows:
-    """What is learned of a robot's windows: how to denoise them and what they are worth.
+class Receding(nn.Module):
+    """How to denoise a robot's windows, and what they are worth: J(x, t) -> [B] of scaled windows.
 
-    scaler: of a window's columns, a actions and then d observations. returns: mean and deviation of R, which J is
-    scaled by. J(x, t) -> [B] takes scaled windows.
+    obs, act: d and a, columns of the recording. scaler: of a window's columns, a actions and then d observations.
+    returns: mean and deviation of R, which J is scaled by.
     """
 
-    denoiser: NeuralDenoiser
-    J: Guide
-    scaler: Scaler
-    actions: int  # a
-    returns: tuple[float, float]
-    config: Windowed
+    returns: Tensor
+    save = weights.save
+    load: Any = classmethod(weights.load)
+
+    def __init__(self, config: Config, obs: int, act: int):
+        super().__init__()
+        self.config, self.sizes, dim = config, {"obs": obs, "act": act}, act + obs
+        c = config
+        net = PlanMLP(c.horizon, dim, width=c.width, depth=c.depth, channels=c.channels, positions=0)
+        self.denoiser: Denoiser = NeuralDenoiser(net, Cosine(), "x0")
+        self.J = guides.Guide(c.horizon * dim, width=c.value_width)
+        self.scaler = Scaler.blank(dim)
+        self.register_buffer("returns", torch.tensor([0.0, 1.0]))
 
     @property
     def known(self) -> Tensor:
         """The known-mask [H, a + d] of a plan from a given observation."""
         known = torch.zeros(self.config.horizon, len(self.scaler.center), dtype=torch.bool)
-        known[0, self.actions :] = True
+        known[0, self.sizes["act"] :] = True
         return known
 
-    def save(self, path: str | Path, **about: Any) -> None:
-        """Both networks as float16, scalings as they are, in one safetensors file."""
-        tensors = {f"denoiser.{k}": v.half() for k, v in self.denoiser.state_dict().items()}
-        tensors |= {f"J.{k}": v.half() for k, v in self.J.state_dict().items()}
-        tensors |= {f"scaler.{k}": v for k, v in self.scaler.state().items()}
-        save(path, tensors, windowed=asdict(self.config), actions=self.actions, returns=self.returns, **about)
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """The denoising loss (mean squared error of x_0) on {"x": scaled windows [B, H, a + d], "valid": mask [B, H]}.
 
-    @classmethod
-    def load(cls, path: str | Path) -> ValuedWindows:
-        """What `save` wrote. Raises ValueError for a file of something else."""
-        tensors, about = load(path)
-        if "windowed" not in about:
-            raise ValueError(f"{path} holds no windows of a robot")
-        config = Windowed(**about["windowed"])
-        scaler = Scaler(tensors["scaler.center"], tensors["scaler.spread"])
-        D, J = _networks(config, len(scaler.center), 0)
-        for name, net in (("denoiser.", D), ("J.", J)):
-            net.load_state_dict({k.removeprefix(name): v.float() for k, v in tensors.items() if k.startswith(name)})
-        return cls(D.eval(), J.eval(), scaler, about["actions"], tuple(about["returns"]), config)
+        It leaves out the known observation, and repeats of an episode's last row but for the first (what is past a fall
+        is not learned, that the robot fell is). -> {"loss": []}
+        """
+        x, known = batch["x"], self.known
+        weight = torch.ones(known.shape)
+        weight[0, : self.sizes["act"]] = self.config.first
+        cond, valid = {"known": known.expand(x.shape)}, batch["valid"][..., None]
+        return {
+            "loss": denoising_loss(
+                self.denoiser,  # type: ignore[arg-type]
+                x,
+                cond=cond,
+                known=known,
+                valid=valid,
+                weight=weight,
+                generator=generator,
+            )
+        }
 
+    def value_loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """The squared error of J on {"x": scaled windows [B, H, a + d], "R": scaled returns [B]}, repeats of an
+        episode's last row included. -> {"loss": []}"""
+        return {"loss": guides.value_loss(self.J, batch["x"], batch["R"], known=self.known, generator=generator)}
 
-def _networks(config: Windowed, dim: int, seed: int) -> tuple[NeuralDenoiser, Guide]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = PlanMLP(
-            config.horizon, dim, width=config.width, depth=config.depth, channels=config.channels, positions=0
-        )
-        J = Guide(config.horizon * dim, Cosine(), width=config.value_width)
-    return NeuralDenoiser(net, Cosine(), "x0"), J
+    @torch.no_grad()
+    def denoised(self, obs: Tensor, x: Tensor, scale: Tensor, steps: int | Tensor) -> tuple[Tensor, Tensor]:
+        """Candidates x [B, n, H, a + d], scaled, taken from noise to plans from the states obs [B, d], and their J
+        [B, n]. scale: of `ascend`, [B]; steps: how many, or a grid of times that begins with the noise level of x."""
+        known, (B, n) = self.known, x.shape[:2]
+        a = self.sizes["act"]
+        value = torch.zeros(B, 1, *known.shape)
+        value[:, :, 0, a:] = self.scaler[a:](obs)[:, None]
+        value = value.expand(-1, n, -1, -1).flatten(0, 1)
+        D = given(self.denoiser, {"known": known.expand(value.shape)})
+        if bool(scale.any()):
+            D = ascend(D, self.J, scale.repeat_interleave(n))
+        plans = sample(pin(D, known, value), x.flatten(0, 1), steps=steps)
+        plans = torch.where(known, value, plans)
+        return plans.unflatten(0, (B, n)), self.J(plans, torch.tensor(0.0)).unflatten(0, (B, n))
 
+    def sample(
+        self, obs: ArrayLike, goal: None = None, *, n: int = 1, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """n guided windows from each state obs [B, d], in units, drawn from noise. -> [B, n, H, a + d]
 
-def learn(episodes: Episodes, config: Windowed | None = None, *, seed: int = 0) -> ValuedWindows:
-    """Both networks, trained on the windows of all episodes to the last update; the averaged weights.
-
-    The loss of the denoiser leaves out the known observation, and repeats of an episode's last row but for the first
-    (what is past a fall is not learned, that the robot fell is); that of J sees every window.
-    """
-    c = config or Windowed()
-    rows, mask, R = windows_to_go(episodes, c.horizon, c.gamma)
-    x = torch.cat([episodes.act, episodes.obs], -1).float()
-    scaler = Scaler.fit(x, "standard")
-    z, actions = scaler(x), episodes.act.shape[1]
-    centre, spread = float(R.mean()), float(R.std())
-    r = (R - centre) / spread
-    D, J = _networks(c, x.shape[1], seed)
-    g = torch.Generator().manual_seed(seed)
-    weight = torch.ones(c.horizon, x.shape[1])
-    weight[0, :actions] = c.first
-    made = ValuedWindows(D, J, scaler, actions, (centre, spread), c)
-    known = made.known
-
-    def denoising(i: Tensor) -> Tensor:
-        shown = known.expand(len(i), *known.shape)
-        return denoising_loss(
-            D, z[rows[i]], cond={"known": shown}, known=known, valid=mask[i, :, None], weight=weight, generator=g
-        )
-
-    def regression(i: Tensor) -> Tensor:
-        return value_loss(J, z[rows[i]], r[i], known=known, generator=g)
-
-    kept = []
-    for loss, net, steps, batch, lr in (
-        (denoising, D, c.steps, c.batch, c.lr),
-        (regression, J, c.value_steps, c.value_batch, c.value_lr),
-    ):
-        decay = cosine_decay(steps, warmup=min(100, steps // 10))
-        update = descend(loss, net, lr=lr, schedule=decay, ema=c.ema, generator=g)
-        for _ in range(steps):
-            update(torch.randint(len(rows), (batch,), generator=g))
-        assert update.ema is not None
-        kept.append(update.ema.module.eval())
-    return ValuedWindows(kept[0], kept[1], scaler, actions, (centre, spread), c)  # type: ignore[arg-type]
+        Raises ValueError for a goal: what is wanted is a return.
+        """
+        if goal is not None:
+            raise ValueError("this planner climbs a return; it takes no goal")
+        c, o = self.config, torch.as_tensor(np.asarray(obs), dtype=torch.float32)
+        x = c.temperature * torch.randn(len(o), n, *self.known.shape, generator=generator)
+        plans, _ = self.denoised(o, x, torch.full((len(o),), c.scale), c.denoising)
+        return self.scaler.inverse(plans)
 
 
-class Receding:
-    """The planner as an agent for many episodes that step together: `reset(obs [n, d], seeds)`, then `act`.
+class Agent:
+    """Plans for m episodes that step side by side: `reset`, then `act`.
 
-    scale: of `ascend`, one number or one for each episode; 0 leaves the choice among candidates alone. chosen = False
-    takes the first candidate, whatever its J. temperature: factor on the noise that a plan starts from. warm: None
-    draws every plan from noise in `steps` denoising steps; a time t starts from the last plan, moved on by the steps
-    that were done and noised to t, in `warm_steps`. Each episode's noise comes from a generator of its own, seeded by
-    its seed, so its plans do not depend on who else is in the batch.
+    scale: one for each episode, in place of the model's. options: fields of the model's `Config` for this agent alone.
+    Each episode's noise comes from a generator of its own, seeded by its seed, so its plans do not depend on who else
+    is in the batch.
+    Raises ValueError where more actions are to be done than a plan has.
     """
 
-    def __init__(
-        self,
-        windows: ValuedWindows,
-        *,
-        scale: float | Sequence[float] = 30.0,
-        candidates: int = 16,
-        steps: int = 6,
-        temperature: float = 1.0,
-        execute: int = 1,
-        chosen: bool = True,
-        warm: float | None = 0.7,
-        warm_steps: int = 4,
-    ):
-        if not 1 <= execute <= windows.config.horizon:
-            raise ValueError(f"between 1 and {windows.config.horizon} actions of a plan can be done, got {execute}")
-        self.windows, self.scale, self.candidates, self.steps = windows, scale, candidates, steps
-        self.temperature, self.execute, self.chosen = temperature, execute, chosen
-        self.warm, self.warm_steps = warm, warm_steps
+    def __init__(self, model: Receding, *, scale: float | Sequence[float] | None = None, **options: Any):
+        self.model, self.config = model, replace(model.config, **options)
+        self.scale = self.config.scale if scale is None else scale
 
-    def reset(self, obs: ArrayLike, seeds: Sequence[int]) -> None:
+    def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: None = None) -> None:
+        """Begin an episode for each seed."""
         n = len(seeds)
         self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         self.scales = torch.as_tensor(self.scale, dtype=torch.float32).expand(n)
-        self.last = torch.zeros(n, *self.windows.known.shape)  # each episode's plan, scaled
-        self.at, self.done = -1, self.execute
+        self.last = torch.zeros(n, *self.model.known.shape)  # each episode's plan, scaled
+        self.cold, self.step = True, self.config.execute  # no plan yet; how many of the plan's actions are done
         self.values = torch.full((n,), float("nan"))  # J of the plan that is being driven
 
-    def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> Array:
+    def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> NDArray[np.float64]:
         """Actions [m, a] in [-1, 1] for observations [m, d] of the episodes `which` [m] (all): one step of each."""
         o = torch.as_tensor(np.asarray(obs), dtype=torch.float32)
         rows = torch.arange(len(o)) if which is None else torch.as_tensor(np.asarray(which))
-        if self.done == self.execute:
+        if self.step == self.config.execute:
             plans, values = self.plan(o, rows)
-            best = values.argmax(1) if self.chosen else torch.zeros(len(o), dtype=torch.long)
-            self.last[rows], self.done = plans[torch.arange(len(o)), best], 0
-            self.values[rows], self.at = values[torch.arange(len(o)), best], 0
-        w = self.windows
-        action = w.scaler.inverse(self.last[rows, self.done])[:, : w.actions]
-        self.done += 1
+            best = values.argmax(1) if self.config.chosen else torch.zeros(len(o), dtype=torch.long)
+            self.last[rows], self.values[rows] = plans[torch.arange(len(o)), best], values[torch.arange(len(o)), best]
+            self.cold, self.step = False, 0
+        action = self.model.scaler.inverse(self.last[rows, self.step])[:, : self.model.sizes["act"]]
+        self.step += 1
         return action.clamp(-1, 1).double().numpy()
 
-    @torch.no_grad()
     def plan(self, obs: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Candidates for each observation, scaled, [m, n, H, a + d], and their J [m, n]."""
-        w, n = self.windows, self.candidates
-        known = w.known
-        value = torch.zeros(len(obs), 1, *known.shape)
-        value[:, :, 0, w.actions :] = w.scaler[list(range(w.actions, len(w.scaler.center)))](obs)[:, None]
-        value = value.expand(-1, n, -1, -1).flatten(0, 1)
-        x = torch.stack([torch.randn(n, *known.shape, generator=self.generators[i]) for i in rows.tolist()])
-        shown = given(w.denoiser, {"known": known.expand(value.shape)})
-        scale = self.scales[rows].repeat_interleave(n)
-        D = pin(ascend(shown, w.J, scale) if bool(scale.any()) else shown, known, value)
-        steps: int | Tensor = self.steps
-        if self.warm is None or self.at < 0:
-            x_T = self.temperature * x
-        else:
-            steps = torch.linspace(self.warm, 0, self.warm_steps + 1, dtype=torch.float64)
-            moved = torch.cat([self.last[rows, self.execute :], self.last[rows, -1:].expand(-1, self.execute, -1)], 1)
-            alpha, sigma = (float(level) for level in D.schedule(self.warm))
-            x_T = alpha * moved[:, None] + sigma * self.temperature * x
-        plans = sample(D, x_T.flatten(0, 1), steps=steps)
-        plans = torch.where(known, value, plans)
-        values = w.J(plans, torch.tensor(0.0))
-        return plans.unflatten(0, (len(obs), n)), values.unflatten(0, (len(obs), n))
+        """Candidates for each observation of the episodes `rows`, scaled, [m, n, H, a + d], and their J [m, n]."""
+        c, shape = self.config, (self.config.candidates, *self.model.known.shape)
+        x = torch.stack([torch.randn(shape, generator=self.generators[i]) for i in rows.tolist()])
+        if c.warm is None or self.cold:
+            return self.model.denoised(obs, c.temperature * x, self.scales[rows], c.denoising)
+        moved = torch.cat([self.last[rows, c.execute :], self.last[rows, -1:].expand(-1, c.execute, -1)], 1)
+        alpha, sigma = (float(level) for level in self.model.denoiser.schedule(c.warm))
+        x = alpha * moved[:, None] + sigma * c.temperature * x
+        times = torch.linspace(c.warm, 0, c.warm_denoising + 1, dtype=torch.float64)
+        return self.model.denoised(obs, x, self.scales[rows], times)
+
+
+def train(episodes: Episodes, config: Config | None = None, *, seed: int = 0) -> Run:
+    """The training of the denoiser and then of J, on the windows of all episodes, as a generator."""
+    c, generator = config or Config(), torch.Generator().manual_seed(seed)
+    rows, mask, R = windows_to_go(episodes, c.horizon, c.gamma)
+    x = torch.cat([episodes.act, episodes.obs], -1).float()
+    model = seeded(seed, Receding, c, episodes.obs.shape[1], episodes.act.shape[1])
+    model.scaler = Scaler.fit(x, "standard")
+    model.returns.copy_(torch.stack([R.mean(), R.std()]))
+    z, (mean, deviation) = model.scaler(x), model.returns
+    stages = []
+    for loss, net, data, number, batch, lr in (
+        (model.loss, model.denoiser, {"rows": rows, "valid": mask}, c.updates, c.batch, c.lr),
+        (
+            model.value_loss,
+            model.J,
+            {"rows": rows, "R": (R - mean) / deviation},
+            c.value_updates,
+            c.value_batch,
+            c.value_lr,
+        ),
+    ):
+        update = descend(
+            lambda b, loss=loss: loss({**b, "x": z[b["rows"]]}, generator),  # windows overlap: they are made per batch
+            net,
+            lr=lr,
+            schedule=cosine_decay(number, warmup=min(100, number // 10)),
+            ema=c.ema,
+        )
+        stages.append(Stage((update,), Batches(data, batch, generator), number))
+    return Run(model, *stages, generator=generator, data=episodes, seed=seed)

@@ -1,22 +1,24 @@
-"""Diffusion Policy (Chi et al. 2023): behaviour cloning with p(next H actions | state, goal), a diffusion model.
+"""Diffusion Policy (Chi et al. 2023): behaviour cloning that samples what was done, several actions at a time.
 
-Least squares gives the mean of what was done; this samples what was done, so two ways of acting stay two. Of the H
-actions drawn together the first `executed` are done, then it looks again (receding horizon).
-
+What is diffused: a chunk x [H a], the next H actions in one vector, scaled to unit variance. Least squares gives the
+mean of what was done; a sample is one of the ways of acting, so two ways stay two.
+What is learned: D(x_t, t, state) or, where a goal is given, D(x_t, t, state and goal). The goal of a recorded row is
+where its episode ended; beyond an episode's end a chunk has no target, which leaves the loss.
+How it acts: of the H actions drawn together the first `executed` are done, then it looks again (receding horizon).
 What differs from the paper: states in place of images, one observation in place of two, the goal as a condition, an MLP
 in place of a U-Net, v in place of eps, DPM-Solver++ in 10 steps in place of DDPM in 100.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffrl_lab.data.episodes import Episodes, padded_windows
 from diffrl_lab.data.scaling import Scaler
@@ -25,112 +27,138 @@ from diffrl_lab.diffusion import (
     Cosine,
     Denoiser,
     NeuralDenoiser,
+    Run,
+    Stage,
     cosine_decay,
     denoising_loss,
     descend,
     dpm_pp_2m,
-    fit,
     given,
     sample,
+    seeded,
 )
+from diffrl_lab.methods import weights
+from diffrl_lab.methods.policies.cloning import inputs
 from diffrl_lab.nets import MLP
 
 
 @dataclass(frozen=True)
-class Chunks:
+class Config:
     """The hyperparameters of a diffusion policy."""
 
     horizon: int = 16  # H, actions drawn together
     executed: int = 8  # of them, before the next look
     width: int = 256  # of the network's hidden layers
     depth: int = 3  # its layers
-    steps: int = 3000  # updates of the network
+    updates: int = 3000  # of the network
     batch: int = 512  # chunks in each
     lr: float = 1e-3  # the highest learning rate; half a cosine takes it to 0
     ema: float = 0.995  # decay of the running average of the weights, which is what acts
-    sampling: int = 10  # denoising steps of one chunk
+    denoising: int = 10  # steps of the chain that draws a chunk
 
     def __post_init__(self) -> None:
         if not 1 <= self.executed <= self.horizon:
             raise ValueError(f"of a chunk 1 to {self.horizon} actions can be executed, got executed={self.executed}")
 
 
-class DiffusionPolicy:
-    """Goal-conditioned behaviour cloning by diffusion. `for row in policy: ...` trains it; then it is an agent.
+class DiffusionPolicy(nn.Module):
+    """p(next H actions | state, goal) as a diffusion model; goals give the first `goal` columns of a state, 0: none.
 
-    As in `baselines.Cloning` the goal of a recorded row is where its episode ended, and the inputs are the same. obs
-    must be n positions followed by n velocities. Beyond an episode's end a chunk has no target (it leaves the loss).
-    `reset` and `act` take one episode, obs [2n] and goal [n], or m driven side by side, [m, 2n] and [m, n].
+    obs, act: columns of the recording.
     """
 
-    def __init__(self, episodes: Episodes, config: Chunks | None = None, *, seed: int = 0):
-        self.config = c = config or Chunks()
-        self.generator = torch.Generator().manual_seed(seed)
-        obs, self.n = episodes.obs.float(), episodes.obs.shape[1] // 2
-        rows, mask = padded_windows(episodes, c.horizon)
-        ends = episodes.ends[torch.searchsorted(episodes.ends, rows[:, 0].contiguous())]
-        self.scaler = Scaler.fit(obs, "standard")
-        self.act_scaler = Scaler.fit(episodes.act[episodes.last == 0].float(), "standard")
-        self.a = episodes.act.shape[1]
-        data = {
-            "x": self.act_scaler(episodes.act.float()[rows]).flatten(1),
-            "valid": (mask & (episodes.last[rows] == 0)).repeat_interleave(self.a, 1),
-            "cond": self.inputs(obs[rows[:, 0]], obs[ends, : self.n]),
-        }
-        dim = c.horizon * self.a
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = MLP(dim, cond=data["cond"].shape[1], width=c.width, depth=c.depth)
-        self.denoiser = NeuralDenoiser(net, Cosine(), "v")
-        self.update = descend(
-            self._loss, self.denoiser, lr=c.lr, schedule=cosine_decay(c.steps), ema=c.ema, generator=self.generator
-        )
-        self.batches = Batches(data, c.batch, self.generator)
+    save = weights.save
+    load: Any = classmethod(weights.load)
 
-    def _loss(self, b: dict[str, Tensor]) -> Tensor:
-        return denoising_loss(self.denoiser, b["x"], cond=b["cond"], valid=b["valid"], generator=self.generator)
+    def __init__(self, config: Config, obs: int, act: int, goal: int = 0):
+        super().__init__()
+        self.config, self.sizes = config, {"obs": obs, "act": act, "goal": goal}
+        net = MLP(config.horizon * act, cond=obs + 2 * goal, width=config.width, depth=config.depth)
+        self.denoiser: Denoiser = NeuralDenoiser(net, Cosine(), "v")
+        self.scaler, self.act_scaler = Scaler.blank(obs), Scaler.blank(act)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return fit(self.update, self.batches, self.config.steps - self.update.step)
-
-    def inputs(self, obs: Tensor, goal: Tensor) -> Tensor:
-        """The condition: state, goal and the way from here to there, scaled. [..., 2n], [..., n] -> [..., 4n]"""
-        goal, state = self.scaler[list(range(self.n))](goal), self.scaler(obs)
-        return torch.cat([state, goal, goal - state[..., : self.n]], -1)
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """The denoising loss (mean squared error of v) on {"x": scaled chunks [B, H a], "valid": bool, which entries
+        lie within the episode, "cond": what `cloning.inputs` gives}. -> {"loss": []}"""
+        cond, valid = batch["cond"], batch["valid"]
+        return {"loss": denoising_loss(self.denoiser, batch["x"], cond=cond, valid=valid, generator=generator)}  # type: ignore[arg-type]
 
     @torch.no_grad()
-    def draw(
+    def sample(
         self,
         obs: ArrayLike,
-        goal: ArrayLike,
-        generator: torch.Generator | None = None,
+        goal: ArrayLike | None = None,
         *,
-        denoiser: Denoiser | None = None,
+        n: int = 1,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
     ) -> Tensor:
-        """One chunk of actions for each of m states [m, 2n] and goals [m, n]. -> [m, H, a]
+        """n chunks of actions for each state obs [B, d] and goal [B, g], in units. -> [B, n, H, a]
 
-        denoiser: of scaled chunks [m, H a], in place of the learned one with its running average of the weights.
+        generator: one for all, or B of them, one for each state: then no chunk depends on the other states.
         """
-        s, g = (torch.as_tensor(np.asarray(v), dtype=torch.float32) for v in (obs, goal))
-        if s.ndim != 2 or s.shape[1] != 2 * self.n or g.shape != (len(s), self.n):
-            raise ValueError(
-                f"states [m, {2 * self.n}] and goals [m, {self.n}] were wanted, got {tuple(s.shape)} and "
-                f"{tuple(g.shape)}"
-            )
-        assert self.update.ema is not None
-        D = denoiser or given(self.update.ema.module, self.inputs(s, g))  # type: ignore[arg-type]
-        x_T = D.schedule.prior((len(s), self.config.horizon * self.a), generator=generator)
-        x_0 = sample(D, x_T, steps=self.config.sampling, step=dpm_pp_2m(), generator=generator)
-        return self.act_scaler.inverse(x_0.view(len(s), self.config.horizon, self.a))
+        cond = inputs(self.scaler, obs, goal, self.sizes["goal"])
+        shape = self.config.horizon, self.sizes["act"]
+        prior, dim = self.denoiser.schedule.prior, shape[0] * shape[1]
+        if isinstance(generator, Sequence):
+            x_T = torch.cat([prior((n, dim), generator=one) for one in generator])
+        else:
+            x_T = prior((len(cond) * n, dim), generator=generator)
+        D = given(self.denoiser, cond.repeat_interleave(n, 0))
+        x_0 = sample(D, x_T, steps=self.config.denoising, step=dpm_pp_2m())
+        return self.act_scaler.inverse(x_0.view(len(cond), n, *shape))
 
-    def reset(self, obs: ArrayLike, goal: ArrayLike, seed: int = 0) -> None:
-        self.goal = np.atleast_2d(np.asarray(goal, float))
-        self.chance, self.step = torch.Generator().manual_seed(seed), 0
 
-    def act(self, obs: ArrayLike) -> NDArray[np.float64]:
-        s = np.asarray(obs, float)
-        k = self.step % self.config.executed
-        if k == 0:
-            self.chunk = self.draw(np.atleast_2d(s), self.goal, self.chance).clamp(-1, 1).double().numpy()
-        self.step += 1
-        return self.chunk[:, k] if s.ndim == 2 else self.chunk[0, k]
+class Agent:
+    """Acts for m episodes side by side; the chunks of each depend on its own seed, state and goal alone."""
+
+    def __init__(self, model: DiffusionPolicy):
+        self.model = model
+
+    def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: ArrayLike | None = None) -> None:
+        """Begin episodes with goals [m, g], where the model has goals."""
+        c, m = self.model.config, len(seeds)
+        self.goal = None if goal is None or not self.model.sizes["goal"] else np.asarray(goal, float)
+        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        self.chunks = np.zeros((m, c.horizon, self.model.sizes["act"]))
+        self.step = np.zeros(m, int)  # how many actions each episode has done
+
+    def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Actions [m, a] in [-1, 1] for observations [m, d] of the episodes `which` [m] (all): one step of each."""
+        o = np.asarray(obs)
+        rows = np.arange(len(o)) if which is None else np.asarray(which)
+        k = self.step[rows] % self.model.config.executed
+        look = rows[k == 0]
+        if len(look):
+            generators = [self.generators[i] for i in look]
+            goal = None if self.goal is None else self.goal[look]
+            chunks = self.model.sample(o[k == 0], goal, generator=generators)
+            self.chunks[look] = chunks[:, 0].clamp(-1, 1).double().numpy()
+        self.step[rows] += 1
+        return self.chunks[rows, k]
+
+
+def train(episodes: Episodes, config: Config | None = None, *, seed: int = 0, goal: int = 0) -> Run:
+    """The training on all chunks of `episodes` as a generator; one begins at each step.
+
+    goal: how many of an observation's first columns a goal gives; 0 learns without goals.
+    Raises ValueError for a goal wider than an observation.
+    """
+    c, generator = config or Config(), torch.Generator().manual_seed(seed)
+    obs, act = episodes.obs.float(), episodes.act.float()
+    if not 0 <= goal <= obs.shape[1]:
+        raise ValueError(f"a goal gives 0 to {obs.shape[1]} columns of an observation, got goal={goal}")
+    model = seeded(seed, DiffusionPolicy, c, obs.shape[1], act.shape[1], goal)
+    model.scaler = Scaler.fit(obs, "standard")
+    model.act_scaler = Scaler.fit(act[episodes.last == 0], "standard")
+    rows, mask = padded_windows(episodes, c.horizon)
+    ends = episodes.ends[torch.searchsorted(episodes.ends, rows[:, 0].contiguous())]
+    data = {
+        "x": model.act_scaler(act[rows]).flatten(1),
+        "valid": (mask & (episodes.last[rows] == 0)).repeat_interleave(act.shape[1], 1),
+        "cond": inputs(model.scaler, obs[rows[:, 0]], obs[ends, :goal] if goal else None, goal),
+    }
+    update = descend(
+        lambda batch: model.loss(batch, generator), model, lr=c.lr, schedule=cosine_decay(c.updates), ema=c.ema
+    )
+    stage = Stage((update,), Batches(data, c.batch, generator), c.updates)
+    return Run(model, stage, generator=generator, data=episodes, seed=seed, goal=goal)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +11,14 @@ import torch
 from torch.testing import assert_close
 
 from diffrl_lab.data.episodes import Episodes
-from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import Cosine, Function, MixtureDenoiser
-from diffrl_lab.methods.planning.receding import Receding, ValuedWindows, Windowed, learn
+from diffrl_lab.methods.planning.receding import Agent, Config, Receding, train
+from diffrl_lab.methods.weights import around
 
-TINY = Windowed(horizon=4, width=32, depth=1, channels=8, steps=250, batch=64, value_width=32, value_steps=250)
+TINY = Config(horizon=4, width=32, depth=1, channels=8, updates=250, batch=64, value_width=32, value_updates=250)
 
 
-def gaussian(H: int = 3, a: int = 1, d: int = 1) -> tuple[ValuedWindows, torch.Tensor, torch.Tensor]:
+def gaussian(H: int = 3, a: int = 1, d: int = 1) -> tuple[Receding, torch.Tensor, torch.Tensor]:
     """Exact windows of a Gaussian law whose given observation is independent of the rest, J = log E[exp(c x_0)|x_t] up
     to a constant, the covariance of the rest, and c."""
     g = torch.Generator().manual_seed(3)
@@ -29,15 +30,13 @@ def gaussian(H: int = 3, a: int = 1, d: int = 1) -> tuple[ValuedWindows, torch.T
     c = torch.randn(n, generator=g, dtype=torch.float64).float()
     D = MixtureDenoiser([1.0], torch.zeros(1, H, a + d), Cosine(), cov=cov[None])
     whole = Function(lambda x, t, cond=None: D(x, t), D.schedule)
-    scaler = Scaler(torch.zeros(a + d), torch.ones(a + d))
-    learned = SimpleNamespace(horizon=H)
-    w = ValuedWindows(whole, lambda x, t: D(x, t).flatten(1) @ c, scaler, a, (0.0, 1.0), learned)  # type: ignore
+    w = around(Receding(Config(horizon=H), d, a), denoiser=whole, J=lambda x, t: D(x, t).flatten(1) @ c)
     return w, cov, c
 
 
 def test_guided_windows_of_a_gaussian_with_a_linear_return_follow_the_exact_tilt() -> None:
     w, cov, c = gaussian()
-    agent = Receding(w, scale=0.7, candidates=8000, steps=100, warm=None)
+    agent = Agent(w, scale=0.7, candidates=8000, denoising=100, warm=None)
     agent.reset(np.zeros((1, 1)), [0])
     x = agent.plan(torch.tensor([[0.4]]), torch.tensor([0]))[0][0].flatten(1).double()
     wanted = 0.7 * cov @ c.double()  # the tilt by exp(0.7 c x) shifts the mean by 0.7 Sigma c and leaves Sigma
@@ -53,7 +52,7 @@ def test_what_an_episode_does_depends_on_its_seed_and_not_on_the_batch_it_is_in(
     obs = np.random.default_rng(0).normal(size=(5, 3, 1))
 
     def actions(rows: list[int], seeds: list[int]) -> np.ndarray:
-        agent = Receding(w, scale=[0.5 * s for s in seeds], candidates=3, execute=2)
+        agent = Agent(w, scale=[0.5 * s for s in seeds], candidates=3, execute=2)
         agent.reset(obs[0, rows], seeds)
         return np.array([agent.act(o[rows]) for o in obs])
 
@@ -66,7 +65,7 @@ def test_what_an_episode_does_depends_on_its_seed_and_not_on_the_batch_it_is_in(
 def test_an_episode_that_is_over_leaves_the_others_as_they_were() -> None:
     w, *_ = gaussian()
     obs = np.random.default_rng(0).normal(size=(4, 2, 1))
-    whole, left = (Receding(w, candidates=3) for _ in range(2))
+    whole, left = (Agent(w, candidates=3) for _ in range(2))
     whole.reset(obs[0], [0, 1])
     left.reset(obs[0], [0, 1])
     a = np.array([whole.act(o) for o in obs])
@@ -84,13 +83,14 @@ def two_ways(n: int = 60, L: int = 12) -> Episodes:
 
 
 def test_guidance_and_choice_by_value_take_the_action_that_earns_and_the_model_alone_takes_both(tmp_path) -> None:
-    w = learn(two_ways(), TINY, seed=0)
-    w.save(tmp_path / "w.safetensors")
-    w = ValuedWindows.load(tmp_path / "w.safetensors")
+    run = train(two_ways(), TINY, seed=0)
+    list(run)
+    run.model.save(tmp_path / "w.safetensors")
+    w = Receding.load(tmp_path / "w.safetensors")
     obs = np.zeros((40, 2))
 
     def right(**options) -> float:
-        agent = Receding(w, warm=None, **options)
+        agent = Agent(w, warm=None, **options)
         agent.reset(obs, range(40))
         return float((agent.act(obs) > 0).mean())
 
@@ -100,12 +100,55 @@ def test_guidance_and_choice_by_value_take_the_action_that_earns_and_the_model_a
     assert 0.15 < right(scale=0, candidates=8, chosen=False) < 0.85
 
 
-def test_more_actions_than_a_plan_has_are_refused_and_so_are_other_files(tmp_path) -> None:
+def test_a_planner_s_windows_are_drawn_as_its_agent_draws_them_from_noise() -> None:
+    w, *_ = gaussian()
+    agent = Agent(w, candidates=4)
+    agent.reset(np.ones((1, 1)), [5])
+    plans, _ = agent.plan(torch.ones(1, 1), torch.tensor([0]))
+    assert_close(w.sample(np.ones((1, 1)), n=4, generator=torch.Generator().manual_seed(5)), plans)
+
+
+FEW = replace(TINY, updates=6, batch=16, value_updates=6, value_batch=16)
+
+
+@pytest.mark.parametrize("steps", [4, 6, 9])
+def test_a_planner_stopped_in_either_stage_goes_on_bit_for_bit(steps: int, tmp_path: Path) -> None:
+    whole, stopped, again = (train(two_ways(6), FEW, seed=3) for _ in range(3))
+    losses = [float(row["loss"]) for row in whole]
+    first = [float(row["loss"]) for _, row in zip(range(steps), stopped, strict=False)]
+    stopped.save(tmp_path / "run.safetensors")
+    again.load(tmp_path / "run.safetensors")
+    assert first + [float(row["loss"]) for row in again] == losses and len(losses) == 12
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], value)
+
+
+def test_a_planner_that_was_saved_plans_and_acts_the_same_when_saved_again(tmp_path: Path) -> None:
+    run, obs = train(two_ways(6), FEW, seed=3), np.random.default_rng(0).normal(size=(3, 2))
+    list(run)
+    run.model.save(tmp_path / "a.safetensors")
+    once = Receding.load(tmp_path / "a.safetensors")
+    once.save(tmp_path / "b.safetensors")
+    models = once, Receding.load(tmp_path / "b.safetensors"), run.model
+    one, two, exact = (m.sample(obs, n=2, generator=torch.Generator().manual_seed(0)) for m in models)
+    assert torch.equal(one, two) and once.config == FEW and torch.equal(once.returns, run.model.returns)
+    assert_close(one, exact, rtol=0.01, atol=0.01)  # float16 keeps 11 bits of a weight
+    acts = []
+    for m in models[:2]:
+        agent = Agent(m, candidates=3)
+        agent.reset(obs, [0, 1, 2])
+        acts.append(np.array([agent.act(obs) for _ in range(3)]))
+    assert (acts[0] == acts[1]).all()
+
+
+def test_more_actions_than_a_plan_has_are_refused_and_so_are_goals_and_other_files(tmp_path: Path) -> None:
     w, *_ = gaussian()
     with pytest.raises(ValueError, match="between 1 and 3 .* got 4"):
-        Receding(w, execute=4)
+        Agent(w, execute=4)
+    with pytest.raises(ValueError, match="takes no goal"):
+        w.sample(np.zeros((1, 1)), np.zeros((1, 1)))  # type: ignore[arg-type]
     from diffrl_lab.diffusion import save
 
     save(tmp_path / "other.safetensors", {"x": torch.zeros(1)})
-    with pytest.raises(ValueError, match="holds no windows"):
-        ValuedWindows.load(tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="holds no model of this library; a Receding was wanted"):
+        Receding.load(tmp_path / "other.safetensors")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,8 @@ from torch.testing import assert_close
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.methods.baselines.retrieval import retrieval
 from diffrl_lab.methods.baselines.straight import straight
-from diffrl_lab.methods.planning.diffuser import is_held_out
-from diffrl_lab.methods.policies.cloning import Cloning, StateCloning, best_episodes
+from diffrl_lab.methods.planning.plans import is_held_out
+from diffrl_lab.methods.policies.cloning import Agent, Cloning, Config, best_episodes, train
 from diffrl_lab.worlds.driving import Follower
 
 
@@ -46,10 +48,13 @@ def test_retrieval_never_uses_a_piece_between_a_held_out_pair_of_cells() -> None
 
 
 def test_cloning_finds_a_policy_that_is_a_function_of_state_and_goal() -> None:
-    clone = Cloning(walks(), steps=300, batch=128)
-    before, *_ = [float(row["loss"]) for row in clone]
-    clone.reset(np.zeros(4), np.array([1.0, -0.5]))
-    assert_close(clone.act(np.array([0.5, 0.5, 0.5, -1.0])), np.array([0.15, -0.3]), rtol=0, atol=0.03)
+    run = train(walks(), Config(updates=300, batch=128), goal=2)
+    before, *_ = [float(row["loss"]) for row in run]
+    agent = Agent(run.model)
+    agent.reset(np.zeros((2, 4)), [0, 1], np.array([[1.0, -0.5], [-0.5, 1.0]]))
+    obs = np.array([[0.5, 0.5, 0.5, -1.0], [0.5, 0.5, -1.0, 0.5]])
+    assert_close(agent.act(obs), np.array([[0.15, -0.3], [-0.3, 0.15]]), rtol=0, atol=0.03)
+    assert_close(agent.act(obs[1:], [1]), np.array([[-0.3, 0.15]]), rtol=0, atol=0.03)
     assert before > 0.01
 
 
@@ -89,7 +94,59 @@ def test_cloning_of_states_finds_the_policy_under_the_scatter() -> None:
         rows.append((x, np.tanh(0.5 * x[:-1, :1] - 0.3 * x[:-1, 1:]) + scatter, np.zeros(50), False))
     at = rng.normal(size=(200, 2))
     wanted = np.tanh(0.5 * at[:, :1] - 0.3 * at[:, 1:])
-    policy = StateCloning(Episodes.join(rows), width=64, steps=500, batch=256)
-    for _ in policy:
-        pass
+    run = train(Episodes.join(rows), Config(width=64, updates=500, batch=256))
+    list(run)
+    policy = Agent(run.model)
+    policy.reset(at, range(200))
     assert np.abs(policy.act(at) - wanted).mean() < 0.08 and np.abs(policy.act(100 * at)).max() <= 1
+
+
+TINY = Config(width=16, updates=8, batch=16)
+
+
+@pytest.mark.parametrize("goal", [0, 2])
+def test_a_cloning_that_was_stopped_goes_on_bit_for_bit(goal: int, tmp_path: Path) -> None:
+    whole, stopped, again = (train(walks(20), TINY, seed=3, goal=goal) for _ in range(3))
+    losses = [float(row["loss"]) for row in whole]
+    first = [float(row["loss"]) for _, row in zip(range(5), stopped, strict=False)]
+    stopped.save(tmp_path / "run.safetensors")
+    again.load(tmp_path / "run.safetensors")
+    assert first + [float(row["loss"]) for row in again] == losses
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("goal", [0, 2])
+def test_a_cloning_that_was_saved_acts_the_same_when_saved_again(goal: int, tmp_path: Path) -> None:
+    run = train(walks(20), TINY, seed=3, goal=goal)
+    list(run)
+    run.model.save(tmp_path / "a.safetensors")
+    once = Cloning.load(tmp_path / "a.safetensors")
+    once.save(tmp_path / "b.safetensors")
+    obs, ends = np.random.default_rng(0).normal(size=(5, 4)), np.zeros((5, 2)) if goal else None
+    one, two = (m.sample(obs, ends, n=2) for m in (once, Cloning.load(tmp_path / "b.safetensors")))
+    assert torch.equal(one, two) and torch.equal(one[:, 0], one[:, 1]) and once.config == TINY
+    assert_close(one, run.model.sample(obs, ends, n=2), rtol=0.01, atol=0.01)  # float16 keeps 11 bits of a weight
+
+
+def test_pairs_of_cells_that_are_held_out_are_not_cloned() -> None:
+    episodes, origin = walks(20), (-2.0, -2.0)
+    x, kept = (
+        train(episodes, TINY, goal=2, held_out=corner).stages[0].batches.data["inputs"]  # type: ignore[attr-defined]
+        for corner in (None, origin)
+    )
+    rows = (episodes.last == 0).nonzero()[:, 0]
+    ends = episodes.ends[torch.searchsorted(episodes.ends, rows)]
+    out = is_held_out(episodes.obs[rows, :2], episodes.obs[ends, :2], origin)
+    assert 0 < int(out.sum()) < len(x) and torch.equal(kept, x[~out])
+
+
+def test_states_and_goals_that_do_not_fit_are_named() -> None:
+    plain, told = train(walks(5), TINY).model, train(walks(5), TINY, goal=2).model
+    for model, obs, goal in ((plain, 3, None), (plain, 4, 2), (told, 4, None), (told, 4, 3)):
+        with pytest.raises(ValueError, match=r"states \[m, 4\] and (no goals|goals \[m, 2\]) were wanted, got \(6, "):
+            model.sample(np.zeros((6, obs)), None if goal is None else np.zeros((6, goal)))
+    with pytest.raises(ValueError, match="0 to 4 columns of an observation, got goal=5"):
+        train(walks(5), goal=5)
+    with pytest.raises(ValueError, match="held out only from a cloning with goals"):
+        train(walks(5), held_out=(0.0, 0.0))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
 from diffrl_lab.data.episodes import Episodes
-from diffrl_lab.diffusion import Cosine, GaussianDenoiser, MixtureDenoiser
-from diffrl_lab.methods.policies.diffusion_policy import Chunks, DiffusionPolicy
+from diffrl_lab.diffusion import Cosine, Denoiser, Function, GaussianDenoiser, MixtureDenoiser
+from diffrl_lab.methods.policies.diffusion_policy import Agent, Config, DiffusionPolicy, train
+from diffrl_lab.methods.weights import around
 
-ONE = Chunks(horizon=1, executed=1, width=64, steps=1500, batch=256, lr=3e-3, sampling=20)
+ONE = Config(horizon=1, executed=1, width=64, updates=1500, batch=256, lr=3e-3, denoising=20)
 
 
 def bandit(act, n: int = 4000) -> Episodes:
@@ -23,16 +26,20 @@ def bandit(act, n: int = 4000) -> Episodes:
     return Episodes.join(rows)
 
 
-def trained(episodes: Episodes, config: Chunks = ONE) -> DiffusionPolicy:
-    policy = DiffusionPolicy(episodes, config)
-    for _ in policy:
-        pass
-    return policy
+def trained(episodes: Episodes, config: Config = ONE) -> DiffusionPolicy:
+    run = train(episodes, config, goal=1)
+    list(run)
+    return run.model
 
 
-def drawn(policy: DiffusionPolicy, state, goal, n: int = 4000, **options) -> torch.Tensor:
+def drawn(policy: DiffusionPolicy, state, goal, n: int = 4000) -> torch.Tensor:
     g = torch.Generator().manual_seed(1)
-    return policy.draw(np.tile(state, (n, 1)), np.tile(goal, (n, 1)), g, **options)[:, :, 0]
+    return policy.sample([state], [goal], n=n, generator=g)[0, :, :, 0]
+
+
+def exactly(policy: DiffusionPolicy, D: Denoiser) -> DiffusionPolicy:
+    """The policy around a denoiser that no state changes."""
+    return around(policy, denoiser=Function(lambda x, t, cond=None: D(x, t), D.schedule))
 
 
 def test_on_a_linear_gaussian_bandit_it_learns_the_conditional_mean_and_variance() -> None:
@@ -45,14 +52,14 @@ def test_on_a_linear_gaussian_bandit_it_learns_the_conditional_mean_and_variance
 
 
 def test_with_an_exact_denoiser_the_actions_have_the_exact_law() -> None:
-    policy = DiffusionPolicy(bandit(lambda x, v, g, rng: 1 + 2 * rng.standard_normal(len(x))), ONE)
+    policy = train(bandit(lambda x, v, g, rng: 1 + 2 * rng.standard_normal(len(x))), ONE, goal=1).model
     centre, spread = float(policy.act_scaler.center), float(policy.act_scaler.spread)
     n = 20_000
-    a = drawn(policy, [0.0, 0.0], [0.0], n, denoiser=GaussianDenoiser([0.4], Cosine(), std=0.3))
+    a = drawn(exactly(policy, GaussianDenoiser([0.4], Cosine(), std=0.3)), [0.0, 0.0], [0.0], n)
     assert abs(float(a.mean()) - (centre + 0.4 * spread)) < 4 * 0.3 * spread / n**0.5
     assert abs(float(a.std()) / (0.3 * spread) - 1) < 4 / (2 * n) ** 0.5 + 0.01  # and the solver's own error
     two = MixtureDenoiser([0.3, 0.7], [[-1.0], [1.0]], Cosine(), std=0.1)
-    share = float((drawn(policy, [0.0, 0.0], [0.0], n, denoiser=two) < centre).double().mean())
+    share = float((drawn(exactly(policy, two), [0.0, 0.0], [0.0], n) < centre).double().mean())
     assert abs(share - 0.3) < 4 * (0.21 / n) ** 0.5
 
 
@@ -72,29 +79,78 @@ def test_beyond_an_episodes_end_nothing_is_learned() -> None:
     rows = []
     for sign in (-0.5, 0.5) * 40:
         rows.append((np.zeros((5, 2)), np.full((4, 1), sign), np.zeros(4), False))
-    config = Chunks(horizon=8, executed=1, width=64, steps=600, batch=128, lr=3e-3)
+    config = Config(horizon=8, executed=1, width=64, updates=600, batch=128, lr=3e-3)
     a = drawn(trained(Episodes.join(rows), config), [0.0, 0.0], [0.0], 1000)
     # a quarter of all chunks begin in the last step: were their zeros targets, a quarter of second actions would be 0
     assert float((a[:, 1].abs() < 0.25).double().mean()) < 0.05
 
 
+TINY = Config(horizon=4, executed=3, width=32, updates=6, batch=32)
+
+
 def test_it_acts_on_a_chunk_looks_again_and_drives_one_as_it_drives_many() -> None:
-    config = Chunks(horizon=4, executed=3, width=32, steps=1, batch=32)
-    policy = DiffusionPolicy(bandit(lambda x, v, g, rng: 0.5 * x), config)
+    policy = train(bandit(lambda x, v, g, rng: 0.5 * x), TINY, goal=1).model
     looked = []
-    draw = policy.draw
-    policy.draw = lambda *words, **more: looked.append(1) or draw(*words, **more)  # type: ignore[assignment, func-returns-value]
-    policy.reset(np.zeros(2), np.ones(1), 3)
-    alone = [policy.act(np.array([0.1 * k, 0.0])) for k in range(7)]
-    assert len(looked) == 3 and all(a.shape == (1,) and abs(a[0]) <= 1 for a in alone)
-    policy.reset(np.zeros((1, 2)), np.ones((1, 1)), 3)
-    many = [policy.act(np.array([[0.1 * k, 0.0]])) for k in range(7)]
-    assert_close(np.array(many)[:, 0], np.array(alone))
+    draw = policy.sample
+    policy.sample = lambda *words, **more: looked.append(1) or draw(*words, **more)  # type: ignore[func-returns-value]
+    agent, obs = Agent(policy), np.array([[[0.1 * k, 0.0], [-0.2, 0.1 * k]] for k in range(7)])
+    agent.reset(np.zeros((2, 2)), [3, 4], np.array([[1.0], [-1.0]]))
+    many = np.array([agent.act(o) for o in obs])
+    assert len(looked) == 3 and many.shape == (7, 2, 1) and np.abs(many).max() <= 1
+    for k, seed in enumerate([3, 4]):
+        agent.reset(np.zeros((1, 2)), [seed], np.array([[1.0 - 2 * k]]))
+        assert_close(np.array([agent.act(o[[k]]) for o in obs])[:, 0], many[:, k], rtol=0, atol=1e-6)
+    agent.reset(np.zeros((1, 2)), [5], np.array([[1.0]]))
+    assert np.abs(agent.act(obs[0, :1])[0] - many[0, 0]) > 1e-3
+
+
+def test_an_episode_that_is_over_leaves_the_others_as_they_were() -> None:
+    policy = train(bandit(lambda x, v, g, rng: 0.5 * x), TINY, goal=1).model
+    obs, both, one = np.random.default_rng(0).normal(size=(8, 2, 2)), Agent(policy), Agent(policy)
+    for agent in (both, one):
+        agent.reset(obs[0], [0, 1], np.ones((2, 1)))
+    a = np.array([both.act(o) for o in obs])
+    b = np.array([one.act(o[rows], rows)[-1] for o, rows in zip(obs, [[0, 1]] * 2 + [[1]] * 6, strict=True)])
+    assert_close(a[:, 1], b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("goal", [0, 1])
+def test_a_policy_that_was_stopped_goes_on_bit_for_bit(goal: int, tmp_path: Path) -> None:
+    data = bandit(lambda x, v, g, rng: 0.5 * x, 50)
+    whole, stopped, again = (train(data, TINY, seed=3, goal=goal) for _ in range(3))
+    losses = [float(row["loss"]) for row in whole]
+    first = [float(row["loss"]) for _, row in zip(range(4), stopped, strict=False)]
+    stopped.save(tmp_path / "run.safetensors")
+    again.load(tmp_path / "run.safetensors")
+    assert first + [float(row["loss"]) for row in again] == losses
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("goal", [0, 1])
+def test_a_policy_that_was_saved_samples_the_same_when_saved_again(goal: int, tmp_path: Path) -> None:
+    run = train(bandit(lambda x, v, g, rng: 0.5 * x, 50), TINY, seed=3, goal=goal)
+    list(run)
+    run.model.save(tmp_path / "a.safetensors")
+    once = DiffusionPolicy.load(tmp_path / "a.safetensors")
+    once.save(tmp_path / "b.safetensors")
+    twice = DiffusionPolicy.load(tmp_path / "b.safetensors")
+    obs, ends = np.random.default_rng(0).normal(size=(5, 2)), np.ones((5, 1)) if goal else None
+    models = once, twice, run.model
+    one, two, exact = (m.sample(obs, ends, n=3, generator=torch.Generator().manual_seed(0)) for m in models)
+    assert torch.equal(one, two) and once.config == TINY
+    assert_close(one, exact, rtol=0.01, atol=0.01)  # float16 keeps 11 bits of a weight
 
 
 def test_wrong_chunks_states_and_goals_are_named() -> None:
     with pytest.raises(ValueError, match="executed=5"):
-        Chunks(horizon=4, executed=5)
-    policy = DiffusionPolicy(bandit(lambda x, v, g, rng: x), ONE)
-    with pytest.raises(ValueError, match=r"states \[m, 2\] and goals \[m, 1\]"):
-        policy.draw(np.zeros((3, 4)), np.zeros((3, 1)))
+        Config(horizon=4, executed=5)
+    episodes = bandit(lambda x, v, g, rng: x, 50)
+    policy = train(episodes, ONE, goal=1).model
+    for obs, goal in ((np.zeros((3, 4)), np.zeros((3, 1))), (np.zeros((3, 2)), None)):
+        with pytest.raises(ValueError, match=r"states \[m, 2\] and goals \[m, 1\] were wanted, got \(3, "):
+            policy.sample(obs, goal)
+    with pytest.raises(ValueError, match=r"and no goals were wanted, got \(3, 2\) and \(3, 1\)"):
+        train(episodes, ONE).model.sample(np.zeros((3, 2)), np.zeros((3, 1)))
+    with pytest.raises(ValueError, match="0 to 2 columns of an observation, got goal=3"):
+        train(episodes, ONE, goal=3)
