@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
-@dataclass(frozen=True, eq=False)
-class Scaler:
+class Scaler(nn.Module):
     """z = (x - center) / spread for each dimension d of x [..., d], and back with `inverse`.
 
     A constant dimension has spread 0: it maps to 0, and everything maps back to its one recorded value, exactly.
     Fit it on training data only; data outside its range then maps outside [-1, 1] and is not clipped.
+    center, spread: [d], spread 0 where the data is constant; buffers, so that a model's file carries them.
     """
 
-    center: Tensor  # [d]
-    spread: Tensor  # [d], 0 where the data is constant
+    center: Tensor
+    spread: Tensor
+
+    def __init__(self, center: Tensor, spread: Tensor):
+        super().__init__()
+        self.register_buffer("center", center)
+        self.register_buffer("spread", spread)
+
+    @classmethod
+    def blank(cls, dim: int) -> Scaler:
+        """The identity over `dim` dimensions: what a model has before `fit` or `load_state_dict`."""
+        return cls(torch.zeros(dim), torch.ones(dim))
 
     @classmethod
     def fit(cls, x: Tensor, kind: str = "limits") -> Scaler:
@@ -45,7 +53,7 @@ class Scaler:
         dtype = x.dtype if x.is_floating_point() else torch.float32
         return cls(center.to(dtype), spread.to(dtype))
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """z = (x - center) / spread, 0 in constant dimensions; x [..., d] -> [..., d]."""
         self._check(x)
         return torch.where(self.spread > 0, (x - self.center) / torch.where(self.spread > 0, self.spread, 1.0), 0.0)
@@ -58,14 +66,6 @@ class Scaler:
     def __getitem__(self, columns: slice | list[int]) -> Scaler:
         """The scaler of some dimensions alone: scaler[:2], scaler[[0, 1]]."""
         return Scaler(self.center[columns], self.spread[columns])
-
-    def to(self, device: torch.device | str) -> Scaler:
-        """The same scaler on another device."""
-        return Scaler(self.center.to(device), self.spread.to(device))
-
-    def state(self) -> dict[str, Tensor]:
-        """Its two tensors, as safetensors stores them; Scaler(**state) is the scaler again."""
-        return {"center": self.center, "spread": self.spread}
 
     def _check(self, x: Tensor) -> None:
         if x.shape[-1:] != self.center.shape:

@@ -14,13 +14,27 @@ from .denoisers import (
 from .guidance import ascend, cfg, clip, given, pin
 from .samplers import Frame, Step, chain, ddim, ddpm, dpm_pp_1, dpm_pp_2m, euler, heun, sample
 from .schedules import Cosine, Discrete, Karras, Linear, Rectified, Schedule
-from .training import EMA, Batches, cosine_decay, denoising_loss, descend, drop, fit, load, masked_mean, save
+from .training import (
+    EMA,
+    Batches,
+    Run,
+    Stage,
+    cosine_decay,
+    denoising_loss,
+    descend,
+    drop,
+    fit,
+    load,
+    masked_mean,
+    save,
+    seeded,
+)
 
 # fmt: off
 __all__ = [
     "EMA", "Batches", "Cosine", "Denoiser", "Discrete", "EmpiricalDenoiser", "Frame", "Function", "GaussianDenoiser",
-    "Karras", "Linear", "MixtureDenoiser", "NeuralDenoiser", "Rectified", "Schedule", "Step", "ascend",
+    "Karras", "Linear", "MixtureDenoiser", "NeuralDenoiser", "Rectified", "Run", "Schedule", "Stage", "Step", "ascend",
     "brownian_bridge", "brownian_motion", "cfg", "chain", "clip", "coefficients", "cosine_decay", "ddim", "ddpm",
     "denoising_loss", "descend", "dpm_pp_1", "dpm_pp_2m", "drop", "euler", "fit", "given", "heun", "load",
-    "masked_mean", "pin", "sample", "save",
+    "masked_mean", "pin", "sample", "save", "seeded",
 ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +21,7 @@ from .denoisers import Cond, NeuralDenoiser, shown, target
 from .schedules import expand
 
 Update = Callable[[Any], dict[str, Tensor]]
+Made = TypeVar("Made")
 
 
 def masked_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -96,19 +100,19 @@ class EMA:
     """theta_ema <- decay theta_ema + (1 - decay) theta, in a network of its own that starts as a copy of the first.
 
     min(decay, (1 + n) / (10 + n)) is used at update n, so that the start is forgotten; buffers are copied.
+    warm_up=False uses `decay` from the first update on: a target network (Lillicrap et al. 2016; tau = 1 - decay).
     """
 
-    def __init__(self, module: nn.Module, decay: float = 0.999):
-        import copy
-
+    def __init__(self, module: nn.Module, decay: float = 0.999, *, warm_up: bool = True):
         if not 0 <= decay < 1:
             raise ValueError(f"decay must lie in [0, 1), got {decay}")
-        self.module, self.decay, self.n = copy.deepcopy(module).requires_grad_(False).eval(), decay, 0
+        self.module, self.decay, self.n = deepcopy(module).requires_grad_(False).eval(), decay, 0
+        self.warm_up = warm_up
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         self.n += 1
-        d = min(self.decay, (1 + self.n) / (10 + self.n))
+        d = min(self.decay, (1 + self.n) / (10 + self.n)) if self.warm_up else self.decay
         mine: list[Tensor] = list(self.module.parameters())
         theirs = [p.detach() for p in module.parameters()]
         torch._foreach_lerp_(mine, theirs, 1 - d)
@@ -132,8 +136,7 @@ class descend:  # noqa: N801 - used as a verb: update = descend(loss, net)
     """One update of `module` by AdamW on loss(batch) -> [] or a dict with "loss": batch -> the numbers.
 
     schedule: factor on lr by step number (`cosine_decay`); it counts steps, never seconds. clip_norm: largest gradient
-    norm. ema: decay of the running average `self.ema` of the weights, or None. generator: the source of all randomness
-    of the run (data order, noise, masks); its state is saved with the rest.
+    norm. ema: decay of the running average `self.ema` of the weights, None for none; warm_up: see `EMA`.
     """
 
     def __init__(
@@ -146,13 +149,13 @@ class descend:  # noqa: N801 - used as a verb: update = descend(loss, net)
         schedule: Callable[[int], float] | None = None,
         clip_norm: float | None = 1.0,
         ema: float | None = None,
-        generator: torch.Generator | None = None,
+        warm_up: bool = True,
     ):
         self.loss, self.module, self.lr, self.schedule, self.clip_norm = loss, module, lr, schedule, clip_norm
         self.params = [p for p in module.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.params, lr=lr, weight_decay=weight_decay)
-        self.ema = EMA(module, ema) if ema is not None else None
-        self.generator, self.step = generator, 0
+        self.ema = EMA(module, ema, warm_up=warm_up) if ema is not None else None
+        self.step = 0
 
     def __call__(self, batch: Any) -> dict[str, Tensor]:
         if self.schedule is not None:
@@ -170,20 +173,17 @@ class descend:  # noqa: N801 - used as a verb: update = descend(loss, net)
         self.step += 1
         return {k: v.detach() for k, v in out.items()}
 
-    def save(self, path: str | Path, **about: Any) -> None:
-        """Everything the next step depends on, in one safetensors file: weights, EMA, optimiser, step, generator."""
+    def state(self) -> tuple[dict[str, Tensor], dict[str, int]]:
+        """What the next update depends on besides the batch: (weights, averages and optimiser, counts)."""
         tensors = {f"module.{k}": v for k, v in self.module.state_dict().items()}
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
         if self.ema is not None:
             tensors |= {f"ema.{k}": v for k, v in self.ema.module.state_dict().items()}
-        if self.generator is not None:
-            tensors["generator"] = self.generator.get_state()
-        save(path, tensors, step=self.step, ema_n=self.ema.n if self.ema else 0, **about)
+        return tensors, {"step": self.step, "averaged": self.ema.n if self.ema else 0}
 
-    def load(self, path: str | Path) -> dict[str, Any]:
-        """Go on from `save`d state, bit for bit on a CPU. -> what was said `about` the run"""
-        tensors, about = load(path)
+    def restore(self, tensors: Mapping[str, Tensor], counts: Mapping[str, int]) -> None:
+        """Go on from a `state`, bit for bit on a CPU."""
         parts: dict[str, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             part, _, name = key.partition(".")
@@ -191,16 +191,13 @@ class descend:  # noqa: N801 - used as a verb: update = descend(loss, net)
         self.module.load_state_dict(parts.get("module", {}))
         if self.ema is not None:
             self.ema.module.load_state_dict(parts.get("ema", {}))
-            self.ema.n = about["ema_n"]
-        if self.generator is not None:
-            self.generator.set_state(parts["generator"][""])
+            self.ema.n = counts["averaged"]
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in parts.get("optimizer", {}).items():
             i, _, key = name.partition(".")
             state.setdefault(int(i), {})[key] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        self.step = about["step"]
-        return about
+        self.step = counts["step"]
 
 
 def fit(update: Update, batches: Iterable[Any], steps: int) -> Iterator[dict[str, Any]]:
@@ -208,6 +205,109 @@ def fit(update: Update, batches: Iterable[Any], steps: int) -> Iterator[dict[str
     first = getattr(update, "step", 0)
     for n, batch in zip(range(first, first + steps), batches, strict=False):
         yield {"step": n + 1, **update(batch)}
+
+
+def seeded(seed: int, make: Callable[..., Made], *args: Any, **options: Any) -> Made:
+    """make(*args, **options) with PyTorch's own generator at `seed`, then as it was: the first weights of a network."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make(*args, **options)
+
+
+def digest(data: Any) -> str:
+    """16 hexadecimal digits of the SHA-256 over a dataclass or a dict of tensors: which data a run is trained on."""
+    columns = data if isinstance(data, Mapping) else {f.name: getattr(data, f.name) for f in fields(data)}
+    sha = hashlib.sha256()
+    for name, value in sorted((k, v) for k, v in columns.items() if torch.is_tensor(v)):
+        sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        sha.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return sha.hexdigest()[:16]
+
+
+class Stage(NamedTuple):
+    """One part of a training: on every batch each of `updates` makes one step in turn, `number` times in all."""
+
+    updates: tuple[descend, ...]
+    batches: Iterable[Any]
+    number: int
+
+
+class Run:
+    """A training as a generator: `for row in train(episodes): ...` yields {"step": n, "loss": ...}, a row an update.
+
+    It goes on from where it stands, so it can be stopped and iterated again; `save` and `load` carry it over to another
+    process, bit for bit on a CPU. Its stages follow one another; the rows of several updates (actor, critics) are
+    merged. model: all that is trained, with a `config`. generator: the source of all randomness of the run (data order,
+    noise, masks). data: what it is trained on, a dataclass or dict of tensors; a checkpoint knows its `digest`.
+    about: whatever else tells this run from others, as JSON has it.
+    """
+
+    def __init__(
+        self, model: nn.Module, *stages: Stage, generator: torch.Generator, data: Any, seed: int, **about: Any
+    ):
+        self.trained, self.stages, self.generator = model, stages, generator
+        self.updates = sum(stage.number for stage in stages)
+        config = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(model.config).items()}  # type: ignore[call-overload, arg-type]
+        self.about = {"method": type(model).__name__, "config": config, "seed": seed, "data": digest(data), **about}
+
+    @property
+    def step(self) -> int:
+        """How many updates were made."""
+        return sum(stage.updates[0].step for stage in self.stages)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for updates, batches, number in self.stages:
+            for _, batch in zip(range(updates[0].step, number), batches, strict=False):
+                row = {k: v for update in updates for k, v in update(batch).items()}
+                yield {"step": self.step, **row}
+
+    @property
+    def model(self) -> Any:
+        """What was learned so far: a copy in evaluation mode, with the averaged weights where there are any."""
+        updates = [u for stage in self.stages for u in stage.updates]
+        averages = {id(u.module): deepcopy(u.ema.module) for u in updates if u.ema}
+        model: Any = deepcopy(self.trained, averages).requires_grad_(False).eval()
+        model.about = {k: v for k, v in self.about.items() if k not in ("method", "config")} | {"trained": self.step}
+        return model
+
+    def save(self, path: str | Path) -> None:
+        """Everything that the next update depends on, in one safetensors file."""
+        tensors, counts = {"generator": self.generator.get_state()}, []
+        for i, update in enumerate(u for stage in self.stages for u in stage.updates):
+            state, count = update.state()
+            tensors |= {f"{i}.{k}": v.clone() for k, v in state.items()}  # two updates may share a network, a file not
+            counts.append(count)
+        save(path, tensors, run=self.about, counts=counts)
+
+    def load(self, path: str | Path) -> None:
+        """Go on from a `save`d state of the same run.
+
+        Raises ValueError for a file that is no checkpoint, and for one of another method, config, seed or other data.
+        """
+        tensors, about = load(path)
+        if "run" not in about:
+            raise ValueError(f"{path} is no checkpoint of a training")
+        known, mine = about["run"], self.about
+        other = [k for k in {**mine, **known} if known.get(k) != mine.get(k)]
+        if "config" in other and "method" not in other:
+            theirs, ours = known["config"], mine["config"]
+            fields = [k for k in {**ours, **theirs} if theirs.get(k) != ours.get(k)]
+            said, wanted = ({k: c.get(k) for k in fields} for c in (theirs, ours))
+        else:
+            said, wanted = ({k: a.get(k) for k in other if k != "config"} for a in (known, mine))
+        if other:
+            raise ValueError(
+                f"{path} is a checkpoint of another run: it has {_listed(said)}, this one {_listed(wanted)}"
+            )
+        updates = [u for stage in self.stages for u in stage.updates]
+        for i, (update, counts) in enumerate(zip(updates, about["counts"], strict=True)):
+            mark = f"{i}."
+            update.restore({k.removeprefix(mark): v for k, v in tensors.items() if k.startswith(mark)}, counts)
+        self.generator.set_state(tensors["generator"])
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} = {v!r}" for k, v in values.items())
 
 
 def save(path: str | Path, tensors: Mapping[str, Tensor], **about: Any) -> None:

@@ -55,7 +55,7 @@ def test_fitting_sees_the_training_data_only_and_what_lies_outside_is_not_clippe
 def test_a_slice_and_its_saved_state_scale_the_same():
     scaler, x = Scaler.fit(data()), data()
     assert torch.equal(scaler[:2](x[:, :2]), scaler(x)[:, :2])
-    again = Scaler(**load(save(scaler.state())))
+    again = Scaler(**load(save(scaler.state_dict())))
     assert torch.equal(again(x), scaler(x))
 
 

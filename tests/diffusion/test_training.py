@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from itertools import islice
 
 import pytest
 import torch
@@ -18,6 +20,8 @@ from diffrl_lab.diffusion import (
     Linear,
     NeuralDenoiser,
     Rectified,
+    Run,
+    Stage,
     coefficients,
     cosine_decay,
     denoising_loss,
@@ -26,9 +30,11 @@ from diffrl_lab.diffusion import (
     load,
     masked_mean,
     save,
+    seeded,
 )
 from diffrl_lab.diffusion import training as module_under_test
 from diffrl_lab.diffusion.denoisers import PREDICTIONS
+from diffrl_lab.diffusion.training import digest
 
 f64 = torch.float64
 SCHEDULES = [Linear(), Cosine(), Karras(), Rectified(), Discrete.linear()]
@@ -186,43 +192,111 @@ def test_ema_is_no_alias_copies_buffers_and_asks_for_no_gradient():
 
 
 # --------------------------------------------------------------------------------------------------- steps and resuming
-def run(seed=0):
-    g = G(seed)
-    torch.manual_seed(seed)
-    D = NeuralDenoiser(Net(), Linear()).train()
-    data = torch.randn(100, 2, generator=G(9))
-    update = descend(
-        lambda x: denoising_loss(D, x, generator=g),
-        D,
-        lr=1e-2,
-        ema=0.99,
-        generator=g,
-        schedule=cosine_decay(12, 3),
-        weight_decay=0.01,
-    )
-    return update, Batches(data, 16, g)
+@dataclass(frozen=True)
+class Config:
+    lr: float = 1e-2
+    widths: tuple[int, ...] = (8,)
 
 
-def state(update):
-    return [*update.module.state_dict().values(), *update.ema.module.state_dict().values()]
+class ActorCritic(nn.Module):
+    """An actor that imitates, and a critic that bootstraps from its own average and from the actor's."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config, self.sizes = config, {}
+        self.actor, self.critic = NeuralDenoiser(Net(), Linear()), nn.Linear(2, 1)
+        self.register_buffer("scale", torch.tensor(2.0))
 
 
-def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(tmp_path):
-    update, batches = run()
-    losses = [out["loss"] for out in fit(update, batches, 12)]
-    update, batches = run()
-    first = [out["loss"] for out in fit(update, batches, 5)]
-    update.save(tmp_path / "run.safetensors", about_me="half way")
-    wanted = state(update)
-    update, batches = run(seed=7)  # another start, another order: all of it must come from the file
-    assert update.load(tmp_path / "run.safetensors")["about_me"] == "half way"
-    assert all(torch.equal(a, b) for a, b in zip(state(update), wanted, strict=True))
-    rest = list(fit(update, batches, 7))
-    assert torch.equal(torch.stack(first + [out["loss"] for out in rest]), torch.stack(losses))
-    assert [out["step"] for out in rest] == list(range(6, 13))
-    once, batches = run()
-    list(fit(once, batches, 12))
-    assert all(torch.equal(a, b) for a, b in zip(state(update), state(once), strict=True))
+def actor_critic(seed=0, config=Config(), data=None):  # noqa: B008
+    """A run of two stages: actor and critic together, then the critic alone."""
+    g, model = G(seed), seeded(seed, ActorCritic, config)
+    data = {"x": torch.randn(100, 2, generator=G(9))} if data is None else data
+    options = {"lr": config.lr, "ema": 0.9, "weight_decay": 0.01}
+    decay = cosine_decay(12, 3)
+    actor = descend(lambda b: denoising_loss(model.actor, b["x"], generator=g), model.actor, schedule=decay, **options)
+
+    def critic_loss(b):
+        after = critic.ema.module(actor.ema.module(b["x"], torch.tensor(0.5)))
+        return {"loss": (model.critic(b["x"]) - 1 - 0.9 * after).square().mean(), "td": after.mean()}
+
+    critic = descend(critic_loss, model.critic, warm_up=False, **options)
+    batches = Batches(data, 16, g)
+    stages = Stage((actor, critic), batches, 8), Stage((descend(critic_loss, model.critic),), batches, 4)
+    return Run(model, *stages, generator=g, data=data, seed=seed)
+
+
+@pytest.mark.parametrize("stop", [0, 3, 8, 10, 12])
+def test_a_run_of_several_optimisers_and_stages_resumes_bit_for_bit_wherever_it_stopped(tmp_path, stop):
+    whole = actor_critic()
+    rows = list(whole)
+    assert [row["step"] for row in rows] == list(range(1, 13)) and whole.step == whole.updates == 12
+    begun = actor_critic()
+    first = list(islice(begun, stop))
+    begun.save(tmp_path / "run.safetensors")
+    again = actor_critic()
+    list(islice(again, 2))  # wherever it stands: all of it must come from the file
+    again.load(tmp_path / "run.safetensors")
+    assert again.step == stop
+    rest = list(again)
+    for a, b in zip([*first, *rest], rows, strict=True):
+        assert a.keys() == b.keys() and all(torch.equal(torch.as_tensor(a[k]), torch.as_tensor(b[k])) for k in a)
+    for a, b in zip(again.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_model_of_a_run_is_a_copy_with_the_averaged_weights_of_each_part():
+    run = actor_critic()
+    list(islice(run, 5))
+    model, (actor, critic) = run.model, run.stages[0].updates
+    for part, update in ((model.actor, actor), (model.critic, critic)):
+        for a, b, c in zip(part.parameters(), update.ema.module.parameters(), update.module.parameters(), strict=True):
+            assert torch.equal(a, b) and not torch.equal(a, c) and not a.requires_grad
+    before = [v.clone() for v in model.state_dict().values()]
+    list(run)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), before, strict=True))
+    assert model.about == {"seed": 0, "data": run.about["data"], "trained": 5} and not model.training
+
+
+def test_a_checkpoint_of_another_run_is_refused_with_what_differs(tmp_path):
+    path = tmp_path / "run.safetensors"
+    actor_critic().save(path)
+    with pytest.raises(ValueError, match=r"of another run: it has seed = 0, this one seed = 1"):
+        actor_critic(seed=1).load(path)
+    with pytest.raises(ValueError, match=r"it has lr = 0.01, this one lr = 0.1"):
+        actor_critic(config=Config(lr=0.1)).load(path)
+    other = {"x": torch.randn(100, 2, generator=G(8))}
+    with pytest.raises(ValueError, match=r"it has data = '[0-9a-f]{16}', this one data = '[0-9a-f]{16}'"):
+        actor_critic(data=other).load(path)
+    run = actor_critic()
+    run.about["method"] = "Windows"
+    with pytest.raises(ValueError, match=r"it has method = 'ActorCritic', this one method = 'Windows'"):
+        run.load(path)
+    save(path, {"a": torch.zeros(1)})
+    with pytest.raises(ValueError, match="is no checkpoint of a training"):
+        actor_critic().load(path)
+
+
+def test_a_digest_tells_every_column_its_name_its_type_and_its_shape():
+    x = torch.arange(12.0)
+    others = [
+        {"a": x.view(3, 4)},
+        {"b": x},
+        {"a": x.double()},
+        {"a": x + torch.eye(12)[5] * 1e-6},
+        {"a": x, "b": x[:0]},
+    ]
+    marks = [digest(d) for d in [{"a": x}, *others]]
+    assert len(set(marks)) == 6 and digest({"a": x.clone(), "note": "no tensor"}) == marks[0]
+
+
+def test_a_target_network_follows_from_the_first_update_at_its_own_pace():
+    net = nn.Linear(1, 1)
+    ema, before = EMA(net, 0.9, warm_up=False), net.weight.detach().clone()
+    with torch.no_grad():
+        net.weight += 1
+    ema.update(net)
+    assert_close(ema.module.weight, before + 0.1)
 
 
 def test_one_update_is_one_step_of_adamw_with_the_gradient_clipped():

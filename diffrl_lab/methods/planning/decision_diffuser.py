@@ -1,19 +1,18 @@
 """Decision Diffuser (Ajay et al. 2023): plans of states only, conditioned on a return or a goal without a classifier.
 
-One network learns D(x_t, t) and D(x_t, t, y) together, the condition y of a sample being dropped now and then; `cfg`
-extrapolates from one to the other, noise of low temperature (`ddpm(temperature)`) keeps to likely plans, and a second
-network says which action leads from one state to the next. Conditions combine: `compose` adds and subtracts what each
-does to D.
-
-What differs from the paper: plans are those of `methods.diffuser` (variable duration, no history of K states), the
-returns are scaled to mean 0 and deviation 1, and the network is a `PlanMLP`.
+What is diffused: plans [H, 2n + 1] as in `diffuser`.
+What is learned: D(x_t, t) and D(x_t, t, y) by one network, since the condition y of a sample is dropped now and then;
+and a second network that says which action leads from one state to the next.
+How it acts: `cfg` extrapolates from D without y to D with y, noise of low temperature (`ddpm(temperature)`) keeps to
+likely plans, and the inverse dynamics drive the plan. `compose` adds and subtracts what several conditions do to D.
+What differs from the paper: plans of variable duration, no history of K states, returns scaled to mean 0 and deviation
+1, and the network is a `PlanMLP`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,24 +23,44 @@ from torch import Tensor, nn
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import (
+    Batches,
     Cosine,
     Denoiser,
     Function,
     NeuralDenoiser,
+    Run,
+    Stage,
     cfg,
     cosine_decay,
     ddpm,
     denoising_loss,
     descend,
     drop,
-    load,
     pin,
-    save,
+    seeded,
 )
 from diffrl_lab.diffusion.denoisers import Cond
-from diffrl_lab.methods.planning.diffuser import Diffuser, Plan, Planner
+from diffrl_lab.methods import weights
+from diffrl_lab.methods.planning import diffuser
+from diffrl_lab.methods.planning.diffuser import Diffuser, drives, known_ends
+from diffrl_lab.methods.planning.plans import Plan, plan_scaler, seconds_per_step
 from diffrl_lab.nets import MLP, PlanMLP
 from diffrl_lab.worlds.driving import Follower
+
+
+@dataclass(frozen=True)
+class Config(diffuser.Config):
+    """The hyperparameters: those of `diffuser` for plans and network, and these."""
+
+    columns: int = 4  # of the condition's embedding, beside the plan
+    p: float = 0.25  # share of samples that the condition is dropped for
+    gamma: float = 1.0  # discount of the returns that are the condition
+    w: float = 1.4  # scale of the guidance; the paper's 1.2 to 1.8
+    temperature: float = 0.5  # of the noise: a factor on its standard deviation
+    denoising: int = 20  # steps of the chain
+    inverse_width: int = 64  # of the inverse dynamics' MLP
+    inverse_updates: int = 1500
+    inverse_batch: int = 512
 
 
 class Conditioned(nn.Module):
@@ -75,32 +94,17 @@ class Conditioned(nn.Module):
         return self.net(wide, label, {"known": torch.cat([known, beside], -1)})[..., :d]
 
 
-def conditioned(config: Diffuser, dim: int, cond: int, seed: int = 0, columns: int = 4) -> NeuralDenoiser:
+def conditioned(config: Config, dim: int, cond: int) -> NeuralDenoiser:
     """A fresh denoiser of plans [H, dim] under a condition of `cond` numbers."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = PlanMLP(
-            config.horizon,
-            dim + columns,
-            width=config.width,
-            depth=config.depth,
-            channels=config.channels,
-            positions=(dim - 1) // 2,
-        )
-        return NeuralDenoiser(Conditioned(net, cond, columns), Cosine(), "x0")
-
-
-class Learning(descend):
-    """One update of a conditioned denoiser on {"x": [B, H, d] scaled, "known": bool, "y": [B, c]}; y is dropped for
-    each *sample* with probability p (the paper's 0.25)."""
-
-    def __init__(self, D: NeuralDenoiser, config: Diffuser, generator: torch.Generator, *, p: float = 0.25):
-        def loss(batch: Mapping[str, Tensor]) -> Tensor:
-            cond = {"known": batch["known"], "y": drop(batch["y"], p, generator)}
-            return denoising_loss(D, batch["x"], cond=cond, known=batch["known"], generator=generator)
-
-        decay = cosine_decay(config.steps, warmup=min(100, config.steps // 10))
-        super().__init__(loss, D, lr=config.lr, schedule=decay, ema=config.ema, generator=generator)
+    net = PlanMLP(
+        config.horizon,
+        dim + config.columns,
+        width=config.width,
+        depth=config.depth,
+        channels=config.channels,
+        positions=(dim - 1) // 2,
+    )
+    return NeuralDenoiser(Conditioned(net, cond, config.columns), Cosine(), "x0")
 
 
 def compose(D: Denoiser, terms: Sequence[tuple[Cond, float]], drop: tuple[str, ...] = ("y",)) -> Denoiser:
@@ -140,29 +144,14 @@ class InverseDynamics(nn.Module):
     An MLP over s and s' - s, scaled to unit size on the data: states one step apart are nearly equal.
     """
 
-    def __init__(self, scaler: Scaler, act: int, *, width: int = 64, seed: int = 0):
+    def __init__(self, obs: int, act: int, width: int = 64):
         super().__init__()
-        self.scaler = scaler
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.net = MLP(len(scaler.center), out=act, width=width, label=0)
+        self.scaler = Scaler.blank(2 * obs)
+        self.net = MLP(2 * obs, out=act, width=width, label=0)
 
-    @classmethod
-    def fit(
-        cls, episodes: Episodes, *, steps: int = 1500, batch: int = 512, width: int = 64, seed: int = 0
-    ) -> InverseDynamics:
-        """Trained on all pairs of neighbouring rows within episodes."""
-        rows = (episodes.last == 0).nonzero()[:, 0]
-        features = _features(episodes.obs[rows].float(), episodes.obs[rows + 1].float())
-        f = cls(Scaler.fit(features, "standard"), episodes.act.shape[1], width=width, seed=seed)
-        inputs, wanted = f.scaler(features), episodes.act[rows].float()
-        generator = torch.Generator().manual_seed(seed)
-        update = descend(
-            lambda i: (f.net(inputs[i]) - wanted[i]).square().mean(), f, lr=2e-3, schedule=cosine_decay(steps)
-        )
-        for _ in range(steps):
-            update(torch.randint(len(rows), (batch,), generator=generator))
-        return f
+    def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The mean squared error of the action on {"features" [B, 2 m] of s and s' - s, "act" [B, a]}."""
+        return {"loss": (self.net(self.scaler(batch["features"])) - batch["act"]).square().mean()}
 
     def forward(self, s: Tensor, after: Tensor) -> Tensor:
         return self.net(self.scaler(_features(s, after)))
@@ -172,26 +161,45 @@ def _features(s: Tensor, after: Tensor) -> Tensor:
     return torch.cat([s, after - s], -1)
 
 
-@dataclass(frozen=True, eq=False)
-class DecisionDiffuser:
+def neighbours(episodes: Episodes) -> dict[str, Tensor]:
+    """What inverse dynamics learn from: all pairs of neighbouring rows within episodes."""
+    rows = (episodes.last == 0).nonzero()[:, 0]
+    features = _features(episodes.obs[rows].float(), episodes.obs[rows + 1].float())
+    return {"features": features, "act": episodes.act[rows].float()}
+
+
+class DecisionDiffuser(nn.Module):
     """A conditioned denoiser of plans and the inverse dynamics that drive them.
 
-    planner: a `Planner` around a `Conditioned` network (its own `plan` gives the condition-free model). y is scaled to
-    mean 0, deviation 1 by `y_scaler`.
+    planner: a `Diffuser` around a `Conditioned` network (its own `plan` gives the condition-free model). y is scaled to
+    mean 0, deviation 1 by `y_scaler`. obs = 2n, act: columns of the recording; cond: how many numbers y has.
     """
 
-    planner: Planner
-    inverse: InverseDynamics
-    y_scaler: Scaler
-    w: float = 1.4  # scale of the guidance; the paper's 1.2 to 1.8
-    temperature: float = 0.5  # of the noise: a factor on its standard deviation
-    steps: int = 20  # denoising steps
+    about: dict[str, Any]  # how it was trained
+    save = weights.save
+    load: Any = classmethod(weights.load)
+
+    def __init__(self, config: Config, obs: int, act: int, cond: int):
+        super().__init__()
+        self.config, self.sizes = config, {"obs": obs, "act": act, "cond": cond}
+        D = conditioned(config, obs + 1, cond)
+        self.planner = Diffuser(config, obs, act)
+        self.planner.denoiser = D
+        self.inverse = InverseDynamics(obs, act, config.inverse_width)
+        self.y_scaler = Scaler.blank(cond)
+
+    def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """The denoising loss on {"x": plans [B, H, 2n + 1], "known": bool, "y": [B, c]}, x and y in units; y is dropped
+        for each *sample* with probability p (the paper's 0.25)."""
+        x, y, known = self.planner.scaler(batch["x"]), self.y_scaler(batch["y"]), batch["known"]
+        cond = {"known": known, "y": drop(y, self.config.p, generator)}
+        return {"loss": denoising_loss(self.planner.denoiser, x, cond=cond, known=known, generator=generator)}
 
     def denoiser(self, y: ArrayLike, known: Tensor, value: Tensor, n: int, w: float | None = None) -> Denoiser:
         """pin(cfg(D, y, w)) for n plans; y a number, [c] or [n, c] in its own units."""
-        y = self.y_scaler(torch.atleast_1d(torch.as_tensor(np.asarray(y), dtype=torch.float32)).expand(n, -1))
-        cond = {"known": known.expand(n, *known.shape[-2:]), "y": y}
-        return pin(cfg(self.planner.denoiser, cond, self.w if w is None else w, drop=("y",)), known, value)
+        wish = torch.atleast_1d(torch.as_tensor(np.asarray(y), dtype=torch.float32)).expand(n, -1)
+        cond = {"known": known.expand(n, *known.shape[-2:]), "y": self.y_scaler(wish)}
+        return pin(cfg(self.planner.denoiser, cond, self.config.w if w is None else w, drop=("y",)), known, value)
 
     @torch.no_grad()
     def plan(
@@ -205,65 +213,74 @@ class DecisionDiffuser:
         w: float | None = None,
         temperature: float | None = None,
     ) -> Plan:
-        """n plans from the state obs [2d] under y, their end pinned to `goal` [d] where one is given."""
+        """n plans from the state obs [2n] under y, their end pinned to `goal` [n] where one is given."""
         known, value = self.planner.ends(obs, goal)
-        step = ddpm(self.temperature if temperature is None else temperature)
+        step = ddpm(self.config.temperature if temperature is None else temperature)
         D = self.denoiser(y, known, value, n, w)
-        return self.planner.drawn(D, known, value, n, self.steps, generator, step=step)
+        return self.planner.drawn(D, known, value, n, self.config.denoising, generator, step=step)
 
-    def agent(self, y: ArrayLike | None = None, *, pinned: bool = True, n: int = 1) -> ByInverse:
-        """Drives plans under y by the inverse dynamics; y=None: the goal is the condition. pinned: end at the goal."""
-        return ByInverse(self, y, pinned, n)
-
-    def save(self, path: str | Path, **about: Any) -> None:
-        """The weights as float16 (scalings as they are) in one safetensors file."""
-        p = self.planner
-        tensors = {f"D.{k}": v.half() for k, v in p.denoiser.state_dict().items()}
-        tensors |= {f"inverse.{k}": v.half() for k, v in self.inverse.state_dict().items()}
-        for name, scaler in (("scaler", p.scaler), ("y", self.y_scaler), ("step", self.inverse.scaler)):
-            tensors |= {f"{name}.{k}": v for k, v in scaler.state().items()}
-        known = {"w": self.w, "temperature": self.temperature, "steps": self.steps, "config": asdict(p.config)}
-        save(path, tensors, **p.about, **known, seconds_per_step=p.seconds_per_step, **about)
-
-    @classmethod
-    def load(cls, path: str | Path) -> DecisionDiffuser:
-        """What `save` wrote. Raises ValueError for a file of something else."""
-        tensors, about = load(path)
-        parts: dict[str, dict[str, Tensor]] = {}
-        for key, v in tensors.items():
-            part, _, name = key.partition(".")
-            parts.setdefault(part, {})[name] = v
-        if "config" not in about or set(parts) != {"D", "inverse", "scaler", "y", "step"}:
-            raise ValueError(f"{path} holds no Decision Diffuser, but {', '.join(sorted(parts)) or 'nothing'}")
-        config, scaler, y = Diffuser(**about.pop("config")), Scaler(**parts["scaler"]), Scaler(**parts["y"])
-        D = conditioned(config, len(scaler.center), len(y.center), columns=len(parts["D"]["net.null"]))
-        D.load_state_dict({k: v.float() for k, v in parts["D"].items()})
-        layers = parts["inverse"]
-        act = list(layers.values())[-1].shape[0]
-        f = InverseDynamics(Scaler(**parts["step"]), act, width=len(layers["net.layers.0.bias"]))
-        f.load_state_dict({k: v.float() for k, v in layers.items()})
-        options = {k: about.pop(k) for k in ("w", "temperature", "steps")}
-        planner = Planner(D.eval(), scaler, config, about.pop("seconds_per_step"), about=about)
-        return cls(planner, f, y, **options)
+    def sample(
+        self, obs: ArrayLike, goal: ArrayLike, *, n: int = 1, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """n plans for each state obs [B, 2n] under the condition goal [B, c], in units with their steps.
+        -> [B, n, H, 2n + 1]"""
+        pairs = zip(np.asarray(obs), np.asarray(goal), strict=True)
+        return torch.stack([self.plan(o, y, None, n, generator).with_steps for o, y in pairs])
 
 
-class ByInverse(Follower):
-    """An agent that follows a plan by the inverse dynamics: act = f(s, next state of the plan), not by a PD controller.
+class Agent(Follower):
+    """Follows a plan by the inverse dynamics: act = f(s, next state of the plan), not by a PD controller.
 
     It looks where the ball is at every step, so its errors do not add up as those of a plan's own actions do.
+    y: the condition of all plans; None: the goal is the condition. pinned: plans end at the goal. n: plans drawn
+    together, of which the one that contradicts itself least is followed.
     """
 
-    def __init__(self, method: DecisionDiffuser, y: ArrayLike | None, pinned: bool, n: int):
+    def __init__(self, model: DecisionDiffuser, y: ArrayLike | None = None, *, pinned: bool = True, n: int = 1):
         def route(obs: NDArray, goal: NDArray, seed: int) -> NDArray:
             generator = torch.Generator().manual_seed(seed)
-            plan = method.plan(obs, goal if y is None else y, goal if pinned else None, n, generator)
-            return method.planner.reference(plan)
+            plan = model.plan(obs, goal if y is None else y, goal if pinned else None, n, generator)
+            return model.planner.reference(plan)
 
         super().__init__(route)
-        self.inverse = method.inverse
+        self.inverse = model.inverse
 
     @torch.no_grad()
     def act(self, obs: ArrayLike) -> NDArray[np.float64]:
         super().act(obs)  # plans again where that helps, and counts the step
         s, after = (torch.as_tensor(np.asarray(x), dtype=torch.float32)[None] for x in (obs, self._target()))
         return self.inverse(s, after)[0].clamp(-1, 1).double().numpy()
+
+
+def train(episodes: Episodes, config: Config | None = None, *, limit: int | None = None, seed: int = 0) -> Run:
+    """The training on whole drives of `episodes` under their returns, then of the inverse dynamics, as a generator.
+
+    A share `config.free` of the drives is shown with nothing known, the others with start and goal. limit: steps of an
+    episode in the world, up to which a drive is paid (by default the longest recorded episode).
+    Raises ValueError where an episode is longer, or never moves.
+    """
+    c, g = config or Config(), torch.Generator().manual_seed(seed)
+    x, R = drives(episodes, c, int(episodes.lengths.max()) if limit is None else limit, c.gamma)
+    model = seeded(seed, DecisionDiffuser, c, episodes.obs.shape[1], episodes.act.shape[1], 1)
+    planner = model.planner
+    planner.scaler, model.y_scaler = plan_scaler(x, planner.n), Scaler.fit(R[:, None], "standard")
+    planner.seconds.fill_(seconds_per_step(episodes))
+    pairs = neighbours(episodes)
+    model.inverse.scaler = Scaler.fit(pairs["features"], "standard")
+
+    def conditional(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        shown = torch.rand(len(batch["x"]), 1, 1, generator=g) >= c.free
+        return model.loss({**batch, "known": known_ends(batch["x"], planner.n) & shown}, g)
+
+    decay = cosine_decay(c.updates, warmup=min(100, c.updates // 10))
+    denoising = descend(conditional, planner.denoiser, lr=c.lr, schedule=decay, ema=c.ema)
+    inverse = descend(model.inverse.loss, model.inverse, lr=2e-3, schedule=cosine_decay(c.inverse_updates))
+    return Run(
+        model,
+        Stage((denoising,), Batches({"x": x, "y": R[:, None]}, c.batch, g), c.updates),
+        Stage((inverse,), Batches(pairs, c.inverse_batch, g), c.inverse_updates),
+        generator=g,
+        data=episodes,
+        seed=seed,
+        limit=limit,
+    )

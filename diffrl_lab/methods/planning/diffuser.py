@@ -1,47 +1,55 @@
-"""Planning as denoising: a plan is a piece of a trajectory, drawn whole from a diffusion model (Diffuser, Janner et al.
-2022).
+"""Diffuser (Janner et al. 2022): planning as denoising. A plan is a piece of a trajectory, drawn whole.
 
-What is diffused is a plan x [H, 2n + 1]: n positions and n velocities at H moments evenly spaced in time, and the
-logarithm of how many steps the whole takes, the same in each row. Training shows the network pieces of recorded
-episodes of any length, with a known-mask that is random for each piece: nothing, the start, or start and goal. So one
-set of weights gives unconditioned samples and, through `pin`, plans from here to there. Candidates are drawn together;
-the one is driven whose velocities agree best with its own positions, by a PD controller. Nothing here ever sees a wall:
-neither a map, nor a simulator, nor a grid of where the data lie.
-
-What differs from Diffuser: pieces of variable duration resampled to few points, no actions in the plan, a network that
+What is diffused: a plan x [H, 2n + 1], n positions and n velocities at H moments evenly spaced in time, and the
+logarithm of how many steps the whole takes, the same in each row; scaled to unit variance.
+What is learned: D(x_t, t, known), from pieces of recorded episodes of any length, with a known-mask that is random for
+each piece: nothing, the start, or start and goal. So one set of weights gives unconditioned samples and, through `pin`,
+plans from here to there. It never sees a wall: neither a map, nor a simulator, nor a grid of where the data lie.
+How it acts: candidates are drawn together; a PD controller follows the one whose velocities agree best with its own
+positions, and plans again when it drifts off.
+What differs from the paper: pieces of variable duration resampled to few points, no actions in the plan, a network that
 knows which entries are given (pinning alone is biased), the choice among candidates, and planning again only when
 driving goes wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from diffrl_lab.data.episodes import Episodes, resample
+from diffrl_lab.data.episodes import Episodes, resample, returns_to_go
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import (
     Cosine,
     Denoiser,
     Frame,
     NeuralDenoiser,
+    Run,
+    Stage,
     Step,
     chain,
     cosine_decay,
     denoising_loss,
     descend,
-    fit,
     given,
-    load,
     pin,
-    save,
+    sample,
+    seeded,
+)
+from diffrl_lab.methods import weights
+from diffrl_lab.methods.planning.plans import (
+    Plan,
+    interpolated,
+    inverse_dynamics,
+    is_held_out,
+    plan_scaler,
+    seconds_per_step,
 )
 from diffrl_lab.nets import PlanMLP
 from diffrl_lab.worlds.driving import Episode, Follower, roll_out
@@ -53,14 +61,14 @@ RUNGS = {"untrained": "untrained", "10%": "tenth", "good": "good", "overfit": "o
 
 
 @dataclass(frozen=True)
-class Diffuser:
+class Config:
     """The hyperparameters of a planner; the defaults are for the largest maze."""
 
     horizon: int = 32  # H, points of a plan
     width: int = 360  # of the network's MLP
     depth: int = 3  # its residual blocks
     channels: int = 32  # of its convolution along the plan
-    steps: int = 6000  # updates of the network
+    updates: int = 6000  # of the network
     batch: int = 256  # pieces in each
     lr: float = 3e-3  # the highest learning rate; half a cosine takes it to 0
     ema: float = 0.999  # decay of the running average of the weights, which is what plans
@@ -70,15 +78,15 @@ class Diffuser:
     to_arrival: float = 0.7  # share that end where the ball came to rest; the others anywhere later than their start
     shortest: int = 8  # steps of the shortest piece
     settled: float = 0.05  # m: an episode is over once the ball stays this close to where it ends
-    sampling: int = 6  # denoising steps of one plan
+    denoising: int = 6  # steps of the chain that draws a plan
     candidates: int = 16  # plans drawn together
 
 
 CONFIGS = {
-    "umaze": Diffuser(steps=2000, width=256),
-    "medium": Diffuser(steps=3000, width=256),
-    "large": Diffuser(),
-    "two-ways": Diffuser(steps=2000, width=256),
+    "umaze": Config(updates=2000, width=256),
+    "medium": Config(updates=3000, width=256),
+    "large": Config(),
+    "two-ways": Config(updates=2000, width=256),
 }
 """What each maze's planner is trained with."""
 
@@ -94,7 +102,7 @@ class Pieces:
     def __init__(
         self,
         episodes: Episodes,
-        config: Diffuser,
+        config: Config,
         generator: torch.Generator,
         *,
         held_out: tuple[float, float] | None = None,
@@ -166,212 +174,89 @@ def _arrivals(episodes: Episodes, n: int, settled: float) -> Tensor:
     return torch.tensor(rows)
 
 
-def is_held_out(start: Tensor, goal: Tensor, origin: tuple[float, float]) -> Tensor:
-    """Whether a joint pair of start and goal cells is one of the fifth that a training with `held_out=origin` never
-    sees. -> bool
+def drives(episodes: Episodes, config: Config, limit: int, gamma: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Whole drives, from an episode's start to its arrival, as plans x [E, H, 2n + 1], and what each returns, R [E].
 
-    Cells are squares of 1 m with a corner at `origin`; which pairs are held out is arithmetic on their numbers.
-    Positions [..., n].
+    R = sum_k gamma^k r_k from the plan's first step up to step `limit`, not only within the plan: after the recording
+    was cut the ball stays, and every step that is left pays what the last recorded one paid. Guides trained on these
+    and plans that are ranked use one gamma (Diffuser trains its guide at 0.99 and plans at 0.997).
+    Raises ValueError where an episode is longer than the limit.
     """
-    corner = torch.as_tensor(origin, dtype=torch.float32)
-    ends = [(torch.as_tensor(x)[..., :2] - corner).floor().long() for x in (start, goal)]
-    cells = torch.cat(ends, -1)
-    mixed = (cells * torch.tensor([7, 13, 17, 29])).sum(-1)
-    return (mixed % 5 == 0) & (cells[..., :2] != cells[..., 2:]).any(-1)
+    if int(episodes.lengths.max()) > limit:
+        raise ValueError(f"an episode has {int(episodes.lengths.max())} steps, more than the limit of {limit}")
+    pieces = Pieces(episodes, config, torch.Generator())
+    left = (limit - episodes.lengths).double()
+    stay = left if gamma == 1 else (1 - gamma**left) / (1 - gamma)
+    R = returns_to_go(episodes, gamma, stay * episodes.rew[episodes.ends - 1])[pieces.first]
+    duration = pieces.arrival - pieces.first
+    log = duration.float().log()[:, None, None].expand(-1, config.horizon, 1)
+    return torch.cat([resample(pieces.obs, pieces.first, duration, config.horizon), log], -1), R.float()
 
 
-def seconds_per_step(episodes: Episodes) -> float:
-    """How long a step lasts, from the data: the least-squares slope of displacements on velocities."""
-    rows = (episodes.last == 0).nonzero()[:, 0]
-    n = episodes.obs.shape[1] // 2
-    moved, speed = episodes.obs[rows + 1, :n] - episodes.obs[rows, :n], episodes.obs[rows, n:]
-    return float((moved * speed).sum() / (speed**2).sum())
+def known_ends(x: Tensor, n: int) -> Tensor:
+    """The known-mask of a plan x [..., H, 2n + 1] from a state to a goal's position, as `Diffuser.ends` gives it."""
+    known = torch.zeros(x.shape, dtype=torch.bool)
+    known[..., 0, : 2 * n], known[..., -1, :n] = True, True
+    return known
 
 
-def inverse_dynamics(episodes: Episodes) -> Tensor:
-    """W [1 + 4n, a] of the least-squares action act = [1, s, s' - s] W between two states s, s' [2n] one step apart.
+class Diffuser(nn.Module):
+    """A diffusion model of plans: sampled, pinned, chosen from, driven. obs = 2n and act: columns of the recording."""
 
-    A displacement is nearly the velocity times the step: directions in which the features hardly vary are left out.
-    """
-    rows = (episodes.last == 0).nonzero()[:, 0]
-    s, after = episodes.obs[rows].double(), episodes.obs[rows + 1].double()
-    features = torch.cat([torch.ones(len(s), 1, dtype=torch.float64), s, after - s], 1)
-    unit = features.square().mean(0).sqrt()
-    unit = torch.where(unit > 0, unit, 1.0)
-    solved = torch.linalg.lstsq(features / unit, episodes.act[rows].double(), rcond=1e-3, driver="gelsd")
-    return (solved.solution / unit[:, None]).float()
+    about: dict[str, Any]  # how it was trained
+    seconds: Tensor
+    inverse: Tensor
+    save = weights.save
 
-
-class Training:
-    """The training of a planner as a generator: `for row in Training(episodes): ...` yields {"step": n, "loss": ...}.
-
-    It goes on from wherever it stands until `config.steps`, so it can be stopped and iterated again; `save` and `load`
-    carry a run over to another process, bit for bit on a CPU. held_out: the corner of the grid of cells
-    whose held-out pairs (`is_held_out`) are never trained on.
-    """
-
-    def __init__(
-        self,
-        episodes: Episodes,
-        config: Diffuser | None = None,
-        *,
-        seed: int = 0,
-        held_out: tuple[float, float] | None = None,
-    ):
-        self.config, self.seed = config or Diffuser(), seed
-        self.held_out = list(held_out) if held_out else None
-        self.generator = torch.Generator().manual_seed(seed)
-        self.pieces = Pieces(episodes, self.config, self.generator, held_out=held_out)
-        x = self.pieces.plans(20_000)[0]
-        self.scaler = _scaler(x, self.pieces.n)
-        self.about = {"seconds_per_step": seconds_per_step(episodes), "rows": len(episodes.obs)}
-        self.inverse = inverse_dynamics(episodes)
-        self.denoiser = _denoiser(self.config, x.shape[-1], seed)
-        decay = cosine_decay(self.config.steps, warmup=min(100, self.config.steps // 10))
-        self.update = descend(
-            self._loss, self.denoiser, lr=self.config.lr, schedule=decay, ema=self.config.ema, generator=self.generator
-        )
-
-    def _loss(self, batch: dict[str, Tensor]) -> Tensor:
-        known = batch["known"]
-        return denoising_loss(
-            self.denoiser, self.scaler(batch["x"]), cond={"known": known}, known=known, generator=self.generator
-        )
-
-    @property
-    def step(self) -> int:
-        """How many updates have been made."""
-        return self.update.step
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return fit(self.update, self.pieces, self.config.steps - self.step)
-
-    def save(self, path: str | Path) -> None:
-        """The whole state of the run."""
-        self.update.save(
-            path, config=asdict(self.config), seed=self.seed, held_out=self.held_out, rows=self.about["rows"]
-        )
-
-    def load(self, path: str | Path) -> None:
-        """Go on from a `save`d state of the same run. Raises ValueError if it belongs to another one."""
-        about = load(path)[1]
-        mine = {"config": asdict(self.config), "seed": self.seed, "held_out": self.held_out, "rows": self.about["rows"]}
-        other = [k for k in mine if about.get(k) != mine[k]]
-        if other:
-            raise ValueError(
-                f"{path} is a checkpoint of another run: {', '.join(f'{k}={about.get(k)}' for k in other)}; "
-                f"this one has {', '.join(f'{k}={mine[k]}' for k in other)}"
-            )
-        self.update.load(path)
-
-    def planner(self, **about: Any) -> Planner:
-        """The planner as it stands: a copy of the averaged weights."""
-        assert self.update.ema is not None
-        D = _denoiser(self.config, len(self.scaler.center), self.seed)
-        D.load_state_dict(self.update.ema.module.state_dict())
-        about = {**self.about, "seed": self.seed, "trained": self.step, "held_out": self.held_out, **about}
-        return Planner(D.eval(), self.scaler, self.config, self.about["seconds_per_step"], self.inverse, about)
-
-
-def _scaler(x: Tensor, n: int) -> Scaler:
-    """Positions share one spread and velocities another, so that a direction means the same before and after."""
-    fitted = Scaler.fit(x, "standard")
-    center, spread = fitted.center.clone(), fitted.spread.clone()
-    center[n : 2 * n] = 0
-    for part in (slice(0, n), slice(n, 2 * n)):
-        spread[part] = x[..., part].sub(center[part]).square().mean().sqrt()
-    return Scaler(center, spread)
-
-
-def _denoiser(config: Diffuser, dim: int, seed: int) -> NeuralDenoiser:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    def __init__(self, config: Config, obs: int, act: int):
+        super().__init__()
+        self.config, self.sizes, self.about = config, {"obs": obs, "act": act}, {}
+        self.horizon, self.n = config.horizon, obs // 2
         net = PlanMLP(
             config.horizon,
-            dim,
+            obs + 1,
             width=config.width,
             depth=config.depth,
             channels=config.channels,
-            positions=(dim - 1) // 2,
+            positions=self.n,
         )
-    return NeuralDenoiser(net, Cosine(), "x0")
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """Candidates [n, H, 2d] (positions in m, velocities in m/s), how long each takes, and how each came about.
-
-    `frames` are in the same units with a last column of steps: frame.x_t and frame.x0_hat are [n, H, 2d + 1].
-    """
-
-    candidates: Tensor
-    durations: Tensor  # [n], in steps
-    gaps: Tensor  # [n], metres: `Planner.inconsistency`
-    frames: list[Frame] = field(repr=False, default_factory=list)
-
-    @property
-    def best(self) -> int:
-        """The candidate whose velocities agree best with its own positions."""
-        return int(self.gaps.argmin())
-
-    @property
-    def points(self) -> Tensor:
-        """The chosen candidate. -> [H, 2d]"""
-        return self.candidates[self.best]
-
-
-class Planner:
-    """A trained diffusion model of trajectories, and how it is used: sampled, pinned, chosen from, driven."""
-
-    def __init__(
-        self,
-        denoiser: NeuralDenoiser,
-        scaler: Scaler,
-        config: Diffuser,
-        seconds_per_step: float,
-        inverse: Tensor | None = None,
-        about: dict[str, Any] | None = None,
-    ):
-        self.denoiser, self.scaler, self.config, self.inverse = denoiser, scaler, config, inverse
-        self.seconds_per_step, self.about = seconds_per_step, about or {}
-        self.steps, self.horizon, self.n = config.sampling, config.horizon, (len(scaler.center) - 1) // 2
+        self.denoiser = NeuralDenoiser(net, Cosine(), "x0")
+        self.scaler = Scaler.blank(obs + 1)
+        self.register_buffer("seconds", torch.ones((), dtype=torch.float64))  # how long one of the world lasts, s
+        self.register_buffer("inverse", torch.zeros(1 + 2 * obs, act))  # `plans.inverse_dynamics`
 
     @classmethod
-    def load(cls, name: str | Path, rung: str = "good") -> Planner:
+    def load(cls, name: str | Path, rung: str = "good") -> Diffuser:
         """A shipped planner by name (maze-umaze, maze-medium, maze-large, maze-two-ways) and rung, or one of your own
         by its path.
 
-        Raises ValueError for unknown names and for files that are not whole, FileNotFoundError for a path that is not
-        there.
+        Raises ValueError for unknown names and for files that hold no Diffuser, FileNotFoundError for a path that is
+        not there.
         """
-        path = Path(name)
-        if path.suffix != ".safetensors":
-            from diffrl_lab.data.shipped import shipped
+        if Path(name).suffix == ".safetensors":
+            return weights.load(cls, name)
+        from diffrl_lab.data.shipped import shipped
 
-            if rung not in RUNGS:
-                raise ValueError(f"the ladder has the rungs {', '.join(RUNGS)}; got {rung!r}")
-            path = shipped(f"weights/{name}-{RUNGS[rung]}.safetensors")
-        tensors, about = load(path)
-        if "config" not in about or "scaler.center" not in tensors:
-            raise ValueError(f"{path} holds no planner: `diffrl-lab train` writes one")
-        config = Diffuser(**about.pop("config"))
-        scaler = Scaler(tensors.pop("scaler.center"), tensors.pop("scaler.spread"))
-        inverse = tensors.pop("inverse", None)
-        D = _denoiser(config, len(scaler.center), 0)
-        D.load_state_dict({k: v.float() for k, v in tensors.items()})
-        return cls(D.eval(), scaler, config, about["seconds_per_step"], inverse, about)
+        if rung not in RUNGS:
+            raise ValueError(f"the ladder has the rungs {', '.join(RUNGS)}; got {rung!r}")
+        if rung != "untrained":
+            return weights.load(cls, shipped(f"weights/{name}-{RUNGS[rung]}.safetensors"))
+        trained = weights.load(cls, shipped(f"weights/{name}-{RUNGS['good']}.safetensors"))
+        fresh = seeded(trained.about["seed"], cls, trained.config, **trained.sizes)
+        trained.denoiser.load_state_dict({k: v.half() for k, v in fresh.denoiser.state_dict().items()})
+        trained.about |= {"rung": "untrained", "trained": 0}
+        return trained
 
-    def save(self, path: str | Path, **about: Any) -> None:
-        """The weights as float16 (scaling and inverse dynamics as they are) in one safetensors file, 2 MB at most."""
-        tensors = {k: v.half() if k.startswith("net.") else v for k, v in self.denoiser.state_dict().items()}
-        tensors |= {f"scaler.{k}": v for k, v in self.scaler.state().items()}
-        if self.inverse is not None:
-            tensors["inverse"] = self.inverse
-        save(
-            path,
-            tensors,
-            **{**self.about, **about, "config": asdict(self.config), "seconds_per_step": self.seconds_per_step},
-        )
+    @property
+    def seconds_per_step(self) -> float:
+        """How long a step of the world lasts, in seconds, as the data have it."""
+        return float(self.seconds)
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """The denoising loss of `Pieces` {"x" [B, H, 2n + 1] in units, "known"}, without the known entries."""
+        known = batch["known"]
+        x = self.scaler(batch["x"])
+        return {"loss": denoising_loss(self.denoiser, x, cond={"known": known}, known=known, generator=generator)}
 
     def unscale(self, x: Tensor) -> Tensor:
         """What the network sees -> metres, metres per second, and (last column) steps. -> the shape of x"""
@@ -397,6 +282,19 @@ class Planner:
                 raise ValueError(f"a goal of this planner has {self.n} numbers, got {tuple(end.shape)}")
             value[..., -1, : self.n], known[..., -1, : self.n] = end, True
         return known, self.scaler(value)
+
+    @torch.no_grad()
+    def sample(
+        self, obs: ArrayLike, goal: ArrayLike | None = None, *, n: int = 1, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """n plans for each state obs [B, 2n] and goal [B, n], in units with their steps. -> [B, n, H, 2n + 1]"""
+        known, value = (v.repeat_interleave(n, 0) for v in self.ends(obs, goal))
+        D = pin(given(self.denoiser, {"known": known}), known, value)
+        x_T = D.schedule.prior(value.shape, generator=generator)
+        x = sample(D, x_T, steps=self.config.denoising, generator=generator)
+        raw = self.scaler.inverse(torch.where(known, value, x))
+        steps = raw[..., -1:].mean(1, keepdim=True).exp().expand(-1, self.horizon, 1)
+        return torch.cat([raw[..., :-1], steps], -1).unflatten(0, (-1, n))
 
     @torch.no_grad()
     def plan(
@@ -438,7 +336,7 @@ class Planner:
         `value` as `ends` gives them. steps: how many, or a grid of times. step: DDIM unless given."""
         x_T = D.schedule.prior((n, *known.shape), generator=generator)
         kept: list[Frame] = []
-        steps = self.steps if steps is None else steps
+        steps = self.config.denoising if steps is None else steps
         for t, x_t, x0_hat in chain(D, x_T, steps=steps, step=step, generator=generator):
             x_t = torch.where(known, value, x_t)
             if frames:
@@ -467,13 +365,9 @@ class Planner:
         """A plan for a `Follower`: the best of the candidates, as a state for every step."""
         return self.reference(self.plan(obs, goal, generator=torch.Generator().manual_seed(seed), frames=False))
 
-    def agent(self, **options: Any) -> Follower:
-        """The planner as an agent for `roll_out`; options of `Follower`."""
-        return Follower(self.route, **options)
-
     def drive(self, env, *, seed: int, **options: Any) -> Episode:
-        """One episode in an environment, from its own random reset."""
-        return roll_out(env, self.agent(**options), seed=seed)
+        """One episode in an environment, from its own random reset; options of `Agent`."""
+        return roll_out(env, Agent(self, **options), seed=seed)
 
     def frames(
         self, start: ArrayLike, goal: ArrayLike, seed: int = 0, n: int | None = None, *, steps: int = 24
@@ -483,19 +377,11 @@ class Planner:
         return self.plan(obs, goal, n, torch.Generator().manual_seed(seed), steps=steps).frames
 
 
-def interpolated(points: ArrayLike, duration: float, seconds_per_step: float = 0.01) -> Array:
-    """The states at every step of a plan [H, 2n] that takes `duration` steps, cubic Hermite between its points. -> [T +
-    1, 2n]"""
-    p = np.asarray(points, float)
-    n, gaps, steps = p.shape[1] // 2, len(p) - 1, max(round(duration), 1)
-    h = duration * seconds_per_step / gaps
-    u = np.linspace(0, gaps, steps + 1)
-    i = np.minimum(u.astype(int), gaps - 1)
-    s = (u - i)[:, None]
-    x0, x1, m0, m1 = p[i, :n], p[i + 1, :n], p[i, n:] * h, p[i + 1, n:] * h
-    x = (2 * s**3 - 3 * s**2 + 1) * x0 + (s**3 - 2 * s**2 + s) * m0 + (3 * s**2 - 2 * s**3) * x1 + (s**3 - s**2) * m1
-    v = (6 * s**2 - 6 * s) * (x0 - x1) + (3 * s**2 - 4 * s + 1) * m0 + (3 * s**2 - 2 * s) * m1
-    return np.concatenate([x, v / h], 1)
+class Agent(Follower):
+    """Follows the best of the candidates by a PD controller, and plans again where driving goes wrong."""
+
+    def __init__(self, model: Diffuser, **options: Any):
+        super().__init__(model.route, **options)
 
 
 class OwnActions:
@@ -504,9 +390,7 @@ class OwnActions:
     Our plans hold no actions; they are read off the plan's neighbouring states by least-squares inverse dynamics.
     """
 
-    def __init__(self, planner: Planner):
-        if planner.inverse is None:
-            raise ValueError("these weights hold no inverse dynamics; train the planner again")
+    def __init__(self, planner: Diffuser):
         self.planner, self.inverse = planner, planner.inverse.double().numpy()
 
     def reset(self, obs: ArrayLike, goal: ArrayLike, seed: int = 0) -> None:
@@ -518,3 +402,34 @@ class OwnActions:
         self.step += 1
         done = self.step > len(self.actions)
         return np.zeros(self.actions.shape[1]) if done else np.clip(self.actions[self.step - 1], -1, 1)
+
+
+def train(
+    episodes: Episodes,
+    config: Config | None = None,
+    *,
+    seed: int = 0,
+    held_out: tuple[float, float] | None = None,
+) -> Run:
+    """The training on pieces of `episodes` as a generator.
+
+    held_out: the corner of the grid of cells whose held-out pairs (`plans.is_held_out`) are never trained on.
+    Raises ValueError for observations of odd width, or when no episode moves long enough.
+    """
+    c, generator = config or Config(), torch.Generator().manual_seed(seed)
+    pieces = Pieces(episodes, c, generator, held_out=held_out)
+    x = pieces.plans(20_000)[0]
+    model = seeded(seed, Diffuser, c, episodes.obs.shape[1], episodes.act.shape[1])
+    model.scaler = plan_scaler(x, pieces.n)
+    model.seconds.fill_(seconds_per_step(episodes))
+    model.inverse.copy_(inverse_dynamics(episodes))
+    update = descend(
+        lambda batch: model.loss(batch, generator),
+        model,
+        lr=c.lr,
+        schedule=cosine_decay(c.updates, warmup=min(100, c.updates // 10)),
+        ema=c.ema,
+    )
+    origin = list(held_out) if held_out else None
+    stage = Stage((update,), pieces, c.updates)
+    return Run(model, stage, generator=generator, data=episodes, seed=seed, held_out=origin)

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from diffrl_lab.analysis import modes
 from diffrl_lab.diffusion import Denoiser, ascend, cfg, ddpm, given, pin
-from diffrl_lab.methods.guides import tilted_shares
-from diffrl_lab.methods.planning.diffuser import Plan, Planner
-from diffrl_lab.methods.planning.value_guidance import log_p, scaled
+from diffrl_lab.methods.guides import log_p, tilted_shares
+from diffrl_lab.methods.planning.diffuser import Diffuser
+from diffrl_lab.methods.planning.plans import Plan
+from diffrl_lab.methods.planning.value_guidance import scaled
 from diffrl_lab.studies.guidance.models import WORLDS, classifier, data, ends, models
 from diffrl_lab.studies.study import Tensors
 from diffrl_lab.worlds.driving import Follower, roll_out
@@ -54,7 +55,7 @@ def cloud(world: str, form: str, scale: float, seed: int, n: int = 128) -> Plan:
         return planner.drawn(D, known, value, n, STEPS, torch.Generator().manual_seed(10_000 + seed))
 
 
-def plan_returns(plan: Plan, planner: Planner, maze: str) -> np.ndarray:
+def plan_returns(plan: Plan, planner: Diffuser, maze: str) -> np.ndarray:
     """What each candidate would return up to the time limit if it were driven exactly, its last point being the goal,
     and then held. -> [n]"""
     limit, found = EPISODE_STEPS[maze], []

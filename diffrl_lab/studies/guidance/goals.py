@@ -15,12 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from diffrl_lab.analysis.intervals import wilson
 from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.data.episodes import Episodes
-from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import ascend, cfg, cosine_decay, descend, given, load, pin
-from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser, InverseDynamics, Learning, conditioned
-from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces, Planner, _scaler, seconds_per_step
-from diffrl_lab.methods.planning.value_guidance import Guide, density_loss, known_ends, log_density
-from diffrl_lab.studies.guidance.models import RUNS, fresh
+from diffrl_lab.methods.guides import Guide, density_loss, log_density
+from diffrl_lab.methods.planning import decision_diffuser
+from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser
+from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces, known_ends
+from diffrl_lab.methods.planning.plans import plan_scaler
+from diffrl_lab.studies.guidance.models import RUNS, averaged, fresh, fresh_guide, learning
 from diffrl_lab.studies.planners import recording
 from diffrl_lab.worlds.driving import follow
 from diffrl_lab.worlds.mazes import make_maze
@@ -34,7 +35,7 @@ def recorded(maze: str) -> Episodes:
 
 
 @lru_cache(maxsize=2)
-def goal_models(maze: str, seed: int) -> tuple[Planner, Guide]:
+def goal_models(maze: str, seed: int) -> tuple[Diffuser, Guide]:
     """A backbone of pieces of episodes whose condition is their end (dropped for a quarter of the samples), shown the
     start alone or start and goal in equal parts; and a classifier of the end, given the start and the noisy piece."""
     paths = [RUNS / "weights" / f"goals-{maze}-{seed}-{k}.safetensors" for k in ("plans", "classifier")]
@@ -44,40 +45,38 @@ def goal_models(maze: str, seed: int) -> tuple[Planner, Guide]:
         episodes = recorded(maze)
         g = torch.Generator().manual_seed(seed)
         pieces = Pieces(episodes, config, g)
-        scaler = _scaler(pieces.plans(20_000)[0], 2)
-        ends = scaler[[0, 1]]
-        D = conditioned(config, 5, 2, seed)
-        update, J = Learning(D, config, g), fresh(config.horizon * 5, 4, seed)
+        dd = fresh(episodes, config, seed, cond=2)
+        dd.planner.scaler = scaler = plan_scaler(pieces.plans(20_000)[0], 2)
+        dd.y_scaler = scaler[[0, 1]]
+        update, J = learning(dd, g), fresh_guide(config.horizon * 5, 4, seed)
         climb = descend(
             lambda b: density_loss(J, b["x"], b["y"], known=b["start"], generator=g),
             J,
             lr=2e-3,
-            schedule=cosine_decay(config.steps),
+            schedule=cosine_decay(config.updates),
             ema=0.995,
-            generator=g,
         )
-        for _ in range(config.steps):
-            x = scaler(pieces.plans(config.batch)[0])
+        for _ in range(config.updates):
+            x = pieces.plans(config.batch)[0]
             known = known_ends(x, 2)
             known[torch.rand(len(x), generator=g) < 0.5, -1] = False
             start = torch.zeros(1, config.horizon, 5, dtype=torch.bool)
             start[:, 0, :4] = True
-            batch = {"x": x, "known": known, "y": x[:, -1, :2], "start": start}
-            update(batch), climb(batch)
-        assert update.ema is not None and climb.ema is not None
-        planner = Planner(update.ema.module, scaler, config, seconds_per_step(episodes))  # type: ignore[arg-type]
+            update({"x": x, "known": known, "y": x[:, -1, :2]})
+            z = scaler(x)
+            climb({"x": z, "y": z[:, -1, :2], "start": start})
+        assert climb.ema is not None
         about = {"maze": maze, "seed": seed, "seconds": round(time.process_time() - begun, 1)}
-        nothing = InverseDynamics(Scaler(torch.zeros(8), torch.ones(8)), 2, width=8)
-        DecisionDiffuser(planner, nothing, ends).save(paths[0], **about)
+        averaged(dd, update).save(paths[0], **about)
         climb.ema.module.save(paths[1], **about)  # type: ignore[operator]
     return DecisionDiffuser.load(paths[0]).planner, Guide.load(paths[1])
 
 
 CONFIGS = {
-    "umaze": Diffuser(width=160, depth=2, channels=16, batch=128, steps=1200),
-    "medium": Diffuser(width=192, depth=2, channels=16, batch=128, steps=2000),
-    "large": Diffuser(width=224, depth=2, channels=16, batch=128, steps=2500),
-    "two-ways": Diffuser(width=128, depth=2, channels=16, batch=128, steps=600),
+    "umaze": decision_diffuser.Config(width=160, depth=2, channels=16, batch=128, updates=1200, inverse_width=8),
+    "medium": decision_diffuser.Config(width=192, depth=2, channels=16, batch=128, updates=2000, inverse_width=8),
+    "large": decision_diffuser.Config(width=224, depth=2, channels=16, batch=128, updates=2500, inverse_width=8),
+    "two-ways": decision_diffuser.Config(width=128, depth=2, channels=16, batch=128, updates=600, inverse_width=8),
 }
 CANDIDATES, DENOISING = 4, 10
 ROWS = [

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,12 +14,13 @@ from torch import Tensor
 from diffrl_lab.data import minari as recordings
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.scaling import Scaler
-from diffrl_lab.diffusion import Cosine, cosine_decay, descend, load
+from diffrl_lab.diffusion import Batches, cosine_decay, descend, fit, load, seeded
 from diffrl_lab.files import ROOT
-from diffrl_lab.methods.guides import contrastive_loss, log_mean_exp
-from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser, InverseDynamics, Learning, conditioned
-from diffrl_lab.methods.planning.diffuser import Diffuser, Planner, _scaler, seconds_per_step
-from diffrl_lab.methods.planning.value_guidance import Guide, classifier_loss, drives, known_ends, value_loss
+from diffrl_lab.methods.guides import Guide, classifier_loss, contrastive_loss, log_mean_exp, value_loss
+from diffrl_lab.methods.planning import decision_diffuser
+from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser
+from diffrl_lab.methods.planning.diffuser import drives, known_ends
+from diffrl_lab.methods.planning.plans import plan_scaler, seconds_per_step
 from diffrl_lab.studies.planners import recording
 from diffrl_lab.worlds.mazes import EPISODE_STEPS
 from diffrl_lab.worlds.record import record
@@ -26,7 +28,9 @@ from diffrl_lab.worlds.record import record
 RUNS = ROOT / "runs" / "guidance"
 VERSION = "1"  # of what the study's functions call
 WORLDS = {"two-ways-p50": ("two-ways", 0.5), "two-ways-p20": ("two-ways", 0.2), "umaze": ("umaze", 0.5)}
-SMALL = Diffuser(width=128, depth=2, channels=16, steps=2000, batch=128)
+SMALL = decision_diffuser.Config(
+    width=128, depth=2, channels=16, updates=2000, batch=128, inverse_updates=1000, inverse_batch=256
+)
 BEST = 0.9  # the class that the classifier knows: returns above this quantile, so that ASKED is its median
 
 
@@ -54,18 +58,49 @@ def ends(world: str, x: Tensor) -> Tensor:
 def trained(J: Guide, loss, x: Tensor, seed: int, steps: int = 1500, batch: int = 256, ema: float = 0.995) -> Guide:
     """A guide after `steps` updates on loss(rows, generator): its averaged weights."""
     g = torch.Generator().manual_seed(seed)
-    update = descend(lambda i: loss(i, g), J, lr=2e-3, schedule=cosine_decay(steps), ema=ema, generator=g)
+    update = descend(lambda i: loss(i, g), J, lr=2e-3, schedule=cosine_decay(steps), ema=ema)
     for _ in range(steps):
         update(torch.randint(len(x), (batch,), generator=g))
     assert update.ema is not None
     return update.ema.module  # type: ignore[return-value]
 
 
-def fresh(dim: int, out: int, seed: int) -> Guide:
+def fresh_guide(dim: int, out: int, seed: int) -> Guide:
     """A guide before its training, its weights drawn by `seed`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Guide(dim, Cosine(), out=out)
+    return seeded(seed, Guide, dim, out=out)
+
+
+def fresh(episodes: Episodes, config: decision_diffuser.Config, seed: int, cond: int) -> DecisionDiffuser:
+    """A Decision Diffuser of drives in a maze before its training, its scalings still to be set."""
+    dd = seeded(seed, DecisionDiffuser, config, 4, 2, cond)
+    dd.planner.seconds.fill_(seconds_per_step(episodes))
+    return dd
+
+
+def learning(dd: DecisionDiffuser, g: torch.Generator) -> descend:
+    """One update of the conditioned denoiser on a batch of `DecisionDiffuser.loss`."""
+    c = dd.config
+    decay = cosine_decay(c.updates, warmup=min(100, c.updates // 10))
+    return descend(lambda batch: dd.loss(batch, g), dd.planner.denoiser, lr=c.lr, schedule=decay, ema=c.ema)
+
+
+def inverse_dynamics(episodes: Episodes, seed: int) -> decision_diffuser.InverseDynamics:
+    """The inverse dynamics of a maze's ball, by least squares on neighbouring rows."""
+    pairs, g = decision_diffuser.neighbours(episodes), torch.Generator().manual_seed(seed)
+    f = seeded(seed, decision_diffuser.InverseDynamics, 4, 2, SMALL.inverse_width)
+    f.scaler = Scaler.fit(pairs["features"], "standard")
+    update = descend(f.loss, f, lr=2e-3, schedule=cosine_decay(SMALL.inverse_updates))
+    for _ in fit(update, Batches(pairs, SMALL.inverse_batch, g), SMALL.inverse_updates):
+        pass
+    return f
+
+
+def averaged(dd: DecisionDiffuser, update: descend, inverse: Any = None) -> DecisionDiffuser:
+    """The method with the averaged weights of its denoiser, and the inverse dynamics where it is driven by them."""
+    assert update.ema is not None
+    dd.planner.denoiser = update.ema.module  # type: ignore[assignment]
+    dd.inverse = inverse or dd.inverse
+    return dd
 
 
 @lru_cache(maxsize=4)
@@ -78,28 +113,25 @@ def models(world: str, seed: int) -> tuple[DecisionDiffuser, Guide, Guide]:
     if not all(path.is_file() for path in paths):
         begun = time.process_time()
         episodes, x, R = data(world)
-        scaler, y_scaler = _scaler(x, 2), Scaler.fit(R[:, None], "standard")
-        z, y = scaler(x), y_scaler(R[:, None])
-        g, D = torch.Generator().manual_seed(seed), conditioned(SMALL, x.shape[-1], 1, seed)
-        update = Learning(D, SMALL, g)
-        for _ in range(SMALL.steps):
+        g, dd = torch.Generator().manual_seed(seed), fresh(episodes, SMALL, seed, cond=1)
+        dd.planner.scaler, dd.y_scaler = plan_scaler(x, 2), Scaler.fit(R[:, None], "standard")
+        z, r = dd.planner.scaler(x), dd.y_scaler(R[:, None])[:, 0]
+        update = learning(dd, g)
+        for _ in range(SMALL.updates):
             i = torch.randint(len(z), (SMALL.batch,), generator=g)
             u = torch.rand(len(i), 1, 1, generator=g)
             known = ends(world, z[i]) & (u > SMALL.free)
-            update({"x": z[i], "known": known, "y": y[i]})
-        assert update.ema is not None
-        known, r = ends(world, z[:1]), y[:, 0]
+            update({"x": x[i], "known": known, "y": R[i, None]})
+        known = ends(world, z[:1])
         log_mean = log_mean_exp(r)
-        J = fresh(z[0].numel(), 1, seed)
+        J = fresh_guide(z[0].numel(), 1, seed)
         value = trained(J, lambda i, g: value_loss(J, z[i], r[i], known=known, generator=g), z, seed)
-        K = fresh(z[0].numel(), 1, seed)
+        K = fresh_guide(z[0].numel(), 1, seed)
         energy = trained(
             K, lambda i, g: contrastive_loss(K, z[i], r[i], log_mean=log_mean, known=known, generator=g), z, seed
         )
-        inverse = InverseDynamics.fit(episodes, steps=1000, batch=256, seed=seed)
         about = {"world": world, "seed": seed, "seconds": round(time.process_time() - begun, 1)}
-        planner = Planner(update.ema.module, scaler, SMALL, seconds_per_step(episodes))  # type: ignore[arg-type]
-        DecisionDiffuser(planner, inverse, y_scaler).save(paths[0], **about)
+        averaged(dd, update, inverse_dynamics(episodes, seed)).save(paths[0], **about)
         value.save(paths[1], **about)
         energy.save(paths[2], **about)
     return DecisionDiffuser.load(paths[0]), Guide.load(paths[1]), Guide.load(paths[2])
@@ -114,7 +146,7 @@ def classifier(world: str, seed: int) -> Guide:
         _, x, R = data(world)
         z, y = models(world, seed)[0].planner.scaler(x), (R >= R.quantile(BEST)).long()
         known = ends(world, z[:1])
-        C = fresh(z[0].numel(), 2, seed)
+        C = fresh_guide(z[0].numel(), 2, seed)
         C = trained(C, lambda i, g: classifier_loss(C, z[i], y[i], known=known, generator=g), z, seed)
         C.save(path, world=world, seed=seed, seconds=round(time.process_time() - begun, 1))
     return Guide.load(path)

@@ -13,9 +13,11 @@ from torch.testing import assert_close
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import Cosine, GaussianDenoiser, ddim
-from diffrl_lab.methods.planning.windows import Training, WindowDiffuser, Windows, joined
+from diffrl_lab.diffusion.training import digest
+from diffrl_lab.methods import weights
+from diffrl_lab.methods.planning.windows import Config, Windows, joined, train
 
-TINY = WindowDiffuser(horizon=4, width=16, mults=(1, 1), steps=6, batch=8)
+TINY = Config(horizon=4, width=16, mults=(1, 1), updates=6, batch=8)
 
 
 def log(lengths=(9, 5, 7), d: int = 3, a: int = 2) -> Episodes:
@@ -48,7 +50,8 @@ def test_samples_of_a_normal_law_have_the_mean_and_the_covariance_that_20_ancest
     root = torch.randn(12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 12**0.5
     values, vectors = torch.linalg.eigh(root @ root.T)
     scaler = Scaler(torch.tensor([5.0, -2.0, 0.0]), torch.tensor([0.1, 1.0, 30.0]))
-    m = Windows(GaussianDenoiser(torch.zeros(4, 3), Cosine(), cov=root @ root.T), scaler, 2, 4)
+    m = weights.around(Windows(TINY, 2, 1), denoiser=GaussianDenoiser(torch.zeros(4, 3), Cosine(), cov=root @ root.T))
+    m.scaler = scaler
     n, v = 20_000, torch.ones(12, dtype=torch.float64)
     x = torch.cat(m.sample(n, steps=20, generator=torch.Generator().manual_seed(1)), -1).flatten(1).double()
     times = Cosine().grid(20)
@@ -67,7 +70,7 @@ def test_samples_of_a_normal_law_have_the_mean_and_the_covariance_that_20_ancest
 
 
 def test_the_frames_of_a_chain_end_in_the_sample_of_the_same_seed_and_begin_with_noise_of_the_data_s_scale() -> None:
-    m = Training(log(), TINY).model()
+    m = train(log(), TINY).model
     frames = list(m.chain(5, steps=3, generator=torch.Generator().manual_seed(4)))
     obs, act = m.sample(5, steps=3, generator=torch.Generator().manual_seed(4))
     assert len(frames) == 4
@@ -78,51 +81,41 @@ def test_the_frames_of_a_chain_end_in_the_sample_of_the_same_seed_and_begin_with
 
 def test_a_training_halves_the_loss_of_what_it_never_saw() -> None:
     x, g = joined(waves(20, 1), 4), torch.Generator
-    run = Training(waves(40, 0), replace(TINY, steps=150, batch=32, ema=0.9))
-    before = run.model().loss(x, g().manual_seed(1), 4)
+    run = train(waves(40, 0), replace(TINY, updates=150, batch=32, ema=0.9))
+    before = run.model.held_out_loss(x, g().manual_seed(1), 4)
     for _ in run:
         pass
-    assert run.model().about["trained"] == 150
-    assert run.model().loss(x, g().manual_seed(1), 4) < 0.5 * before
+    assert run.model.about["trained"] == 150
+    assert run.model.held_out_loss(x, g().manual_seed(1), 4) < 0.5 * before
 
 
 def test_one_seed_trains_the_same_model_and_another_another() -> None:
-    def weights(seed: int) -> torch.Tensor:
-        run = Training(log(), TINY, seed=seed)
+    def learned(seed: int) -> torch.Tensor:
+        run = train(log(), TINY, seed=seed)
         list(run)
-        assert isinstance(run.model().denoiser, torch.nn.Module)
-        return torch.cat([p.flatten() for p in run.model().denoiser.parameters()])  # type: ignore[attr-defined]
+        return torch.cat([p.flatten() for p in run.model.parameters()])
 
-    assert torch.equal(weights(0), weights(0)) and not torch.equal(weights(0), weights(1))
+    assert torch.equal(learned(0), learned(0)) and not torch.equal(learned(0), learned(1))
 
 
 def test_what_was_saved_and_loaded_samples_bit_for_bit_the_same_when_saved_again(tmp_path: Path) -> None:
-    run = Training(log(), TINY, seed=3)
+    run = train(log(), TINY, seed=3)
     list(run)
-    run.model(world="none").save(tmp_path / "a.safetensors")
+    run.model.save(tmp_path / "a.safetensors", world="none")
     once = Windows.load(tmp_path / "a.safetensors")
     once.save(tmp_path / "b.safetensors")
     twice = Windows.load(tmp_path / "b.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-    assert once.about == {"seed": 3, "trained": 6, "windows": 12, "world": "none"} and once.config == TINY
+    assert once.about == {"seed": 3, "trained": 6, "data": digest(log()), "world": "none"} and once.config == TINY
     one, two = (m.sample(2, step=ddim(), generator=torch.Generator().manual_seed(0)) for m in (once, twice))
     assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
     # float16 keeps 11 bits, so what was trained and what was saved agree to about 1e-3 of a weight
-    exact = run.model().sample(2, step=ddim(), generator=torch.Generator().manual_seed(0))
+    exact = run.model.sample(2, step=ddim(), generator=torch.Generator().manual_seed(0))
     assert_close(one[0], exact[0], rtol=0.01, atol=0.1)
 
 
-def test_a_file_of_something_else_and_a_model_without_a_network_are_refused(tmp_path: Path) -> None:
-    from diffrl_lab.diffusion import save
-
-    save(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, config={})
-    with pytest.raises(ValueError, match="x.safetensors holds no model of windows"):
-        Windows.load(tmp_path / "x.safetensors")
-    scaler = Scaler(torch.zeros(3), torch.ones(3))
-    m = Windows(GaussianDenoiser(torch.zeros(4, 3), Cosine(), std=1.0), scaler, 2, 4)
-    with pytest.raises(ValueError, match="MixtureDenoiser"):
+def test_a_model_around_an_exact_denoiser_cannot_be_saved(tmp_path: Path) -> None:
+    m = weights.around(Windows(TINY, 2, 1), denoiser=GaussianDenoiser(torch.zeros(4, 3), Cosine(), std=1.0))
+    with pytest.raises(ValueError, match="only networks can be saved; this Windows has none"):
         m.save(tmp_path / "y.safetensors")
-    with pytest.raises(ValueError, match="MixtureDenoiser"):
-        m.loss(torch.zeros(1, 4, 3), torch.Generator())
-    with pytest.raises(ValueError, match="d = 4"):
-        Windows(m.denoiser, scaler, 4, 4)
+    assert not list(tmp_path.iterdir())
