@@ -26,7 +26,7 @@ import warnings
 import zipfile
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -93,6 +93,26 @@ class Table:
         if not values:
             raise ValueError(f"no row has {name!r} with {where}; rows have {sorted(self.rows[0]) if self.rows else []}")
         return np.array(values)
+
+    @classmethod
+    def joined(cls, tables: Iterable[Table], **about: Any) -> Table:
+        """The rows of several tables as one, whose points may have different seeds; `about` renews what is said of all.
+
+        `made` points at the right machine, `hours` are those of the rows. function and version are the first table's.
+        Raises ValueError without a table.
+        """
+        tables = list(tables)
+        if not tables:
+            raise ValueError("to be joined there must be at least one table")
+        rows: list[dict[str, Any]] = []
+        made: list[dict[str, Any]] = []
+        for table in tables:
+            for row in table.rows:
+                how = table.about["made"][row["made"]]
+                made += [] if how in made else [how]
+                rows.append(row | {"made": made.index(how)})
+        hours, seeds = sum(row["cpu_seconds"] for row in rows) / 3600, sorted({row["seed"] for row in rows})
+        return cls(rows, tables[0].about | {"seeds": seeds, "points": len(rows), "hours": hours, "made": made} | about)
 
     def save(self, path: str | Path) -> None:
         """Write versioned JSON beside `path`, moved into place; arrays stay in the cache, in the row's `key`.npz."""

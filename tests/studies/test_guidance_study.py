@@ -12,29 +12,18 @@ from torch.testing import assert_close
 from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import Cosine
+from diffrl_lab.files import RESULTS, WEIGHTS
 from diffrl_lab.methods.guides import Guide
 from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser
 from diffrl_lab.methods.planning.diffuser import Diffuser
 from diffrl_lab.methods.planning.plans import Plan
-from diffrl_lab.studies import guidance as guidance_study
-from diffrl_lab.studies.guidance import (
-    COLUMNS,
-    FORMS,
-    RESULTS,
-    SMALL,
-    WEIGHTS,
-    arrives,
-    chosen,
-    crossing,
-    exact,
-    frontiers,
-    goal_plans,
-    mixture,
-    plan_returns,
-    pooled,
-    student,
-    tilt,
-)
+from diffrl_lab.studies import guidance
+from diffrl_lab.studies.guidance import equal, goals, of_goals
+from diffrl_lab.studies.guidance.clouds import plan_returns
+from diffrl_lab.studies.guidance.equal import COLUMNS, FORMS, frontiers, mixture, tilt
+from diffrl_lab.studies.guidance.goals import arrives, chosen, goal_plans, pooled
+from diffrl_lab.studies.guidance.line import exact
+from diffrl_lab.studies.guidance.models import SMALL
 from diffrl_lab.worlds.driving import Follower, roll_out
 from diffrl_lab.worlds.mazes import Controller, make_maze
 from diffrl_lab.worlds.walls import Walls
@@ -64,39 +53,13 @@ def test_a_plans_return_counts_steps_at_its_end_and_the_toll_of_the_right_corrid
     assert_close(left - right, 0.5 * 199, rtol=0, atol=1.01)
 
 
-def test_a_frontier_is_read_off_a_known_curve_and_an_unreachable_level_is_refused() -> None:
-    x, y = [0.0, 1.0, 2.0, 1.0, 3.0], [[0.0, 5.0], [10.0, 5.0], [20.0, 5.0], [30.0, 5.0], [40.0, 5.0]]
-    assert_close(crossing(1.5, x, y), np.array([15.0, 5.0]))
-    assert_close(crossing(1.5, x, y, last=True), np.array([32.5, 5.0]))
-    assert crossing(2.0, x, x) == 2.0 == crossing(2.0, x, x, last=True)
-    assert_close(crossing(0.0, x, y), np.array([0.0, 5.0]))
-    for level in (-1.0, 3.5):
-        for last in (False, True):
-            with pytest.raises(ValueError, match=f"does not rise through {level:g}"):
-                crossing(level, x, y, last=last)
-    with pytest.raises(ValueError, match="does not rise through 0.5"):
-        crossing(0.5, [0.0, 1.0, 0.2], [0, 1, 2], last=True)  # it was above, but does not stay there
-    with pytest.raises(ValueError, match="does not rise through 0.5"):
-        crossing(0.5, [1.0, 0.2, 1.0], [0, 1, 2])  # it begins above: nothing guided it there
-    with pytest.raises(ValueError, match="finite"):
-        crossing(0.5, [0.0, np.nan], [0, 1])
-
-
-def test_students_interval_covers_the_mean_of_three_seeds_in_95_of_100_and_keeps_to_what_is_possible() -> None:
-    draws = np.random.default_rng(0).normal(2.0, 3.0, (2000, 3))
-    found = np.array([student(v) for v in draws])
-    covered = ((found[:, 0] <= 2) & (2 <= found[:, 1])).mean()
-    assert abs(covered - 0.95) < 4 * (0.95 * 0.05 / 2000) ** 0.5
-    assert student([0.9, 1.0, 0.8], 0, 1)[1] == 1.0 and student([0.5] * 3) == [0.5, 0.5] and student([1.0]) is None
-
-
 @pytest.fixture
 def two_modes(monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
     """A recorded world of 30 left drives that return 9 to 11 and 70 right ones that return 0."""
     R = torch.cat([torch.linspace(9, 11, 30), torch.zeros(70)])
     labels = (torch.arange(100) >= 30).long()
-    monkeypatch.setattr(guidance_study, "_region", lambda world: (None, np.zeros((2, 2, 2)), labels, R, None, 0.0))
-    monkeypatch.setattr(guidance_study, "data", lambda world: (None, None, R))
+    monkeypatch.setattr(equal, "region", lambda world: (None, np.zeros((2, 2, 2)), labels, R, None, 0.0))
+    monkeypatch.setattr(equal, "data", lambda world: (None, None, R))
     return R
 
 
@@ -115,7 +78,7 @@ def test_the_exact_frontiers_meet_the_recorded_share_at_the_recorded_return(two_
 def test_frontiers_compare_forms_at_equal_return_whatever_their_scales_units(
     two_modes: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guidance_study, "LEVELS", {"here": [4.0, 99.0]})
+    monkeypatch.setattr(equal, "LEVELS", {"here": [4.0, 99.0]})
     rows = []
     for form in FORMS:
         for seed in range(3):
@@ -147,7 +110,7 @@ def test_plans_of_a_batch_go_from_each_query_to_its_own_goal_and_two_forms_of_no
     net = DecisionDiffuser(SMALL, 4, 2, 2).planner
     net.scaler = scaler
     net.seconds.fill_(0.01)
-    monkeypatch.setattr(guidance_study, "goal_models", lambda *_: (net, Guide(SMALL.horizon * 5, Cosine(), out=4)))
+    monkeypatch.setattr(goals, "goal_models", lambda *_: (net, Guide(SMALL.horizon * 5, Cosine(), out=4)))
     rng = np.random.default_rng(0)
     obs, end = rng.uniform(-2, 2, (5, 4)), rng.uniform(-2, 2, (5, 2))
     both = {}
@@ -196,9 +159,9 @@ def test_goals_are_driven_at_the_scales_that_seed_0_chose_and_one_seed_does_not_
         return {"queries": queries, "episodes": episodes, "clear": hit, "reached": hit, "reached_low": 0.0,
                 "cpu_batched": 0.1}  # fmt: skip
 
-    monkeypatch.setattr(guidance_study, "goal", goal)
-    monkeypatch.setattr(guidance_study, "RUNS", tmp_path)
-    table = guidance_study.tables("goals", (1,))
+    monkeypatch.setattr(goals, "goal", goal)
+    monkeypatch.setattr(guidance, "RUNS", tmp_path)
+    table = of_goals((1,))
     assert {(r["form"], r["scale"]) for r in table.rows} == {("pin", 0.0), ("cfg", 1.0), ("classifier", 1.0)}
     assert {r["seed"] for r in table.rows} == {1} and {r["episodes"] for r in table.rows} == {500}
     assert {s for *_, s, n in seen if n == 1} == {0}
