@@ -55,7 +55,7 @@ from diffrl_lab.diffusion import (
     sample,
     save,
 )
-from diffrl_lab.files import ROOT, provenance
+from diffrl_lab.files import ROOT, arguments, provenance
 from diffrl_lab.methods.guides import contrastive_loss, log_mean_exp, tilted_shares
 from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser, InverseDynamics, Learning, conditioned
 from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces, Plan, Planner, _scaler, seconds_per_step
@@ -841,10 +841,7 @@ def main(words: list[str]) -> None:
     """Compute the parts named (all, without names) and write what ships; `--seeds N`: training seeds 0 to N - 1."""
     from diffrl_lab.data.shipped import add
 
-    n, parts = len(SEEDS), words
-    if "--seeds" in words:
-        at = words.index("--seeds")
-        n, parts = int(words[at + 1]), words[:at] + words[at + 2 :]
+    parts, n = arguments(COMMAND, __doc__, words, PARTS, len(SEEDS))
     option, seeds = "" if n == len(SEEDS) else f" --seeds {n}", tuple(range(n))
     for part in parts or PARTS:
         if part == "fine":
