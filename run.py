@@ -6,6 +6,7 @@ test   run every test and every notebook (--all: the slow ones, too; anything el
 setup  only make the environment (setup test: with what testing needs)
 bench  measure against the libraries next door
 html   run every notebook into a page in build/html (options of `diffrl-lab run`, such as --profile smoke)
+-h, --version
 
 The environment is the folder .venv beside this file; it is made, completed or rebuilt when it has to be, and never
 otherwise. DIFFRL_TORCH chooses PyTorch's build: cpu (the default), cu130 and the like, pypi (what pip takes by itself),
@@ -48,11 +49,24 @@ class Trouble(Exception):
     """What keeps the command from being carried out, in one sentence for the person who typed it."""
 
 
+class WrongWords(Trouble):
+    """Words that no command takes: exit 2 instead of 1."""
+
+
 def say(text):
     print("diffrl_lab: " + text, flush=True)
 
 
 # ------------------------------------------------------------------------------------------------------ is it possible?
+def check_folder():
+    """Raise Trouble if the folder's path holds the sign that separates paths (':'; on Windows ';')."""
+    if os.pathsep in ROOT:
+        raise Trouble(
+            f"the path of this folder holds a '{os.pathsep}', which no virtual environment can have: "
+            f"rename or move the folder ({ROOT})"
+        )
+
+
 def check_python(version=None):
     """Raise Trouble if this Python is older than 3.11, naming a newer one if the PATH has it."""
     version = sys.version_info if version is None else version
@@ -175,7 +189,7 @@ def state(kind):
 @contextmanager
 def alone():
     """Hold the lock beside the environment, so that a second terminal waits instead of rebuilding under the first."""
-    with open(os.path.join(ROOT, ".venv.lock"), "w") as file:
+    with open(os.path.join(ROOT, ".venv.lock"), "w", encoding="utf-8") as file:
         try:
             import fcntl
         except ImportError:  # Windows: it refuses to delete files in use anyway
@@ -346,6 +360,8 @@ def test(options):
 
 
 def setup(options):
+    if options not in ([], ["lab"], ["test"]):
+        raise WrongWords("setup takes nothing or `test`; got: " + " ".join(options))
     set_up("test" if "test" in options else "lab")
     return 0
 
@@ -365,14 +381,23 @@ COMMANDS = {"lab": lab, "test": test, "setup": setup, "bench": bench, "html": ht
 
 
 def main(argv):
-    if not argv or argv[0] not in COMMANDS:
+    for stream in (sys.stdout, sys.stderr):  # what a terminal or pipe cannot show becomes "?" (Python 3.6 cannot)
+        getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+    if not argv or argv[0] in ("-h", "--help", "help") or argv[1:] in (["-h"], ["--help"]):
         print(__doc__)
-        return 0 if argv and argv[0] in ("-h", "--help", "help") else 2
+        return 0 if argv else 2
+    if argv == ["--version"]:
+        print(re.search(r'^version = "(.+)"', read("pyproject.toml"), re.M).group(1))
+        return 0
     try:
+        if argv[0] not in COMMANDS:
+            raise WrongWords(f"there is no command '{argv[0]}'; there are {', '.join(COMMANDS)} (help: -h)")
         check_python()
+        check_folder()
         return COMMANDS[argv[0]](argv[1:])
     except Trouble as trouble:
         say(str(trouble))
+        return 2 if isinstance(trouble, WrongWords) else 1
     except KeyboardInterrupt:
         say("stopped; the next run goes on from here")
     except OSError as error:

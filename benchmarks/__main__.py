@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from diffrl_lab.files import arguments
 from diffrl_lab.publish import readme
 
 from . import table
@@ -20,9 +21,8 @@ RESULTS = HERE / "RESULTS.md"
 
 def main(names: list[str]) -> None:
     present = sorted(p.stem for p in HERE.glob("[a-z]*.py"))
-    if unknown := set(names) - set(present):
-        raise SystemExit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(present)}")
-    old = RESULTS.read_text() if RESULTS.exists() else ""
+    names, _ = arguments("python -m benchmarks", __doc__, names, present)
+    old = RESULTS.read_text("utf-8") if RESULTS.exists() else ""
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", old, re.M | re.S))  # what is not run stays as it was
     sections = {name: body for name, body in sections.items() if name in present}
     failures: list[str] = []
@@ -33,7 +33,7 @@ def main(names: list[str]) -> None:
         sections[name] = f"{(module.__doc__ or '').strip()}\n\n{table(rows)}\n\n({about})\n\n"
         print(f"## {name}\n{sections[name]}", flush=True)
         body = "".join(f"## {name}\n{sections[name]}" for name in sorted(sections))
-        RESULTS.write_text("# Measured by `python3 run.py bench`\n\n" + body.rstrip() + "\n")
+        RESULTS.write_text("# Measured by `python3 run.py bench`\n\n" + body.rstrip() + "\n", "utf-8")
         readme.fill()
         failures += getattr(module, "failures", lambda rows: [])(rows)
     if failures:

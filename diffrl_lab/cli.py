@@ -1,23 +1,99 @@
-"""The command `diffrl-lab`. Each sub-command imports what it needs when it is called: `--help` answers at once."""
+"""The command `diffrl-lab`. Each sub-command imports what it needs when it is called: `--help` answers at once.
+
+Exit codes: 0 done; 1 done, and the answer is no (a check that fails, a cell that raises); 2 refused, with one sentence
+that says what came and what was wanted; 130 stopped by Ctrl-C.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.completion import completion_init
+from typer.core import TyperGroup
+
+from diffrl_lab.files import show_anything
+
+Refusal: Any = typer.BadParameter.__mro__[1]  # UsageError, which lies in click or, from some version on, in typer
+COMPLETE = "_DIFFRL_LAB_COMPLETE"  # in this variable the script of `completion` asks
+
+
+class Group(TyperGroup):
+    """A group of commands in which everything that is refused is one sentence on stderr and exit 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # `| head`: Typer ends quietly
+            raise
+        except KeyboardInterrupt as stopped:
+            refusal, code = str(stopped) or "stopped", 130
+        except (ValueError, OSError, ImportError) as error:
+            refusal, code = str(error), 2
+        typer.echo(f"{ctx.command_path} {ctx.invoked_subcommand}: {refusal}", err=True)
+        raise typer.Exit(code)
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        show_anything()
+        if COMPLETE in os.environ:  # a shell asks how a word may go on
+            completion_init()
+        try:
+            code = super().main(*args, **extra | {"prog_name": "diffrl-lab", "standalone_mode": False})
+        except Refusal as error:
+            code, path = 2, error.ctx.command_path if error.ctx else "diffrl-lab"
+            if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command
+                error.show()
+            else:
+                typer.echo(f"{path}: {error.format_message().rstrip('.')} (help: `{path} -h`)", err=True)
+        sys.exit(code)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from diffrl_lab import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@contextlib.contextmanager
+def _cells() -> Iterator[None]:
+    """A cell that raises is told by its own traceback, which is the error's text: exit 1."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError):
+        raise
+    except Exception as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
 
 app = typer.Typer(
     name="diffrl-lab",
-    help="See, run, break and measure how diffusion models act in reinforcement learning.",
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-lessons = typer.Typer(help="Build the lessons from their source, and check them.", no_args_is_help=True)
+lessons = typer.Typer(cls=Group, help="Build the lessons from their source, and check them.", no_args_is_help=True)
 app.add_typer(lessons, name="lessons")
-course_app = typer.Typer(help="For the instructor: hand out, grade and report.", no_args_is_help=True)
+course_app = typer.Typer(cls=Group, help="For the instructor: hand out, grade and report.", no_args_is_help=True)
 app.add_typer(course_app, name="course")
+
+
+@app.callback()
+def start_of_all(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """See, run, break and measure how diffusion models act in reinforcement learning."""
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
@@ -43,18 +119,14 @@ def record(
     from diffrl_lab.worlds import record as mazes
     from diffrl_lab.worlds import robots as locomotion
 
-    try:
-        if name in locomotion.ENVIRONMENTS:
-            if kind is None:
-                raise ValueError(f"say what drives {name}: --kind {', '.join(locomotion.KINDS)}")
-            folder = locomotion.record(name, kind, steps, seed, out, weights=weights, overwrite=overwrite)
-        elif kind is not None or weights is not None:
-            raise ValueError(f"--kind and --weights are for {', '.join(locomotion.ENVIRONMENTS)}; got {name}")
-        else:
-            folder = mazes.record(name, steps, seed, out, p=p, overwrite=overwrite)
-    except (ValueError, ImportError, OSError) as error:
-        typer.echo(f"diffrl-lab record: {error}", err=True)
-        raise typer.Exit(2) from None
+    if name in locomotion.ENVIRONMENTS:
+        if kind is None:
+            raise ValueError(f"say what drives {name}: --kind {', '.join(locomotion.KINDS)}")
+        folder = locomotion.record(name, kind, steps, seed, out, weights=weights, overwrite=overwrite)
+    elif kind is not None or weights is not None:
+        raise ValueError(f"--kind and --weights are for {', '.join(locomotion.ENVIRONMENTS)}; got {name}")
+    else:
+        folder = mazes.record(name, steps, seed, out, p=p, overwrite=overwrite)
     typer.echo(f"{steps} steps in {folder}")
 
 
@@ -73,14 +145,10 @@ def behaviour(
     """Train the policies that drive a robot's recordings (10 minutes a million steps on a free core); measure them."""
     from diffrl_lab.worlds import behaviours
 
-    try:
-        behaviours.train(name, steps, seed, state)
-        path = behaviours.assemble(name, state)
-        typer.echo(behaviours.report(path))
-        typer.echo(behaviours.ship(path) if ship else path)
-    except (ValueError, ImportError, OSError) as error:
-        typer.echo(f"diffrl-lab behaviour: {error}", err=True)
-        raise typer.Exit(2) from None
+    behaviours.train(name, steps, seed, state)
+    path = behaviours.assemble(name, state)
+    typer.echo(behaviours.report(path))
+    typer.echo(behaviours.ship(path) if ship else path)
 
 
 # ------------------------------------------------------------------------------------------------------------- planner
@@ -100,22 +168,18 @@ def train(
     """Train a planner on a recorded maze (umaze, two-ways: 1 to 2 minutes; large: 4 to 7 on two cores)."""
     from diffrl_lab.studies import planners
 
-    try:
-        made = planners.train(
-            name,
-            seed=seed,
-            dataset=dataset,
-            env=env,
-            steps=steps,
-            out=out,
-            ladder=ladder,
-            held_out=held_out,
-            resume=resume,
-            ship=ship,
-        )
-    except (ValueError, ImportError, OSError) as error:
-        typer.echo(f"diffrl-lab train: {error}", err=True)
-        raise typer.Exit(2) from None
+    made = planners.train(
+        name,
+        seed=seed,
+        dataset=dataset,
+        env=env,
+        steps=steps,
+        out=out,
+        ladder=ladder,
+        held_out=held_out,
+        resume=resume,
+        ship=ship,
+    )
     for path in made:
         typer.echo(path)
 
@@ -136,22 +200,18 @@ def evaluate(
     """Drive a planner, or what it is compared with, in its maze: success and score with 95 % intervals."""
     from diffrl_lab.studies import planners
 
-    try:
-        found = planners.evaluate(
-            name,
-            episodes=episodes,
-            seed=seed,
-            method=method,
-            weights=weights,
-            rung=rung,
-            dataset=dataset,
-            env=env,
-            held_out=held_out,
-        )
-        text = planners.report(found, json)
-    except (ValueError, ImportError, OSError) as error:
-        typer.echo(f"diffrl-lab evaluate: {error}", err=True)
-        raise typer.Exit(2) from None
+    found = planners.evaluate(
+        name,
+        episodes=episodes,
+        seed=seed,
+        method=method,
+        weights=weights,
+        rung=rung,
+        dataset=dataset,
+        env=env,
+        held_out=held_out,
+    )
+    text = planners.report(found, json)
     if text:
         typer.echo(text)
 
@@ -166,12 +226,9 @@ def start(
     from diffrl_lab.course import blank as pages
     from diffrl_lab.course import editions as course
 
-    try:
-        name, _, number = lesson.partition("-")
-        blank = name == "blank" and number in pages.FUNCTIONS
-        mine, aside = pages.start(number, reset=reset) if blank else course.start(lesson, reset=reset)
-    except (ValueError, OSError) as error:
-        raise typer.Exit(_complain(error)) from None
+    name, _, number = lesson.partition("-")
+    blank = name == "blank" and number in pages.FUNCTIONS
+    mine, aside = pages.start(number, reset=reset) if blank else course.start(lesson, reset=reset)
     if aside:
         typer.echo(f"your earlier copy is now {aside.relative_to(course.ROOT)}")
     typer.echo(f"{mine.relative_to(course.ROOT)} is yours: open it in JupyterLab")
@@ -192,7 +249,7 @@ def run(
     from diffrl_lab.course import running as course
     from diffrl_lab.publish import pages
 
-    try:
+    with _cells():
         which, parameters = course.split_parameters(words)
         parameters = {"PROFILE": profile} | parameters
         done = course.run(
@@ -202,8 +259,6 @@ def run(
             typer.echo(f"{made.with_suffix('.html') if html else made}  {seconds:.0f} s  {peak} MB")
         about = course.report(done, f"diffrl-lab run {' '.join(words)} --profile {profile}")
         (out / "report.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    except Exception as error:  # a failed cell is told by its own traceback, which is the error's text
-        raise typer.Exit(_complain(error)) from None
 
 
 @lessons.command()
@@ -214,11 +269,9 @@ def build(
     """Build the lessons' notebooks from notebooks/source, and their pages in build/html."""
     from diffrl_lab.publish import lessons as course
 
-    try:
+    with _cells():
         for path, seconds in course.build(which or (), run=run):
             typer.echo(f"{path.relative_to(course.ROOT)}  {seconds:.0f} s  {path.stat().st_size // 1000} kB")
-    except Exception as error:  # as above
-        raise typer.Exit(_complain(error)) from None
 
 
 @lessons.command()
@@ -233,11 +286,6 @@ def check(
     raise typer.Exit(int(bool(found)))
 
 
-def _complain(error: Exception) -> int:
-    typer.echo(str(error), err=True)
-    return 1
-
-
 @app.command()
 def blank(
     number: Annotated[str, typer.Argument(help="01: a DDPM; 05: classifier-free guidance; at most 60 lines.")],
@@ -247,10 +295,7 @@ def blank(
     """Judge a blank page by laws: nothing of ours is imported, no answer is compared."""
     from diffrl_lab.course import blank as pages
 
-    try:
-        verdict = pages.judge(page, seed, number)
-    except (ValueError, OSError) as error:
-        raise typer.Exit(_complain(error)) from None
+    verdict = pages.judge(page, seed, number)
     typer.echo(f"{verdict.message}")
     raise typer.Exit(0 if verdict.ok else 1)
 
@@ -262,10 +307,7 @@ def preflight(
     """Grade your own notebook as your instructor will, before you hand it in."""
     from diffrl_lab.classroom import grading
 
-    try:
-        result = grading.preflight(notebook, lambda line: typer.echo(line, err=True))
-    except (ValueError, OSError) as error:
-        raise typer.Exit(_complain(error)) from None
+    result = grading.preflight(notebook, lambda line: typer.echo(line, err=True))
     typer.echo(grading.table(result))
 
 
@@ -280,11 +322,7 @@ def progress(
     if export is None:
         typer.echo(repr(overview()))
         return
-    try:
-        kept.export(export)
-    except OSError as error:
-        typer.echo(f"diffrl-lab progress: {error}", err=True)
-        raise typer.Exit(2) from None
+    kept.export(export)
     typer.echo(f"your record is in {export}")
 
 
@@ -299,10 +337,7 @@ def release(
     """Write student editions for one cohort: other constants, other seeds, an injected bug; no answers inside."""
     from diffrl_lab.classroom import release as editions
 
-    try:
-        key = editions.release(folder, variant, which or (), run=run, tell=typer.echo)
-    except (ValueError, OSError) as error:
-        raise typer.Exit(_complain(error)) from None
+    key = editions.release(folder, variant, which or (), run=run, tell=typer.echo)
     typer.echo(f"{len(list(folder.glob('*.ipynb')))} notebooks in {folder}; {key} stays with you")
 
 
@@ -320,12 +355,7 @@ def grade(
     """Grade notebooks in a sandbox; one JSON for each submission, and grades.json with all of them."""
     from diffrl_lab.classroom import grading
 
-    try:
-        graded = grading.grade(
-            submissions, out, lesson=lesson, workers=workers, again=again, trust=trust, tell=typer.echo
-        )
-    except (ValueError, OSError) as error:
-        raise typer.Exit(_complain(error)) from None
+    graded = grading.grade(submissions, out, lesson=lesson, workers=workers, again=again, trust=trust, tell=typer.echo)
     typer.echo(f"{len(graded)} submissions in {out / 'grades.json'}")
 
 
@@ -347,21 +377,18 @@ def report(
     """Report on a grading: an index page, CSV, JSON, feedback for each student, similar answers."""
     from diffrl_lab.classroom import report as reports
 
-    try:
-        rules = reports.Rules(attempts, reports.deadlines(deadline or ()), penalty)
-        page = reports.report(
-            out,
-            submissions=submissions,
-            roster=roster,
-            key=key,
-            overrides=override,
-            rules=rules,
-            names=names,
-            lms=lms or (),
-            tell=typer.echo,
-        )
-    except (ValueError, OSError) as error:
-        raise typer.Exit(_complain(error)) from None
+    rules = reports.Rules(attempts, reports.deadlines(deadline or ()), penalty)
+    page = reports.report(
+        out,
+        submissions=submissions,
+        roster=roster,
+        key=key,
+        overrides=override,
+        rules=rules,
+        names=names,
+        lms=lms or (),
+        tell=typer.echo,
+    )
     typer.echo(f"{page}; {out / 'pseudonyms.json'} says who is who, and stays with you")
 
 
@@ -377,9 +404,17 @@ def doctor() -> None:
 @app.command()
 def version() -> None:
     """Print the version."""
-    from diffrl_lab import __version__
+    _version(True)
 
-    typer.echo(__version__)
+
+@app.command()
+def completion(shell: Annotated[str, typer.Argument(help="bash, zsh, fish, powershell or pwsh.")]) -> None:
+    """Print what makes a shell complete our commands: bash: eval "$(diffrl-lab completion bash)" in ~/.bashrc."""
+    from typer import completion as scripts
+
+    if shell not in (shells := [s.value for s in scripts.Shells]):
+        raise ValueError(f"no completion for {shell!r}; there is one for {', '.join(shells)}")
+    typer.echo(scripts.get_completion_script(prog_name="diffrl-lab", complete_var=COMPLETE, shell=shell))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ EXTRA = "run `python3 run.py setup test`"
 
 def _core_packages() -> list[str]:
     """The names in pyproject's dependencies, without versions and extras."""
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
     return [re.split(r"[\[<>=!~ ;]", line)[0] for line in listed]
 
 
@@ -42,7 +42,7 @@ def python_version() -> str | None:
 
 def packages() -> str | None:
     """Every core dependency is installed, in the pinned version."""
-    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text("utf-8"), re.M))
     pins = {name.lower().replace("_", "-"): version for name, version in pins.items()}
     missing, other = [], []
     for name in _core_packages():
@@ -137,7 +137,7 @@ def data_intact() -> str | None:
     manifest = ROOT / "data" / "manifest.json"
     if not manifest.is_file():
         return "data/manifest.json is missing: fetch the repository again"
-    entries = json.loads(manifest.read_text())
+    entries = json.loads(manifest.read_text("utf-8"))
     wrong = [entry["file"] for entry in entries if not _matches(ROOT / "data" / entry["file"], entry)]
     return f"in data/, missing or changed: {', '.join(wrong)}; `git checkout data` brings them back" if wrong else None
 
@@ -191,7 +191,7 @@ NAMESPACES = (
 
 def _sysctl(name: str) -> str:
     try:
-        return Path("/proc/sys", *name.split(".")).read_text().strip()
+        return Path("/proc/sys", *name.split(".")).read_text("utf-8").strip()
     except OSError:
         return ""
 

@@ -1,17 +1,19 @@
-"""Where things lie, and how a file is written: beside its place first, then moved into it."""
+"""Where things lie, how a file is written (beside its place first, then moved into it), and the words of a command."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 """The repository: the folder that holds `diffrl_lab/`, `notebooks/` and `data/`."""
@@ -88,3 +90,64 @@ def provenance() -> dict[str, Any]:
 def free_name(file: Path) -> Path:
     """The first of file.1, file.2, ... (the number before the extension) that does not exist."""
     return next(p for n in range(1, 10**6) if not (p := file.with_name(f"{file.stem}.{n}{file.suffix}")).exists())
+
+
+def writable(path: str | os.PathLike) -> Path:
+    """The path, after a trial before the work: a file or folder can be written there; folders above it are made.
+
+    Raises OSError (FileExistsError, PermissionError, ...) where not. What stands at `path` is not touched; it must be
+    of the kind that `path` will be: a name without an extension is a folder's.
+    """
+    path = Path(path)
+    folder = path.parent if path.suffix else path
+    folder.mkdir(parents=True, exist_ok=True)
+    if path.suffix and path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file")
+    tempfile.TemporaryFile(dir=folder).close()
+    return path
+
+
+def show_anything() -> None:
+    """From now on a sign that the terminal or pipe cannot show is printed as "?" and raises nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+
+
+class _Words(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (help: `{self.prog} -h`)\n")
+
+
+def arguments(
+    command: str,
+    doc: str | None,
+    words: Sequence[str] | None = None,
+    parts: Sequence[str] = (),
+    seeds: int | None = None,
+) -> tuple[list[str], int]:
+    """What was typed behind a `command` such as "python -m diffrl_lab.studies.data": (some of its parts, N of --seeds).
+
+    Without parts and seeds it takes nothing. A wrong word is one sentence on stderr and exit 2; -h shows `doc`.
+    words: sys.argv[1:] unless given. seeds: N where --seeds is not given; None: there is no such option.
+    """
+
+    def part(word: str) -> str:
+        if word not in parts:
+            raise argparse.ArgumentTypeError(f"there is no {word!r}; there are {', '.join(parts)}")
+        return word
+
+    def number(word: str) -> int:
+        if not word.isdecimal() or int(word) < 1:
+            raise argparse.ArgumentTypeError(f"a number from 1 on is wanted; got {word!r}")
+        return int(word)
+
+    show_anything()
+    parser = _Words(command, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if parts:
+        parser.add_argument(
+            "parts", nargs="*", type=part, metavar="PART", help=f"of {', '.join(parts)}; all by default"
+        )
+    if seeds is not None:
+        parser.add_argument("--seeds", type=number, default=seeds, metavar="N", help="training seeds 0 to N - 1")
+    came = vars(parser.parse_args(words))
+    return came.get("parts", []), came.get("seeds", 0)

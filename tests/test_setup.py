@@ -193,7 +193,41 @@ def test_without_a_network_the_set_up_says_so_and_leaves_no_stamp(
 def test_an_unknown_command_shows_the_commands(run: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["labb"]) == 2
     shown = capsys.readouterr().out
-    assert all(name in shown for name in run.COMMANDS)
+    assert all(name in shown for name in run.COMMANDS) and shown.count("\n") == 1
+
+
+def test_help_and_version_need_no_environment(run: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert [run.main([name, "-h"]) for name in run.COMMANDS] == [0] * len(run.COMMANDS)
+    capsys.readouterr()
+    assert run.main(["--version"]) == 0 and capsys.readouterr().out == PROJECT["version"] + "\n"
+
+
+@pytest.mark.parametrize("words", [["setup", "tests"], ["setup", "test", "x"]])
+def test_a_word_that_setup_does_not_take_is_refused_before_any_work(
+    run: ModuleType, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "set_up", lambda *_: pytest.fail("the set-up began"))
+    assert run.main(words) == 2 and words[-1] in capsys.readouterr().out
+
+
+def test_a_folder_that_no_environment_can_lie_in_is_refused_before_any_work(
+    run: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "ROOT", os.path.join("cs101" + os.pathsep, "lab"))
+    monkeypatch.setattr(run, "alone", lambda: pytest.fail("the set-up began"))
+    assert [run.main([name]) for name in run.COMMANDS] == [1] * len(run.COMMANDS)
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == len(run.COMMANDS) and all(f"holds a '{os.pathsep}'" in line for line in said)
+
+
+def test_a_step_that_writes_what_the_terminal_cannot_show_goes_on(run: ModuleType) -> None:
+    done = subprocess.run(
+        [sys.executable, "run.py", "caf\u00e9 \u25cf"],
+        cwd=run.ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"},
+        capture_output=True,
+    )
+    assert done.returncode == 2 and b"'caf? ?'" in done.stdout
 
 
 # ---------------------------------------------------------------------------------------------- made once, and repaired

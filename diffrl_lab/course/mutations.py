@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from diffrl_lab.course import checks
+from diffrl_lab.files import arguments
 
 
 @dataclass(frozen=True)
@@ -57,4 +58,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    arguments("python -m diffrl_lab.course.mutations", __doc__)
     main()

@@ -10,7 +10,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from diffrl_lab.files import DATA
+from diffrl_lab.files import DATA, arguments
 
 BEGIN, END = "<!-- table: made by `python -m diffrl_lab.data.shipped` -->", "<!-- end of table -->"
 
@@ -86,5 +86,6 @@ def _sha256(path: Path) -> str:
 
 
 if __name__ == "__main__":
+    arguments("python -m diffrl_lab.data.shipped", __doc__)
     _save(manifest())
     print(f"{len(manifest())} files in {DATA / 'manifest.json'}")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from diffrl_lab.files import ROOT
+from diffrl_lab.files import ROOT, arguments
 
 README = ROOT / "README.md"
 RESULTS = ROOT / "data" / "results"
@@ -124,6 +124,7 @@ def picture() -> bytes:
 
 
 if __name__ == "__main__":
+    arguments("python -m diffrl_lab.publish.readme", __doc__)
     PICTURE.parent.mkdir(exist_ok=True)
     PICTURE.write_bytes(picture())
     fill()

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from diffrl_lab.analysis.sweeps import Table
-from diffrl_lab.files import ROOT
+from diffrl_lab.files import ROOT, arguments
 from diffrl_lab.publish.readme import marked
 
 PAGE, RESULTS = ROOT / "docs" / "studies.md", ROOT / "data" / "results"
@@ -230,4 +230,5 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
+    arguments("python -m diffrl_lab.publish.tables", __doc__)
     PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")

@@ -44,7 +44,7 @@ from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.data.episodes import Episodes, resample, returns_to_go
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import Cosine, ascend, cosine_decay, descend, given, pin, sample
-from diffrl_lab.files import ROOT
+from diffrl_lab.files import ROOT, arguments
 from diffrl_lab.methods.baselines.retrieval import retrieval
 from diffrl_lab.methods.guides import Guide, value_loss
 from diffrl_lab.methods.planning import diffuser
@@ -578,10 +578,7 @@ def main(words: list[str]) -> None:
     """Compute the parts named (all, without names) and write what ships; `--seeds N`: training seeds 0 to N - 1."""
     from diffrl_lab.data.shipped import add
 
-    n, parts = len(SEEDS), words
-    if "--seeds" in words:
-        at = words.index("--seeds")
-        n, parts = int(words[at + 1]), words[:at] + words[at + 2 :]
+    parts, n = arguments(COMMAND, __doc__, words, PARTS, len(SEEDS))
     option = "" if n == len(SEEDS) else f" --seeds {n}"
     for part in parts or PARTS:
         table = tables(part, tuple(range(n)))

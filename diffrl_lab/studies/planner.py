@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from diffrl_lab.files import RESULTS
+from diffrl_lab.files import RESULTS, arguments
 from diffrl_lab.methods.planning.diffuser import Diffuser
 from diffrl_lab.studies import planners
 
@@ -76,4 +76,5 @@ def main(folder: Path = Path("runs/study")) -> None:
 
 
 if __name__ == "__main__":
+    arguments(COMMAND, __doc__)
     main()

@@ -53,7 +53,7 @@ from diffrl_lab.analysis.intervals import iqm, paired
 from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.data import minari as recordings
 from diffrl_lab.data.episodes import Episodes, windows
-from diffrl_lab.files import ROOT
+from diffrl_lab.files import ROOT, arguments
 from diffrl_lab.methods.planning.receding import Receding, ValuedWindows, learn
 from diffrl_lab.methods.planning.value_guidance import windows_to_go
 from diffrl_lab.methods.policies.cloning import StateCloning, best_episodes
@@ -306,10 +306,7 @@ def main(words: list[str]) -> None:
     """Compute and write data/results/locomotion.json: robots by name (both), `--seeds N`: training seeds 0 to N - 1."""
     from diffrl_lab.data.shipped import add
 
-    n, robots = len(SEEDS), words
-    if "--seeds" in words:
-        at = words.index("--seeds")
-        n, robots = int(words[at + 1]), words[:at] + words[at + 2 :]
+    robots, n = arguments(COMMAND, __doc__, words, ROBOTS, len(SEEDS))
     robots = robots or list(ROBOTS)
     tuning: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []

@@ -53,7 +53,7 @@ from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.data.shipped import DATA, add, shipped
 from diffrl_lab.diffusion import Cosine, GaussianDenoiser, MixtureDenoiser, ddpm, given, load, save
-from diffrl_lab.files import ROOT
+from diffrl_lab.files import ROOT, arguments
 from diffrl_lab.methods import weights
 from diffrl_lab.methods.planning import diffuser, windows
 from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces
@@ -297,10 +297,11 @@ PLAN: dict[str, tuple[list[dict[str, Any]], int]] = {  # part -> grid, training 
 def main(words: list[str]) -> None:
     """Without words: the whole plan, its table and the weights that ship. PART [--seeds N]: computes and keeps a part
     of the plan, and writes nothing."""
-    if words:
-        rows, n = PLAN[words[0]]
-        n = int(words[words.index("--seeds") + 1]) if "--seeds" in words else n
-        run_grid(point, rows, seeds=range(n), cache=RUNS, version=VERSION)
+    chosen, seeds = arguments(COMMAND, __doc__, words, list(PLAN), 0)
+    for part in chosen:
+        rows, n = PLAN[part]
+        run_grid(point, rows, seeds=range(seeds or n), cache=RUNS, version=VERSION)
+    if chosen:
         return
     parts = [run_grid(point, rows, seeds=range(n), cache=RUNS, version=VERSION) for rows, n in PLAN.values()]
     table = joined_tables(parts)

@@ -855,7 +855,7 @@ def test_without_a_sandbox_it_is_refused_unless_trusted(
     monkeypatch.setattr(grading.shutil, "which", lambda name: found)
     _put(tmp_path / "in" / "ann.ipynb", b"x")
     ran = CliRunner().invoke(cli.app, ["course", "grade", str(tmp_path / "in"), "--out", str(tmp_path / "out")])
-    assert ran.exit_code == 1 and fragment in ran.output and "--trust-submissions" in ran.output
+    assert ran.exit_code == 2 and fragment in ran.output and "--trust-submissions" in ran.output
     assert not (tmp_path / "out").exists()
 
 
@@ -889,7 +889,7 @@ def test_a_preflight_where_the_sandbox_does_not_come_up_says_so_and_goes_on(
 def test_a_preflight_of_no_lesson_is_an_error(tmp_path: Path) -> None:
     for path, said in ((tmp_path / "x.ipynb", "there is no notebook"), (_put(tmp_path / "y", b"{}"), "is no lesson")):
         ran = CliRunner().invoke(cli.app, ["grade", str(path)])
-        assert ran.exit_code == 1 and said in ran.output
+        assert ran.exit_code == 2 and said in ran.output
 
 
 @needs_bubblewrap
