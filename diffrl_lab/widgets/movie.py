@@ -29,8 +29,8 @@ CURVES = ("model", "goal", "data")
 
 
 def _numpy(a: Any) -> np.ndarray:
-    # numpy knows no bfloat16
-    return np.asarray(a.detach().float().cpu() if hasattr(a, "detach") else a, dtype=np.float32)
+    """A float32 array of whatever came: tensor (any device, any precision), list or array."""
+    return np.asarray(a.detach().cpu().float() if hasattr(a, "detach") else a, dtype=np.float32)
 
 
 def _field(frame: Any, name: str) -> Any:
