@@ -425,7 +425,7 @@ def _compute(fn: Callable, params: dict[str, Any], seed: int) -> dict[str, Any] 
         taken = {"seed", "key", "cpu_seconds", "made", *params} & set(values)
         if taken:
             raise ValueError(f"a result may not be named like a parameter or a column of the table: {sorted(taken)}")
-        values = {k: v.detach().cpu().numpy() if torch.is_tensor(v) else v for k, v in values.items()}
+        values = {k: _numpy(v) if torch.is_tensor(v) else v for k, v in values.items()}
         arrays = {k: v for k, v in values.items() if isinstance(v, np.ndarray) and v.ndim}
         if any(v.dtype.hasobject for v in arrays.values()):
             raise ValueError(f"arrays must hold numbers, got {[k for k, v in arrays.items() if v.dtype.hasobject]}")
@@ -435,6 +435,11 @@ def _compute(fn: Callable, params: dict[str, Any], seed: int) -> dict[str, Any] 
     finally:
         torch.set_num_threads(threads)
     return {"result": result, "arrays": arrays, "cpu_seconds": time.process_time() - begun, "made": _machine()}
+
+
+def _numpy(value: torch.Tensor) -> np.ndarray:
+    value = value.detach().cpu()
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()  # numpy knows no bfloat16
 
 
 @lru_cache(maxsize=1)

@@ -141,8 +141,8 @@ def ascend(
             x0_hat = D(x_t, t, inner)
         elif not outer:
             x0_hat = x0_hat.detach()
-        factor = torch.where(alpha > 1e-4, sigma**2 / alpha.clamp(min=1e-4), 0.0).to(x_t)
-        return x0_hat + _rows("scale", scale, x_t) * factor * slope
+        factor, slope = torch.where(alpha > 1e-4, sigma**2 / alpha.clamp(min=1e-4), 0.0), slope.to(wide)
+        return x0_hat + (_rows("scale", scale, slope) * factor * slope).to(x_t)
 
     return Function(guided, D.schedule)
 

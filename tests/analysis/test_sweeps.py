@@ -44,6 +44,11 @@ def failing(a: int, log: str, seed: int) -> dict:
     return noted(a, log, seed)
 
 
+def halved(seed: int) -> dict:
+    x = torch.tensor([1.5, -0.25], dtype=torch.bfloat16, requires_grad=True)
+    return {"x": x, "y": x[0], "z": x.half()}
+
+
 def impure(seed: int) -> dict:
     return {"seed": 3}
 
@@ -355,6 +360,12 @@ def test_the_table_is_json_with_commit_versions_cpu_and_hours_and_comes_back(tmp
 def test_what_cannot_be_run_is_refused(tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         run_grid(options.pop("fn", noted), seeds=[0], cache=tmp_path, **options)
+
+
+def test_tensors_of_half_precision_are_kept_as_their_numbers(tmp_path: Path) -> None:
+    for _ in range(2):
+        (row,) = run_grid(halved, [{}], seeds=[0], cache=tmp_path).rows
+        assert (row["x"].tolist(), row["y"], row["z"].tolist()) == ([1.5, -0.25], 1.5, [1.5, -0.25])
 
 
 def test_a_result_may_not_hide_a_column(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -72,6 +73,55 @@ def test_cfg_drops_only_the_named_entries_of_a_dict_and_calls_the_denoiser_once(
     assert (
         seen[0]["ret"][3:].isnan().all() and (seen[0]["ret"][:3] == 0).all()
     )  # 0 is a legal return, "not given" is NaN
+
+
+def passes(w, cond=None, **options):
+    """What a denoiser is shown by cfg: its conditions, one for each pass."""
+    seen = []
+    D = Function(lambda x, t, cond: seen.append((len(x), cond)) or 2 * x, Linear())
+    cfg(D, torch.ones(3, 1) if cond is None else cond, w, **options)(noise(3, 1), torch.tensor(0.5))
+    return seen
+
+
+@pytest.mark.parametrize(
+    "make", [float, int, torch.tensor, np.float32, lambda w: [w] * 3, lambda w: torch.full((3,), w)]
+)
+def test_cfg_evaluates_only_the_branch_that_counts(make):
+    for w, rows in ((0, 3), (1, 3), (2, 6), (0.5, 6)):
+        if make is not int or w == int(w):
+            ((n, shown),) = passes(make(w))
+            assert n == rows and bool(shown.isnan().any()) == (w != 1)
+    D, x, w = two_modes(), noise(6, 1), torch.zeros(6, dtype=f64, requires_grad=True)
+    cfg(D, left, w)(x, torch.tensor(0.4)).sum().backward()  # a weight that is learned needs both
+    assert_close(w.grad, (given(D, left)(x, 0.4) - D(x, 0.4))[:, 0])
+    assert len({n for n, _ in passes(torch.tensor([0.0, 1.0, 0.0]))}) == 1
+
+
+def test_masks_stay_and_whole_numbers_become_numbers_that_can_be_not_given():
+    known = torch.tensor([[True, False]] * 3)
+    for labels in (torch.tensor([[0], [1], [2]]), np.array([[0], [1], [2]]), [[0], [1], [2]]):
+        ((_, shown),) = passes(2.0, {"known": known, "label": labels})
+        assert torch.equal(shown["known"], torch.cat([known, known]))
+        assert shown["label"][:3].flatten().tolist() == [0, 1, 2] and shown["label"][3:].isnan().all()
+        for w, given_to in ((0, False), (1, True)):
+            ((_, shown),) = passes(w, {"known": known, "label": labels})
+            assert torch.equal(shown["known"], known) and bool(shown["label"].isnan().all()) != given_to
+
+
+def test_what_cfg_cannot_drop_is_refused_when_it_is_made():
+    known, D = torch.ones(3, 2, dtype=torch.bool), two_modes()
+    for cond, drop_, said in (
+        ({"y": left, "known": known}, ("z",), r"drop names \['z'\], but the condition has \['y', 'known'\]"),
+        ({"y": left, "known": known}, "known", "must be real numbers.*'known': 'torch.bool'"),
+        ({"known": known}, None, "must be real numbers"),
+        (known, None, "must be real numbers"),
+        (left, ("y",), r"drop names \['y'\], but the condition is no dict"),
+        ({"y": "east"}, None, "the condition 'y' must be a tensor, an array or numbers, got 'east'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            cfg(D, cond, 2.0, drop=drop_)
+    with pytest.raises(ValueError, match=r"w is a number or \[B\], for x \[6, 1\]; got \[5\]"):
+        cfg(D, left, torch.arange(5.0))(noise(6, 1), torch.tensor(0.5))
 
 
 def powered_mean(w):
@@ -177,6 +227,31 @@ def test_ascent_works_under_no_grad_leaves_x_t_alone_and_takes_a_scale_for_each_
         assert_close(hat[n], D.tilt(n * b)(x[n : n + 1], 0.4)[0])
 
 
+@pytest.mark.parametrize("at", ["x_t", "x0_hat"])
+@pytest.mark.parametrize("step", [ddim(), heun()], ids=["ddim", "heun"])
+def test_guidance_under_inference_mode_is_that_under_no_grad(at, step):
+    def run(mode):
+        with mode():
+            x, y = noise(6, 2), torch.tensor([[1.0, 0.0]], dtype=f64).expand(6, 2).clone()
+            E = MixtureDenoiser([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.5]], Cosine(), std=0.3)
+            up = ascend(E, lambda x, t: x @ b, scale=0.5, at=at, cond=y)
+            return sample(pin(clip(up), [True, False], [0.5, 0.0]), x, steps=6, step=step)
+
+    assert torch.equal(run(torch.inference_mode).clone(), run(torch.no_grad))
+    frames = list(chain(ascend(gaussian(Cosine()), lambda x, t: x @ b, at=at), noise(6, 2), steps=3))
+    with torch.inference_mode():
+        inner = list(chain(ascend(gaussian(Cosine()), lambda x, t: x @ b, at=at), noise(6, 2), steps=3))
+    assert all(torch.equal(f.x0_hat, g.x0_hat) for f, g in zip(frames, inner, strict=True))
+
+
+def test_ascent_in_half_precision_is_that_of_float32_rounded():
+    for schedule in [*SCHEDULES, Karras(sigma_max=400.0)]:  # sigma^2 = 160 000 is beyond float16
+        D, t = gaussian(schedule), torch.tensor(1.0)
+        x = noise(6, 2).half()
+        half = ascend(D, lambda x, t: x.sum(1), scale=1e-5)(x, t)
+        assert_close(half.float(), ascend(D, lambda x, t: x.sum(1), scale=1e-5)(x.float(), t), rtol=3e-3, atol=3e-3)
+
+
 # ------------------------------------------------------------------------------------------------------ pinned, clipped
 known = torch.tensor([True, False])
 
@@ -189,6 +264,37 @@ def test_pin_shows_the_denoiser_clean_entries_and_puts_them_into_x0_hat():
     assert_close(seen[0], torch.stack([torch.full((4,), 1.5, dtype=f64), x[:, 1]], 1))
     assert_close(hat, torch.stack([torch.full((4,), 1.5, dtype=f64), 3 * x[:, 1]], 1))
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("put", [torch.tensor, np.array, list, lambda v: [torch.tensor(e) for e in v]])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_what_holds_an_argument_of_guidance_makes_no_difference(put, dtype):
+    D, x, t = gaussian(Linear()), noise(6, 2).to(dtype), torch.tensor(0.4)
+    mask, value, hi, each = (
+        torch.tensor([True, False]),
+        torch.tensor([1.5, 0.0]),
+        torch.tensor([0.5, 2.0]),
+        torch.arange(6.0),
+    )
+    pairs = [
+        (pin(D, put([True, False]), put([1.5, 0.0])), pin(D, mask, value)),
+        (clip(D, -1, put([0.5, 2.0])), clip(D, torch.tensor(-1.0), hi)),
+        (clip(D, put([-0.5, -2.0]), np.float32(2.0)), clip(D, -hi, 2.0)),
+        (ascend(D, lambda x, t: x.sum(1), put([float(k) for k in range(6)])), ascend(D, lambda x, t: x.sum(1), each)),
+        (given(two_modes(), put([[1.0, 0.0]] * 6)), given(two_modes(), left)),
+    ]
+    for n, (one, other) in enumerate(pairs):
+        rows = x[:, :1] if n == 4 else x
+        got, wanted = one(rows, t), other(rows, t)
+        assert got.dtype == dtype and torch.equal(got, wanted)
+
+
+def test_pin_takes_one_truth_for_all_and_clip_takes_one_bound():
+    D, x, t = gaussian(Linear()), 3 * noise(6, 2), torch.tensor(0.4)
+    assert_close(pin(D, True, 0.5)(x, t), torch.full((6, 2), 0.5, dtype=f64))
+    assert_close(pin(D, False, 0.5)(x, t), D(x, t))
+    assert_close(clip(D, lo=None, hi=0.5)(x, t), D(x, t).clamp(max=0.5))
+    assert_close(clip(D, None, None)(x, t), D(x, t))
 
 
 def conditional_moments(D, **options):
@@ -259,5 +365,21 @@ def test_clip_takes_a_bound_for_each_entry_and_guidance_nests():
 def test_nonsense_is_refused():
     with pytest.raises(ValueError, match="x0_hat.*got 'x0'"):
         ascend(gaussian(Linear()), lambda x, t: x[:, 0], at="x0")
-    with pytest.raises(ValueError, match="boolean"):
-        pin(gaussian(Linear()), torch.ones(2), torch.ones(2))
+    for known in (torch.ones(2), np.ones(2), [1, 0], 1.0):
+        with pytest.raises(ValueError, match="boolean"):
+            pin(gaussian(Linear()), known, torch.ones(2))
+    with pytest.raises(ValueError, match="J must be a function"):
+        ascend(gaussian(Linear()), 3.0)
+    for make in (
+        lambda v: clip(two_modes(), v),
+        lambda v: clip(two_modes(), -1, v),
+        lambda v: pin(two_modes(), True, v),
+    ):
+        with pytest.raises(ValueError, match=r"must be a tensor, an array or numbers, got 'one'"):
+            make("one")
+    with pytest.raises(ValueError, match="scale must be a tensor, an array or numbers, got {}"):
+        ascend(two_modes(), lambda x, t: x[:, 0], scale={})
+    with pytest.raises(ValueError, match="lo must not exceed hi, got 1.0 and -1.0"):
+        clip(two_modes(), 1.0, -1.0)
+    with pytest.raises(ValueError, match=r"scale is a number or \[B\], for x \[6, 1\]; got \[4\]"):
+        ascend(two_modes(), lambda x, t: x[:, 0], [1.0] * 4)(noise(6, 1), torch.tensor(0.4))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from torch.testing import assert_close
 from diffrl_lab.diffusion import (
     Cosine,
     Discrete,
+    EmpiricalDenoiser,
     Function,
     GaussianDenoiser,
     Karras,
@@ -345,6 +347,64 @@ def test_rows_and_positions_may_finish_one_after_the_other():
     x = sample(D, noise(n, H, 1), steps=grid, step=ddpm(), generator=G(1))[..., 0]
     se = math.sqrt(2 / n) * D.cov[0].diagonal()
     assert ((x.var(0) - D.cov[0].diagonal()).abs() < 5 * se + 0.08 * D.cov[0].diagonal()).all()
+
+
+def test_what_rests_stays_bit_for_bit_and_one_grid_for_all_plans_is_that_grid_for_each():
+    H, x = 5, noise(3, 5, 1).float()
+    row = Cosine().grid(6)[:, None].repeat(1, H)
+    row[:3, 1], row[:, 0], row[4:, 3] = 1.0, 0.0, row[4, 3]
+    row = row.cummin(0).values
+    for name, step in STEPS.items():
+        D = brownian_motion(H, Cosine())
+        one = list(chain(D, x, steps=row[:, None], step=step, generator=G()))
+        each = list(chain(D, x, steps=row[:, None].expand(-1, 3, -1), step=step, generator=G()))
+        for k, (f, g) in enumerate(zip(one, each, strict=True)):
+            assert torch.equal(f.x_t, g.x_t) and torch.equal(f.t, g.t)
+            if k:
+                rests = row[k] == row[k - 1]
+                assert rests.any() and torch.equal(f.x_t[:, rests], one[k - 1].x_t[:, rests]), name
+
+
+# ------------------------------------------------------------------------------------------------ arguments, precision
+@pytest.mark.parametrize("name", STEPS)
+def test_a_number_of_steps_a_tensor_an_array_and_a_list_are_one_grid(name):
+    D, x, grid = two_modes(Cosine()), noise(5, 1), Cosine().grid(4)
+    wanted = sample(D, x, steps=4, step=STEPS[name], generator=G())
+    rows = grid[:, None].expand(-1, 5)
+    for steps in (np.int64(4), grid, grid.numpy(), grid.tolist(), tuple(grid), list(grid)):
+        assert torch.equal(sample(D, x, steps=steps, step=STEPS[name], generator=G()), wanted)
+    by_row = sample(D, x, steps=rows, step=STEPS[name], generator=G())
+    for steps in (rows.numpy(), rows.tolist(), list(rows), grid.reshape(-1, 1)):
+        assert torch.equal(sample(D, x, steps=steps, step=STEPS[name], generator=G()), by_row)
+    assert torch.equal(sample(D, x.numpy(), steps=4, step=STEPS[name], generator=G()), wanted)
+
+
+@pytest.mark.parametrize(
+    "steps", [4.0, True, None, "4", {}, object(), [], 1 + 2j, [[1.0], [0.5, 0.0]], ["1", "0"], [1.0]]
+)
+def test_steps_of_another_kind_are_refused_with_what_they_may_be(steps):
+    with pytest.raises(ValueError, match="steps is a whole number|must be a tensor, an array or numbers|at least two"):
+        sample(two_modes(Linear()), noise(3, 1), steps=steps)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize(("dtype", "eps"), [(torch.float16, 2**-10), (torch.bfloat16, 2**-7)])
+def test_the_exact_denoisers_in_half_precision_are_those_of_float32_rounded(schedule, dtype, eps):
+    data = noise(9, 2).float()
+    for D in (
+        MixtureDenoiser([0.2, 0.8], [[-1.0, 0.0], [1.0, 0.5]], schedule, std=0.015),
+        GaussianDenoiser([0.0, 1.0], schedule, cov=[[1.0, 0.5], [0.5, 1.0]]),
+        EmpiricalDenoiser(data, schedule),
+    ):
+        for t in (0.02, 0.5, 1.0, torch.full((40,), 0.97), torch.full((40, 2), 0.97)):
+            x = schedule.prior((40, 2), G(), dtype=dtype)
+            for autocast in (False, True):
+                with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+                    assert torch.equal(D(x, t), D(x.float(), t).to(dtype))
+        x = sample(D, schedule.prior((40, 2), G(), dtype=dtype), steps=20)
+        assert x.dtype == dtype and x.isfinite().all()
+        f32 = sample(D, schedule.prior((40, 2), G(), dtype=dtype).float(), steps=20)
+        assert ((x.float() - f32).abs() < 60 * eps).double().mean() > 0.9  # a few change their mode
 
 
 # --------------------------------------------------------------------------------------------------------- the recorder
