@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import importlib.util
 import json
@@ -60,6 +61,36 @@ def test_every_dependency_is_pinned_and_every_pin_is_what_pyproject_allows() -> 
     for line in PROJECT["dependencies"] + sum(EXTRAS.values(), []):
         wanted = Requirement(line)
         assert wanted.specifier.contains(pins()[canonicalize_name(wanted.name)]), line
+
+
+BROUGHT = {
+    "cycler": "matplotlib", "filelock": "torch", "h5py": "minari", "ipython": "ipykernel", "psutil": "ipython",
+    "jupyter-client": "ipykernel", "nbclient": "nbconvert", "pygments": "nbconvert", "traitlets": "ipywidgets",
+}  # fmt: skip
+STARTED = {"jupyterlab", "ipykernel", "plotly"}  # what nobody imports, since it is run
+
+
+def imported() -> set[str]:
+    """The distributions that files of the package import, at their top or within a function."""
+    names = set()
+    for path in (ROOT / "diffrl_lab").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(str(node.module).split(".")[0])
+    homes = importlib.metadata.packages_distributions()
+    return {canonicalize_name(homes[name][0]) for name in names - sys.stdlib_module_names - {"diffrl_lab"}}
+
+
+def test_what_the_package_imports_is_a_dependency_and_every_dependency_is_imported() -> None:
+    core = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    extras = {canonicalize_name(Requirement(line).name) for name in ("record", "cluster") for line in EXTRAS[name]}
+    assert imported() - core - extras == set(BROUGHT)
+    assert core - imported() == STARTED
+    for name, by in BROUGHT.items():
+        wanted = [canonicalize_name(Requirement(line).name) for line in importlib.metadata.requires(by) or []]
+        assert by in core | set(BROUGHT) and name in wanted, f"{by} no longer brings {name}: name it in pyproject.toml"
 
 
 @pytest.mark.skipif(
@@ -138,8 +169,6 @@ def test_an_old_python_is_told_so_in_one_sentence(run: ModuleType, version: tupl
 
 
 def test_run_py_uses_no_syntax_that_python_3_6_lacks() -> None:
-    import ast
-
     text = (ROOT / "run.py").read_text()
     ast.parse(text, feature_version=(3, 6))
     assert "from __future__ import annotations" not in text  # Python 3.7's

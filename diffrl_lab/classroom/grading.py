@@ -66,7 +66,7 @@ import numpy as np
 
 from diffrl_lab.classroom import sandbox
 from diffrl_lab.classroom.sandbox import LIMITS, TEXT, Limits
-from diffrl_lab.course import checks
+from diffrl_lab.course import checks, judging
 from diffrl_lab.course.editions import ROOT
 
 PACKAGE = Path(__file__).parents[1]
@@ -74,7 +74,7 @@ LARGEST = 32 << 20  # bytes of a submission
 MEMBERS = 10_000  # files of a zip
 MARKS = 1.0  # for one exercise
 # all of course and classroom that a submission can see; it sees the library, but nothing that is generated or a command
-INSIDE = tuple(f"course/{name}.py" for name in ("__init__", "checks", "progress"))
+INSIDE = tuple(f"course/{name}.py" for name in ("__init__", "checks", "judging", "progress"))
 INSIDE += ("classroom/__init__.py", "classroom/sandbox.py")
 HIDDEN = ("course", "classroom", "publish", "cli.py", "doctor.py", "__pycache__")
 VENV = Path("/venv")  # where the environment stands inside
@@ -473,7 +473,7 @@ def drawn(exercise: str, sha256: str, secret: bytes) -> tuple[int, list[dict[str
         digest = hmac.digest(secret, f"{exercise} {sha256} {n}".encode(), "sha256")
         seed = int.from_bytes(digest[:4]) % 2**31
         cases = module.cases(seed)
-        right = checks.answers(module, module.RIGHT[0], cases)
+        right = judging.answers(module, module.RIGHT[0], cases)
         if module.judge(cases, right).ok:
             return seed, cases, right
     raise RuntimeError(f"{exercise} does not accept its own answer on 20 inputs")
@@ -507,7 +507,7 @@ def _mark(
             }
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        holds = checks.properties(module, cases, answers, right)
+        holds = judging.properties(module, cases, answers, right)
         entry["form"] = all(_formed(a, r) for a, r in zip(answers, right, strict=True))
         if came["status"] != "answered" or any(a is None for a in answers):
             status, verdict = ("error" if came["status"] == "answered" else came["status"]), came["message"]
@@ -515,7 +515,7 @@ def _mark(
             try:
                 judged = module.judge(cases, answers)
             except Exception as error:
-                judged = checks.Verdict(False, f"your answer could not be compared ({type(error).__name__}: {error})")
+                judged = judging.Verdict(False, f"your answer could not be compared ({type(error).__name__}: {error})")
             status, verdict = ("ok" if judged.ok else "wrong"), judged.message
     share = 1.0 if status == "ok" else sum(holds.values()) / max(1, len(holds))
     if status == "ok":

@@ -3,7 +3,8 @@
 `grading` starts this module inside bubblewrap. It imports PyTorch and the library once and then forks for every
 exercise of every submission: the fork gets namespaces of its own (processes, mounts, IPC), so that when it ends, its
 children, daemons and files end with it, and the next submission cannot meet them. Nothing in here knows an expected
-answer: of the course only this file, `checks` and `progress` are inside, and a case's inputs arrive with the request.
+answer: of the course only `checks`, `judging`, `progress` and this file are inside, and a case's inputs arrive with the
+request.
 
 What is run: the submission's cells that ask the exercise (`check("NN.name", ...)`) as a whole, and of its other cells
 the statements that their names lead to, of whatever kind, in the notebook's order (`chosen`); a name that the
@@ -483,9 +484,9 @@ class Run:
 
 def answered(request: dict[str, Any], notebook: bytes, inputs: bytes) -> dict[str, Any]:
     """What a submission answers: {"status", "message", "answers": one per case, None where there is none}."""
-    from diffrl_lab.course import checks
+    from diffrl_lab.course import judging
 
-    ask = checks.put
+    ask = judging.put
     if request["ask"]:
         module: dict[str, Any] = {"__name__": "ask"}
         exec(compile(request["ask"], "<ask>", "exec"), module)
@@ -506,18 +507,18 @@ def answered(request: dict[str, Any], notebook: bytes, inputs: bytes) -> dict[st
     for case in given:
         value = None
         try:
-            value = checks.one(ask, run.answer, case)
+            value = judging.one(ask, run.answer, case)
             stub &= value is None
         except NotImplementedError:
             pass
-        except checks.Mistake as error:
+        except judging.Mistake as error:
             stub, said = False, said or str(error)
         else:
-            said = said or (checks.returned_nothing(case) if value is None else "")
+            said = said or (judging.returned_nothing(case) if value is None else "")
         values.append(value)
     said = "; ".join(filter(None, (said, run.beside))) if said else ""
     if stub:
-        return {"status": "unsolved", "message": checks.UNSOLVED, "answers": []}
+        return {"status": "unsolved", "message": judging.UNSOLVED, "answers": []}
     return {"status": _status(said) if said else "answered", "message": said, "answers": values}
 
 

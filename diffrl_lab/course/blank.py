@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from diffrl_lab.course.checks import Verdict
 from diffrl_lab.course.editions import ROOT
+from diffrl_lab.course.judging import Verdict
 from diffrl_lab.files import free_name
 
 FUNCTIONS = {"01": ("betas", "noised", "posterior", "train", "sample"), "05": ("dropped", "guided", "train", "sample")}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffrl_lab.course import checks
+from diffrl_lab.course import checks, judging
 from diffrl_lab.files import arguments
 
 
@@ -27,12 +27,12 @@ def mutants(exercise: str, seed: int = 0) -> Iterator[Mutant]:
     """Every wrong answer kept beside an exercise, judged on the cases of a seed."""
     module = checks.load(exercise)
     cases = module.cases(seed)
-    right = [form(a) for a in checks.answers(module, module.RIGHT[0], cases)]
+    right = [form(a) for a in judging.answers(module, module.RIGHT[0], cases)]
     for number, (answer, fragment) in enumerate(module.WRONG, 1):
         said = checks.verdict(exercise, answer, seed)
         try:
-            formed = [form(a) for a in checks.answers(module, answer, cases)] == right
-        except (checks.Mistake, NotImplementedError):
+            formed = [form(a) for a in judging.answers(module, answer, cases)] == right
+        except (judging.Mistake, NotImplementedError):
             formed = False
         yield Mutant(exercise, number, said.message, said.ok is False and fragment in said.message, formed)
 

@@ -67,8 +67,11 @@ class Options:
 
     def of(self, panel: str) -> Options:
         """The options of one panel: where a mapping title -> value was given, its own value, or nothing."""
-        each = {name: getattr(self, name) for name in ("maze", "start", "goal", "groups", "limits")}
-        return replace(self, **{name: v.get(panel) for name, v in each.items() if isinstance(v, Mapping)})
+        own: dict[str, Any] = {}
+        for name in ("maze", "start", "goal", "groups", "limits"):
+            if isinstance(value := getattr(self, name), Mapping):
+                own[name] = value.get(panel)
+        return replace(self, **own)
 
 
 class Floats:
@@ -166,7 +169,7 @@ def pack(frames: Any, **options: Any) -> tuple[dict[str, Any], bytes]:
     order, and x0_hat likewise. Raises ValueError for what `movie` cannot show.
     """
     asked, floats = Options(**options), Floats()
-    taken = {"samples": asked.samples, "transform": asked.transform, "dims": asked.dims}
+    taken: dict[str, Any] = {"samples": asked.samples, "transform": asked.transform, "dims": asked.dims}
     titled = dict(frames) if isinstance(frames, Mapping) and "x_t" not in frames else {"": frames}
     arrays = {title: stack(f, **taken) for title, f in titled.items()}
     alone = isinstance(asked.maze, Mapping) or isinstance(asked.limits, Mapping)

@@ -7,6 +7,8 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
 
 Array = NDArray[np.float64]
 
@@ -155,39 +157,29 @@ class Walls:
         return np.where(self.crosses(a, b, clearance - 1e-6), np.inf, length)
 
     def shortest_path(self, start: ArrayLike, goal: ArrayLike, clearance: float = RADIUS, side: int = 0) -> Array:
-        """The shortest polyline [n, 2] from start to goal that keeps `clearance` from the walls (visibility graph,
-        Dijkstra).
+        """The shortest polyline [n, 2] from start to goal that keeps `clearance` from the walls.
 
-        `side` = -1 or +1 uses only corners with x < 0 or x > 0: one way around the block of two-ways.
-        Raises ValueError if no path exists.
+        It is found by Dijkstra's algorithm in the visibility graph. `side` = -1 or +1 uses only corners with x < 0 or
+        x > 0: one way around the block of two-ways. Raises ValueError if no path exists.
         """
         a, b = self.pushed_out(start, clearance), self.pushed_out(goal, clearance)
         nodes, lengths = self._graph(clearance)
         if side:
             keep = side * nodes[:, 0] > 0
             nodes, lengths = nodes[keep], lengths[np.ix_(keep, keep)]
-        direct = float(self._sight(a, b, clearance))
-        best, last = direct, -1
-        to_goal = self._sight(nodes, b[None], clearance) if len(nodes) else np.empty(0)
-        dist = self._sight(a[None], nodes, clearance) if len(nodes) else np.empty(0)
-        before, done = np.full(len(nodes), -1), np.zeros(len(nodes), bool)
-        while not done.all():
-            k = int(np.argmin(np.where(done, np.inf, dist)))
-            if not dist[k] < best:
-                break
-            done[k] = True
-            if dist[k] + to_goal[k] < best:
-                best, last = dist[k] + to_goal[k], k
-            nearer = dist[k] + lengths[k] < dist
-            dist, before = np.where(nearer, dist[k] + lengths[k], dist), np.where(nearer, k, before)
-        if not np.isfinite(best):
-            ends = [np.round(np.asarray(x, float), 2).tolist() for x in (start, goal)]
-            raise ValueError(f"no way leads from {ends[0]} to {ends[1]}")
-        path = [b]
-        while last >= 0:
-            path.append(nodes[last])
-            last = int(before[last])
-        return np.array([a, *reversed(path)])
+        points = np.concatenate([nodes, [a, b]])
+        ends = self._sight(points[-2:, None], points[None], clearance)  # what start and goal see, one another included
+        graph = np.concatenate([np.concatenate([lengths, ends[:, :-2]]), ends.T], 1)
+        i, j = np.nonzero(np.isfinite(graph))  # edges by index, since among entries scipy takes a length of 0 for none
+        edges = csr_array((graph[i, j], (i, j)), shape=graph.shape)
+        way, before = dijkstra(edges, indices=len(nodes), return_predecessors=True)
+        if not np.isfinite(way[-1]):
+            named = [np.round(np.asarray(x, float), 2).tolist() for x in (start, goal)]
+            raise ValueError(f"no way leads from {named[0]} to {named[1]}")
+        path = [len(nodes) + 1]
+        while path[-1] != len(nodes):
+            path.append(int(before[path[-1]]))
+        return points[path[::-1]]
 
 
 def path_length(points: ArrayLike) -> float:

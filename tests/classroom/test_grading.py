@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from benchmarks import grading as batch
 from diffrl_lab import cli
 from diffrl_lab.classroom import grading, sandbox
-from diffrl_lab.course import checks
+from diffrl_lab.course import checks, judging
 from diffrl_lab.course.editions import ROOT
 
 NAMES = checks.exercises()
@@ -94,7 +94,7 @@ for name in [f"{{room}}.{{module}}" for room, modules in rooms.items() for modul
 found += sorted(os.listdir("/lab/diffrl_lab/course") + os.listdir("/lab/diffrl_lab/classroom"))
 found += [p for p in glob.glob({str(ROOT)!r} + "/*") if not p.endswith(".venv")]
 """)
-    assert found == ["__init__.py", "__init__.py", "checks.py", "progress.py", "sandbox.py"]
+    assert found == ["__init__.py", "__init__.py", "checks.py", "judging.py", "progress.py", "sandbox.py"]
 
 
 @needs_bubblewrap
@@ -268,7 +268,7 @@ def test_the_marks_are_those_of_the_instant_check_for_every_right_and_wrong_answ
     module = checks.load(name)
     _, cases, right = grading.drawn(name, "content", b"secret")
     for answer, fragment in [*((a, None) for a in module.RIGHT), *module.WRONG]:
-        travelled = sandbox.unpack(sandbox.pack(checks.answers(module, answer, cases)))
+        travelled = sandbox.unpack(sandbox.pack(judging.answers(module, answer, cases)))
         entry = grading.mark(name, cases, right, {"status": "answered", "message": "", "answers": travelled})
         if fragment is None:
             assert entry["marks"] == entry["of"] and entry["status"] == "ok" and all(entry["properties"].values())
@@ -494,7 +494,7 @@ def test_inputs_that_our_own_answer_fails_on_are_passed_over(monkeypatch: pytest
         return cases(seed)
 
     monkeypatch.setattr(module, "cases", watched)
-    monkeypatch.setattr(module, "judge", lambda c, a: checks.Verdict(False, "") if bad[0] else judge(c, a))
+    monkeypatch.setattr(module, "judge", lambda c, a: judging.Verdict(False, "") if bad[0] else judge(c, a))
     assert grading.drawn("01.betas", "a", b"x")[0] != first
 
 
@@ -509,7 +509,7 @@ def test_how_an_exercise_is_asked_gives_no_answer_away(name: str) -> None:
         exec(text, made)
         _, cases, right = grading.drawn(name, "content", b"secret")
         for case, wanted in zip(cases, right, strict=True):
-            np.testing.assert_allclose(checks.one(made["ask"], module.RIGHT[0], case), wanted)
+            np.testing.assert_allclose(judging.one(made["ask"], module.RIGHT[0], case), wanted)
 
 
 def test_an_exercise_that_asks_with_its_answer_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import nbformat
 import pytest
 
 from diffrl_lab.classroom import release
-from diffrl_lab.course import checks, editions
+from diffrl_lab.course import checks, editions, judging
 
 SOURCES = [s for s in editions.sources() if checks.exercises(s.stem[:2])]
 LESSONS = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
@@ -285,6 +285,6 @@ def test_a_check_cell_ends_in_the_marks_that_nbgrader_reads(source: Path) -> Non
     for cell in code(notebook):
         if cell.metadata.get("nbgrader", {}).get("locked"):
             lines = cell.source.split("\n")
-            said = {True: checks.Verdict(True, ""), False: checks.Verdict(False, ""), None: checks.Verdict(None, "")}
+            said = {True: judging.Verdict(True, ""), False: judging.Verdict(False, ""), None: judging.Verdict(None, "")}
             assert [eval(lines[-1], {"verdict": v}) for v in said.values()] == [1.0, 0.0, 0.0]
             assert release.asks(cell.source) is not None

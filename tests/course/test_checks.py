@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffrl_lab.course import checks
+from diffrl_lab.course import checks, judging
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def double(monkeypatch: pytest.MonkeyPatch) -> None:
     slips = {"you squared it": [x**2 for x in xs]}
     module = SimpleNamespace(
         cases=lambda seed: [{"x": x} for x in xs],
-        judge=lambda cases, answers: checks.match(answers, [2 * x for x in xs], slips),
+        judge=lambda cases, answers: judging.match(answers, [2 * x for x in xs], slips),
         HINTS=("a hint",), RIGHT=[_double],
     )  # fmt: skip
     monkeypatch.setattr(checks, "load", lambda name: module)

@@ -38,6 +38,23 @@ def test_the_shortest_path_is_free_symmetric_and_between_the_beeline_and_the_gri
         assert length == pytest.approx(path_length(walls.shortest_path(b, a)))
 
 
+def test_no_way_over_corners_in_sight_of_one_another_is_shorter_than_the_shortest_path() -> None:
+    walls, rng = Walls.named("large"), np.random.default_rng(1)
+    nodes, lengths = walls._graph(RADIUS)
+    between = np.where(np.eye(len(nodes), dtype=bool), 0.0, lengths)
+    for k in range(len(nodes)):  # Floyd and Warshall: every corner may lie between any two others
+        between = np.minimum(between, between[:, k, None] + between[None, k])
+    free = walls.centre(np.argwhere(~walls.blocked))
+    for a, b in free[rng.integers(len(free), size=(40, 2))]:
+        first, last = walls._sight(a[None], nodes, RADIUS), walls._sight(nodes, b[None], RADIUS)
+        wanted = min(float(walls._sight(a, b, RADIUS)), (first[:, None] + between + last).min())
+        assert path_length(walls.shortest_path(a, b)) == pytest.approx(wanted, abs=1e-9)
+
+
+def test_the_way_to_where_one_stands_has_no_length() -> None:
+    np.testing.assert_array_equal(Walls.named("umaze").shortest_path([-1, 1], [-1, 1]), [[-1, 1], [-1, 1]])
+
+
 def test_a_taut_string_around_the_wall_of_the_umaze_has_its_exact_length() -> None:
     start, goal = np.array([-1.0, 1.0]), np.array([-1.0, -1.0])  # around the end of a wall 2 m wide, its tip at x = 0.5
     tip = 0.5 + RADIUS

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from diffrl_lab.course.checks import Verdict, match
+from diffrl_lab.course.judging import Verdict, match
 
 HINTS = (
     "How many numbers do we know? The start is a whole state (x, y, vx, vy); of the goal we know only where it is.",

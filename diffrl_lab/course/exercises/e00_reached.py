@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from diffrl_lab.course.checks import Verdict, match
+from diffrl_lab.course.judging import Verdict, match
 
 HINTS = (
     "What counts is where the ball *was*; the plan is only what was hoped for. And it counts at any time.",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from diffrl_lab.course.checks import Verdict, match
+from diffrl_lab.course.judging import Verdict, match
 
 HINTS = (
     "Write down alpha_ts and sigma_ts squared first, then the posterior's mean with x0_hat in the place of x_0.",

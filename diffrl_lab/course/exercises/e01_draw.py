@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffrl_lab.course.checks import Verdict
+from diffrl_lab.course.judging import Verdict
 
 HINTS = (
     "A draw from a mixture takes two dice: the first says which mode, the second where in it.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffrl_lab.course.checks import Verdict, match
+from diffrl_lab.course.judging import Verdict, match
 
 HINTS = (
     "Count how often each solver calls D in K steps that end at t = 0. Heun's last step has no correction.",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from diffrl_lab.course.checks import Verdict, match
+from diffrl_lab.course.judging import Verdict, match
 
 HINTS = (
     "Which noise explains x_t, if x0_hat is the data? Solve x_t = alpha_t x0_hat + sigma_t eps_hat for eps_hat.",

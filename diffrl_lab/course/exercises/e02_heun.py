@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffrl_lab.course.checks import Verdict, match
+from diffrl_lab.course.judging import Verdict, match
 
 HINTS = (
     "First take Euler's step: x + (sigma_s - sigma_t) * slope at (x, sigma_t). It is a trial, not the answer.",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffrl_lab.course.checks import Verdict, match
+from diffrl_lab.course.judging import Verdict, match
 
 HINTS = (
     "The chain starts from pure noise, which is level T; it ends in data, which is level 0. Both ends are fixed.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffrl_lab.course.checks import Verdict, by_letter, questions
+from diffrl_lab.course.judging import Verdict, by_letter, questions
 
 HINTS = (
     "Look at the corridor with no fast drives: which action did max Q take, and who could have contradicted it?",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffrl_lab.course.checks import Verdict, by_letter, questions
+from diffrl_lab.course.judging import Verdict, by_letter, questions
 
 HINTS = (
     "Two cells look alike and need opposite moves. What would tell them apart, and does the picture in front hold it?",

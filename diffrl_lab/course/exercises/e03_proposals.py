@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffrl_lab.course.checks import Verdict, match
+from diffrl_lab.course.judging import Verdict, match
 
 HINTS = (
     "Q chooses among the proposals of one row; it may not invent an action, and it may not mix two of them.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffrl_lab.course.checks import Verdict, by_letter, questions
+from diffrl_lab.course.judging import Verdict, by_letter, questions
 
 HINTS = (
     "Scrub the first movie: at t = 1, does any point of the plan still know its neighbours?",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from diffrl_lab.course.checks import Verdict, match
+from diffrl_lab.course.judging import Verdict, match
 
 HINTS = (
     "Test yourself: between + within must equal the variance of all values together.",

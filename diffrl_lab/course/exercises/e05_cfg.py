@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from diffrl_lab.course.checks import Verdict, match
+from diffrl_lab.course.judging import Verdict, match
 
 HINTS = (
     "w = 0 must give the free answer and w = 1 the conditional one; beyond 1 it goes on along the same line.",

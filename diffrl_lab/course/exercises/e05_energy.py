@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffrl_lab.course.checks import Verdict, match
+from diffrl_lab.course.judging import Verdict, match
 
 HINTS = (
     "Not J of the mean, and not the mean of J: what must be averaged is exp(J), since the data are weighed by it.",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from diffrl_lab.course.checks import Verdict, match
+from diffrl_lab.course.judging import Verdict, match
 
 HINTS = (
     "Tweedie: alpha_t x0_hat = x_t + sigma_t^2 * score. The guided score is score + w * slope. Put it in.",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import CubicHermiteSpline
 from torch import Tensor
 
 from diffrl_lab.data.episodes import Episodes
@@ -93,15 +94,13 @@ def inverse_dynamics(episodes: Episodes) -> Tensor:
 
 
 def interpolated(points: ArrayLike, duration: float, seconds_per_step: float = 0.01) -> Array:
-    """The states at every step of a plan [H, 2n] that takes `duration` steps, cubic Hermite between its points. -> [T +
-    1, 2n]"""
+    """The states at every step of a plan [H, 2n] that takes `duration` steps, cubic Hermite between its points.
+
+    -> [T + 1, 2n], where T is `duration` rounded, and 1 at least.
+    """
     p = np.asarray(points, float)
-    n, gaps, steps = p.shape[1] // 2, len(p) - 1, max(round(duration), 1)
+    n, gaps = p.shape[1] // 2, len(p) - 1
     h = duration * seconds_per_step / gaps
-    u = np.linspace(0, gaps, steps + 1)
-    i = np.minimum(u.astype(int), gaps - 1)
-    s = (u - i)[:, None]
-    x0, x1, m0, m1 = p[i, :n], p[i + 1, :n], p[i, n:] * h, p[i + 1, n:] * h
-    x = (2 * s**3 - 3 * s**2 + 1) * x0 + (s**3 - 2 * s**2 + s) * m0 + (3 * s**2 - 2 * s**3) * x1 + (s**3 - s**2) * m1
-    v = (6 * s**2 - 6 * s) * (x0 - x1) + (3 * s**2 - 4 * s + 1) * m0 + (3 * s**2 - 2 * s) * m1
-    return np.concatenate([x, v / h], 1)
+    u = np.linspace(0, gaps, max(round(duration), 1) + 1)  # in gaps
+    spline = CubicHermiteSpline(np.arange(len(p)), p[:, :n], p[:, n:] * h)
+    return np.concatenate([spline(u), spline(u, 1) / h], 1)

@@ -133,6 +133,16 @@ def test_weights_of_half_precision_plan_the_same_and_weigh_two_megabytes_at_most
     assert again.about["name"] == "here" and again.config == planner.config
 
 
+def test_between_its_points_a_plan_is_the_cubic_of_their_positions_and_velocities() -> None:
+    (x0, v0), (x1, v1) = np.random.default_rng(0).normal(size=(2, 2, 3))
+    u, h = np.linspace(0, 1, 81)[:, None], 0.8  # the share of the gap, and its seconds
+    x = (2 * u**3 - 3 * u**2 + 1) * x0 + (u**3 - 2 * u**2 + u) * h * v0
+    x += (3 * u**2 - 2 * u**3) * x1 + (u**3 - u**2) * h * v1
+    v = (6 * u**2 - 6 * u) * (x0 - x1) / h + (3 * u**2 - 4 * u + 1) * v0 + (3 * u**2 - 2 * u) * v1
+    plan = np.array([np.r_[x0, v0], np.r_[x1, v1]])
+    assert_close(interpolated(plan, 80.0), np.concatenate([x, v], 1), rtol=0, atol=1e-9)
+
+
 def test_a_motion_of_constant_acceleration_is_interpolated_exactly_and_does_not_contradict_itself() -> None:
     t = np.linspace(0, 2, 9)[:, None]
     x, v = np.array([[1.0, 0]]) + t * [[2.0, -1]] + t**2 / 2 * [[0.5, 3]], [[2.0, -1]] + t * [[0.5, 3]]
