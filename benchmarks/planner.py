@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from diffrl_lab.analysis.evaluate import evaluate
-from diffrl_lab.methods.planning.diffuser import CONFIGS, Training
+from diffrl_lab.methods.planning.diffuser import CONFIGS, Agent, train
 from diffrl_lab.studies.planners import recording
 from diffrl_lab.worlds.mazes import make_maze
 
@@ -21,11 +21,11 @@ def run() -> list[dict]:
     for maze in MAZES:
         episodes, _ = recording(f"maze-{maze}")
         begun, driving, ahead, first, success = time.perf_counter(), 0.0, 100, None, 0.0
-        training, world = Training(episodes, CONFIGS[maze]), make_maze(maze)
+        training, world = train(episodes, CONFIGS[maze]), make_maze(maze)
         for row in training:
             if first is None and row["step"] == ahead:
                 pause = time.perf_counter()
-                success = evaluate(world, training.planner().agent(), range(40))["success"]
+                success = evaluate(world, Agent(training.model), range(40))["success"]
                 if success >= 0.95:
                     first = ahead, (pause - begun - driving) / 60
                 ahead, driving = 2 * ahead, driving + time.perf_counter() - pause

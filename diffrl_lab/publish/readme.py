@@ -113,11 +113,11 @@ def fill() -> None:
 
 def picture() -> bytes:
     """Sixteen plans of the shipped planner at five moments of their making. -> PNG"""
-    from diffrl_lab.methods.planning.diffuser import Planner
+    from diffrl_lab.methods.planning.diffuser import Diffuser
     from diffrl_lab.widgets import movie
     from diffrl_lab.worlds.walls import Walls
 
-    walls, planner = Walls.named("large"), Planner.load("maze-large")
+    walls, planner = Walls.named("large"), Diffuser.load("maze-large")
     start, goal = walls.centre((7, 1)), walls.centre((1, 10))
     alt = "A plan comes out of noise in a maze, five moments side by side."
     return movie.movie(planner.frames(start, goal), alt=alt, maze=walls, start=start, goal=goal).strip.png()

@@ -46,8 +46,10 @@ from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import Cosine, ascend, cosine_decay, descend, given, pin, sample
 from diffrl_lab.files import ROOT
 from diffrl_lab.methods.baselines.retrieval import retrieval
-from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces, Plan, Planner, Training
-from diffrl_lab.methods.planning.value_guidance import Guide, value_loss
+from diffrl_lab.methods.guides import Guide, value_loss
+from diffrl_lab.methods.planning import diffuser
+from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces
+from diffrl_lab.methods.planning.plans import Plan
 from diffrl_lab.methods.policies.cloning import Cloning
 from diffrl_lab.methods.policies.diffusion_policy import Chunks, DiffusionPolicy
 from diffrl_lab.studies.planners import recording
@@ -66,7 +68,7 @@ SIZES = (2_000, 20_000, 200_000)
 METHODS = ("bc", "diffusion-bc", "planner", "retrieval")
 PLANS = 4  # in one episode, of the planner and of retrieval
 STEPS = {"bc": 700, "diffusion-bc": 1000, "planner": 430}
-PLANNER = Diffuser(width=192, depth=2, channels=16, batch=128, ema=0.99, candidates=8, steps=STEPS["planner"])
+PLANNER = diffuser.Config(width=192, depth=2, channels=16, batch=128, ema=0.99, candidates=8, updates=STEPS["planner"])
 POLICY = Chunks(batch=256, steps=STEPS["diffusion-bc"])
 FAR = 3  # cells: stitching is asked for goals farther than this
 HELD = 40  # steps for which a wanderer keeps its target
@@ -268,7 +270,7 @@ def trial(recorder: str, k: int, transitions: int, method: str, *, seed: int) ->
     elif method == "diffusion-bc":
         agent = run = DiffusionPolicy(episodes, POLICY, seed=seed)  # type: ignore[assignment]
     elif method == "planner":
-        run = Training(episodes, PLANNER, seed=seed)  # type: ignore[assignment]
+        run = diffuser.train(episodes, PLANNER, seed=seed)  # type: ignore[assignment]
     elif method != "retrieval":
         raise ValueError(f"a method is one of {', '.join(METHODS)}; got {method!r}")
     if method != "retrieval":
@@ -279,7 +281,7 @@ def trial(recorder: str, k: int, transitions: int, method: str, *, seed: int) ->
         reached = driven(agent)
     else:
         seeds = range(FIRST, FIRST + EPISODES)
-        follower = retrieval(episodes) if method == "retrieval" else run.planner().agent()  # type: ignore[attr-defined]
+        follower = retrieval(episodes) if method == "retrieval" else diffuser.Agent(run.model)  # type: ignore[attr-defined]
         few = _Few(follower.route)
         reached = np.array([roll_out(_Until(_envs()[0]), few, seed=s).reached for s in seeds])
     return {
@@ -327,7 +329,9 @@ WIDE = "large"  # the maze of the guides: its ways are the longest
 CORNERS = ((1, 1), (1, 10), (7, 10))  # the goal's cell, one for each seed
 TAUGHT = (("dense", 0.99), ("sparse", 0.99), ("sparse", 0.997))  # rewards and discounts; Diffuser's two discounts
 BINS = (0.0, 3.0, 6.0, 9.0, 13.0)  # m of way from start to goal
-DRIVES = Diffuser(from_reset=0.4, to_arrival=1.0)  # what the guides learn from: drives from anywhere to their end
+DRIVES = diffuser.Config(
+    from_reset=0.4, to_arrival=1.0
+)  # what the guides learn from: drives from anywhere to their end
 GUIDE_STEPS, STARTS = 1200, 400
 TIMES = 1 - torch.linspace(0, 1, 17, dtype=torch.float64) ** 1.7  # 16 denoising steps, most of them early
 
@@ -386,7 +390,7 @@ class Navigator:
     def __init__(self, seed: int):
         x, y = _walls(WIDE).centre(CORNERS[seed % len(CORNERS)]).tolist()
         self.goal: tuple[float, float] = (x, y)
-        self.planner = Planner.load(f"maze-{WIDE}")
+        self.planner = Diffuser.load(f"maze-{WIDE}")
         episodes, g = _expert(WIDE), torch.Generator().manual_seed(seed)
         pieces = Pieces(episodes, DRIVES, g)
         row, duration, _ = pieces.draw(20_000)
@@ -429,7 +433,7 @@ def _taught(x: Tensor, y: Tensor, seed: int) -> Guide:
     g = torch.Generator().manual_seed(seed)
     update = descend(
         lambda i: value_loss(J, x[i], y[i], known=_start(x[i]), generator=g),
-        J, lr=2e-3, schedule=cosine_decay(GUIDE_STEPS), ema=0.99, generator=g,
+        J, lr=2e-3, schedule=cosine_decay(GUIDE_STEPS), ema=0.99,
     )  # fmt: skip
     for _ in range(GUIDE_STEPS):
         update(torch.randint(len(x), (256,), generator=g))

@@ -40,6 +40,7 @@ from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import (
+    Batches,
     Cosine,
     Denoiser,
     MixtureDenoiser,
@@ -48,27 +49,31 @@ from diffrl_lab.diffusion import (
     cosine_decay,
     ddpm,
     descend,
+    fit,
     given,
     heun,
     load,
     pin,
     sample,
     save,
+    seeded,
 )
 from diffrl_lab.files import ROOT, provenance
-from diffrl_lab.methods.guides import contrastive_loss, log_mean_exp, tilted_shares
-from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser, InverseDynamics, Learning, conditioned
-from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces, Plan, Planner, _scaler, seconds_per_step
-from diffrl_lab.methods.planning.value_guidance import (
+from diffrl_lab.methods.guides import (
     Guide,
     classifier_loss,
+    contrastive_loss,
     density_loss,
-    drives,
-    known_ends,
     log_density,
+    log_mean_exp,
     log_p,
+    tilted_shares,
     value_loss,
 )
+from diffrl_lab.methods.planning import decision_diffuser
+from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser
+from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces, drives, known_ends
+from diffrl_lab.methods.planning.plans import Plan, plan_scaler, seconds_per_step
 from diffrl_lab.studies.planners import recording
 from diffrl_lab.worlds.driving import Follower, follow, roll_out
 from diffrl_lab.worlds.mazes import EPISODE_STEPS, make_maze
@@ -82,7 +87,9 @@ FINER = [0.02, 0.05, 0.1, 0.15, 0.2]  # more of them for `cfg`, which has lost a
 VERSION = "1"  # of what the functions below call
 WORLDS = {"two-ways-p50": ("two-ways", 0.5), "two-ways-p20": ("two-ways", 0.2), "umaze": ("umaze", 0.5)}
 QUERY = {"two-ways": ((0.0, 1.5), (0.0, -1.5)), "umaze": ((-1.0, 1.0), (-1.0, -1.0))}
-SMALL = Diffuser(width=128, depth=2, channels=16, steps=2000, batch=128)
+SMALL = decision_diffuser.Config(
+    width=128, depth=2, channels=16, updates=2000, batch=128, inverse_updates=1000, inverse_batch=256
+)
 STEPS = 1 - torch.linspace(0, 1, 25, dtype=torch.float64) ** 1.7  # 24 steps, most of them where a mode is decided
 ASKED = 0.95  # quantile of the recorded returns that the condition asks for
 BEST = 0.9  # the class that the classifier knows: returns above this quantile, so that ASKED is its median
@@ -168,9 +175,40 @@ def _trained(J: Guide, loss, x: Tensor, seed: int, steps: int = 1500, batch: int
 
 
 def _fresh(dim: int, out: int, seed: int) -> Guide:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Guide(dim, Cosine(), out=out)
+    return seeded(seed, Guide, dim, out=out)
+
+
+def fresh(episodes: Episodes, config: decision_diffuser.Config, seed: int, cond: int) -> DecisionDiffuser:
+    """A Decision Diffuser of drives in a maze before its training, its scalings still to be set."""
+    dd = seeded(seed, DecisionDiffuser, config, 4, 2, cond)
+    dd.planner.seconds.fill_(seconds_per_step(episodes))
+    return dd
+
+
+def learning(dd: DecisionDiffuser, g: torch.Generator) -> descend:
+    """One update of the conditioned denoiser on a batch of `DecisionDiffuser.loss`."""
+    c = dd.config
+    decay = cosine_decay(c.updates, warmup=min(100, c.updates // 10))
+    return descend(lambda batch: dd.loss(batch, g), dd.planner.denoiser, lr=c.lr, schedule=decay, ema=c.ema)
+
+
+def inverse_dynamics(episodes: Episodes, seed: int) -> decision_diffuser.InverseDynamics:
+    """The inverse dynamics of a maze's ball, by least squares on neighbouring rows."""
+    pairs, g = decision_diffuser.neighbours(episodes), torch.Generator().manual_seed(seed)
+    f = seeded(seed, decision_diffuser.InverseDynamics, 4, 2, SMALL.inverse_width)
+    f.scaler = Scaler.fit(pairs["features"], "standard")
+    update = descend(f.loss, f, lr=2e-3, schedule=cosine_decay(SMALL.inverse_updates))
+    for _ in fit(update, Batches(pairs, SMALL.inverse_batch, g), SMALL.inverse_updates):
+        pass
+    return f
+
+
+def averaged(dd: DecisionDiffuser, update: descend, inverse: Any = None) -> DecisionDiffuser:
+    """The method with the averaged weights of its denoiser, and the inverse dynamics where it is driven by them."""
+    assert update.ema is not None
+    dd.planner.denoiser = update.ema.module  # type: ignore[assignment]
+    dd.inverse = inverse or dd.inverse
+    return dd
 
 
 @lru_cache(maxsize=4)
@@ -183,17 +221,16 @@ def models(world: str, seed: int) -> tuple[DecisionDiffuser, Guide, Guide]:
     if not all(path.is_file() for path in paths):
         begun = time.process_time()
         episodes, x, R = data(world)
-        scaler, y_scaler = _scaler(x, 2), Scaler.fit(R[:, None], "standard")
-        z, y = scaler(x), y_scaler(R[:, None])
-        g, D = torch.Generator().manual_seed(seed), conditioned(SMALL, x.shape[-1], 1, seed)
-        update = Learning(D, SMALL, g)
-        for _ in range(SMALL.steps):
+        g, dd = torch.Generator().manual_seed(seed), fresh(episodes, SMALL, seed, cond=1)
+        dd.planner.scaler, dd.y_scaler = plan_scaler(x, 2), Scaler.fit(R[:, None], "standard")
+        z, r = dd.planner.scaler(x), dd.y_scaler(R[:, None])[:, 0]
+        update = learning(dd, g)
+        for _ in range(SMALL.updates):
             i = torch.randint(len(z), (SMALL.batch,), generator=g)
             u = torch.rand(len(i), 1, 1, generator=g)
             known = ends(world, z[i]) & (u > SMALL.free)
-            update({"x": z[i], "known": known, "y": y[i]})
-        assert update.ema is not None
-        known, r = ends(world, z[:1]), y[:, 0]
+            update({"x": x[i], "known": known, "y": R[i, None]})
+        known = ends(world, z[:1])
         log_mean = log_mean_exp(r)
         J = _fresh(z[0].numel(), 1, seed)
         value = _trained(J, lambda i, g: value_loss(J, z[i], r[i], known=known, generator=g), z, seed)
@@ -201,10 +238,8 @@ def models(world: str, seed: int) -> tuple[DecisionDiffuser, Guide, Guide]:
         energy = _trained(
             K, lambda i, g: contrastive_loss(K, z[i], r[i], log_mean=log_mean, known=known, generator=g), z, seed
         )
-        inverse = InverseDynamics.fit(episodes, steps=1000, batch=256, seed=seed)
         about = {"world": world, "seed": seed, "seconds": round(time.process_time() - begun, 1)}
-        planner = Planner(update.ema.module, scaler, SMALL, seconds_per_step(episodes))  # type: ignore[arg-type]
-        DecisionDiffuser(planner, inverse, y_scaler).save(paths[0], **about)
+        averaged(dd, update, inverse_dynamics(episodes, seed)).save(paths[0], **about)
         value.save(paths[1], **about)
         energy.save(paths[2], **about)
     return DecisionDiffuser.load(paths[0]), Guide.load(paths[1]), Guide.load(paths[2])
@@ -252,7 +287,7 @@ def cloud(world: str, form: str, scale: float, seed: int, n: int = 128) -> Plan:
         return planner.drawn(D, known, value, n, STEPS, torch.Generator().manual_seed(10_000 + seed))
 
 
-def plan_returns(plan: Plan, planner: Planner, maze: str) -> np.ndarray:
+def plan_returns(plan: Plan, planner: Diffuser, maze: str) -> np.ndarray:
     """What each candidate would return up to the time limit if it were driven exactly, its last point being the goal,
     and then held. -> [n]"""
     limit, found = EPISODE_STEPS[maze], []
@@ -583,7 +618,7 @@ def recorded(maze: str) -> Episodes:
 
 
 @lru_cache(maxsize=2)
-def goal_models(maze: str, seed: int) -> tuple[Planner, Guide]:
+def goal_models(maze: str, seed: int) -> tuple[Diffuser, Guide]:
     """A backbone of pieces of episodes whose condition is their end (dropped for a quarter of the samples), shown the
     start alone or start and goal in equal parts; and a classifier of the end, given the start and the noisy piece."""
     paths = [RUNS / "weights" / f"goals-{maze}-{seed}-{k}.safetensors" for k in ("plans", "classifier")]
@@ -593,40 +628,38 @@ def goal_models(maze: str, seed: int) -> tuple[Planner, Guide]:
         episodes = recorded(maze)
         g = torch.Generator().manual_seed(seed)
         pieces = Pieces(episodes, config, g)
-        scaler = _scaler(pieces.plans(20_000)[0], 2)
-        ends = scaler[[0, 1]]
-        D = conditioned(config, 5, 2, seed)
-        update, J = Learning(D, config, g), _fresh(config.horizon * 5, 4, seed)
+        dd = fresh(episodes, config, seed, cond=2)
+        dd.planner.scaler = scaler = plan_scaler(pieces.plans(20_000)[0], 2)
+        dd.y_scaler = scaler[[0, 1]]
+        update, J = learning(dd, g), _fresh(config.horizon * 5, 4, seed)
         climb = descend(
             lambda b: density_loss(J, b["x"], b["y"], known=b["start"], generator=g),
             J,
             lr=2e-3,
-            schedule=cosine_decay(config.steps),
+            schedule=cosine_decay(config.updates),
             ema=0.995,
-            generator=g,
         )
-        for _ in range(config.steps):
-            x = scaler(pieces.plans(config.batch)[0])
+        for _ in range(config.updates):
+            x = pieces.plans(config.batch)[0]
             known = known_ends(x, 2)
             known[torch.rand(len(x), generator=g) < 0.5, -1] = False
             start = torch.zeros(1, config.horizon, 5, dtype=torch.bool)
             start[:, 0, :4] = True
-            batch = {"x": x, "known": known, "y": x[:, -1, :2], "start": start}
-            update(batch), climb(batch)
-        assert update.ema is not None and climb.ema is not None
-        planner = Planner(update.ema.module, scaler, config, seconds_per_step(episodes))  # type: ignore[arg-type]
+            update({"x": x, "known": known, "y": x[:, -1, :2]})
+            z = scaler(x)
+            climb({"x": z, "y": z[:, -1, :2], "start": start})
+        assert climb.ema is not None
         about = {"maze": maze, "seed": seed, "seconds": round(time.process_time() - begun, 1)}
-        nothing = InverseDynamics(Scaler(torch.zeros(8), torch.ones(8)), 2, width=8)
-        DecisionDiffuser(planner, nothing, ends).save(paths[0], **about)
+        averaged(dd, update).save(paths[0], **about)
         climb.ema.module.save(paths[1], **about)  # type: ignore[operator]
     return DecisionDiffuser.load(paths[0]).planner, Guide.load(paths[1])
 
 
 GOALS = {
-    "umaze": Diffuser(width=160, depth=2, channels=16, batch=128, steps=1200),
-    "medium": Diffuser(width=192, depth=2, channels=16, batch=128, steps=2000),
-    "large": Diffuser(width=224, depth=2, channels=16, batch=128, steps=2500),
-    "two-ways": Diffuser(width=128, depth=2, channels=16, batch=128, steps=600),
+    "umaze": decision_diffuser.Config(width=160, depth=2, channels=16, batch=128, updates=1200, inverse_width=8),
+    "medium": decision_diffuser.Config(width=192, depth=2, channels=16, batch=128, updates=2000, inverse_width=8),
+    "large": decision_diffuser.Config(width=224, depth=2, channels=16, batch=128, updates=2500, inverse_width=8),
+    "two-ways": decision_diffuser.Config(width=128, depth=2, channels=16, batch=128, updates=600, inverse_width=8),
 }
 CANDIDATES, DENOISING = 4, 10
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from diffrl_lab.files import RESULTS
-from diffrl_lab.methods.planning.diffuser import Planner
+from diffrl_lab.methods.planning.diffuser import Diffuser
 from diffrl_lab.studies import planners
 
 FILE = RESULTS / "planner.json"
@@ -51,7 +51,7 @@ def measure(cell: dict[str, Any], folder: Path) -> dict[str, Any]:
     found = planners.evaluate(
         f"maze-{maze}", episodes=EPISODES, seed=FIRST, method=cell["method"], weights=path, held_out=held_out
     )
-    minutes = Planner.load(path).about["seconds"] / 60 if path is not None and cell["method"] == "planner" else None
+    minutes = Diffuser.load(path).about["seconds"] / 60 if path is not None and cell["method"] == "planner" else None
     return {**found, **cell, "train_minutes": minutes, "weights": None}
 
 

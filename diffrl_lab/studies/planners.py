@@ -12,7 +12,10 @@ from typing import Any
 import torch
 
 from diffrl_lab.data.episodes import Episodes
-from diffrl_lab.methods.planning.diffuser import CONFIGS, RUNGS, Diffuser, OwnActions, Planner, Training, is_held_out
+from diffrl_lab.diffusion import Run
+from diffrl_lab.methods.planning import diffuser
+from diffrl_lab.methods.planning.diffuser import CONFIGS, RUNGS, Agent, Config, Diffuser, OwnActions
+from diffrl_lab.methods.planning.plans import is_held_out
 from diffrl_lab.worlds.mazes import Controller, make_maze
 from diffrl_lab.worlds.walls import Walls
 
@@ -44,8 +47,8 @@ def train(
             f"{name!r} is none of {', '.join(f'maze-{m}' for m in CONFIGS)}; for a planner of your own "
             "give --dataset (and --env, to evaluate it)"
         )
-    config = CONFIGS.get(maze or "", Diffuser())
-    config = config if steps is None else replace(config, steps=steps)
+    config = CONFIGS.get(maze or "", Config())
+    config = config if steps is None else replace(config, updates=steps)
     episodes, source = recording(name, dataset, progress)
     origin = _origin(maze, env) if held_out else None
     if ship:
@@ -58,27 +61,27 @@ def train(
     about = {"name": name, "maze": maze, "dataset": source, "env": env}
 
     begun = time.perf_counter()
-    run = Training(episodes, config, seed=seed, held_out=origin)
+    run = diffuser.train(episodes, config, seed=seed, held_out=origin)
     if resume and checkpoint.is_file():
         run.load(checkpoint)
     elif ladder:
-        run.planner(**about, rung="untrained").save(paths["untrained"])
+        run.model.save(paths["untrained"], **about, rung="untrained")
     for row in _bar(run, name, progress):
-        if ladder and row["step"] == max(1, config.steps // 10):
-            run.planner(**about, rung="10%").save(paths["10%"])
-        if row["step"] % 500 == 0 and row["step"] < config.steps:
+        if ladder and row["step"] == max(1, config.updates // 10):
+            run.model.save(paths["10%"], **about, rung="10%")
+        if row["step"] % 500 == 0 and row["step"] < config.updates:
             run.save(checkpoint)
     seconds = round(time.perf_counter() - begun, 1)
-    run.planner(**about, rung="good", seconds=seconds, threads=torch.get_num_threads()).save(paths["good"])
+    run.model.save(paths["good"], **about, rung="good", seconds=seconds, threads=torch.get_num_threads())
     checkpoint.unlink(missing_ok=True)
     made = [paths["good"]]
     if ladder:
-        few = Training(
-            episodes[: min(OVERFIT, len(episodes))], replace(config, steps=max(1, config.steps // 4)), seed=seed
+        few = diffuser.train(
+            episodes[: min(OVERFIT, len(episodes))], replace(config, updates=max(1, config.updates // 4)), seed=seed
         )
         for _ in _bar(few, f"{name}, overfit", progress):
             pass
-        few.planner(**about, rung="overfit").save(paths["overfit"])
+        few.model.save(paths["overfit"], **about, rung="overfit")
         made = [paths["good"], *(p for rung, p in paths.items() if rung != "good")]
     if ship:
         from diffrl_lab.data.shipped import add
@@ -111,7 +114,7 @@ def evaluate(
         raise ValueError(f"episodes must be at least 1 and seed at least 0, got {episodes} and {seed}")
     maze, planner, about = _maze(name), None, {}
     if method in ("planner", "own-actions"):
-        planner = Planner.load(weights if weights is not None else name, rung)
+        planner = Diffuser.load(weights if weights is not None else name, rung)
         about = {k: planner.about.get(k) for k in ("seed", "trained", "dataset", "seconds", "rung", "held_out")}
         env = env or planner.about.get("env")
         if held_out and not planner.about.get("held_out"):
@@ -221,7 +224,7 @@ def _seeds(world, episodes: int, seed: int, origin: tuple[float, float] | None) 
 
 def _agent(
     method: str,
-    planner: Planner | None,
+    planner: Diffuser | None,
     world,
     maze: str | None,
     name: str,
@@ -233,7 +236,7 @@ def _agent(
     from diffrl_lab.methods.policies.cloning import Cloning
 
     if planner is not None:
-        return planner.agent() if method == "planner" else OwnActions(planner)
+        return Agent(planner) if method == "planner" else OwnActions(planner)
     if method == "pd":
         return straight()
     if method == "controller":
@@ -255,9 +258,9 @@ def _progress(total: int, what: str, shown: bool):
     return tqdm(total=total, desc=what, disable=not shown)
 
 
-def _bar(run: Training, what: str, shown: bool):
+def _bar(run: Run, what: str, shown: bool):
     """The rows of a training, a progress bar beside them."""
-    with _progress(run.config.steps, what, shown) as bar:
+    with _progress(run.updates, what, shown) as bar:
         bar.update(run.step)
         for row in run:
             bar.update(1)

@@ -54,9 +54,11 @@ from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.data.shipped import DATA, add, shipped
 from diffrl_lab.diffusion import Cosine, GaussianDenoiser, MixtureDenoiser, ddpm, given, load, save
 from diffrl_lab.files import ROOT
+from diffrl_lab.methods import weights
 from diffrl_lab.methods.planning import diffuser, windows
-from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces, Planner
-from diffrl_lab.methods.planning.windows import WindowDiffuser, Windows, joined
+from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces
+from diffrl_lab.methods.planning.plans import plan_scaler
+from diffrl_lab.methods.planning.windows import Windows, joined
 from diffrl_lab.worlds import robots as locomotion
 from diffrl_lab.worlds.walls import Walls
 
@@ -66,16 +68,16 @@ VERSION = "1"  # of what the functions below call
 STEPS = [5, 10, 20, 50, 100]  # T
 ROBOTS, MAZES = ("hopper", "halfcheetah"), ("umaze", "large", "two-ways")
 SIZES = {
-    "small": WindowDiffuser(mults=(1, 1), steps=1000),
-    "medium": WindowDiffuser(mults=(1, 2, 4), steps=1000),
-    "large": WindowDiffuser(mults=(1, 4, 8), steps=1000),
-    "medium-3000": WindowDiffuser(mults=(1, 2, 4), steps=3000),
+    "small": windows.Config(mults=(1, 1), updates=1000),
+    "medium": windows.Config(mults=(1, 2, 4), updates=1000),
+    "large": windows.Config(mults=(1, 4, 8), updates=1000),
+    "medium-3000": windows.Config(mults=(1, 2, 4), updates=3000),
 }
-_PLANS = {"steps": 1000, "batch": 64, "free": 1.0, "ema": 0.995}
+_PLANS = {"updates": 1000, "batch": 64, "free": 1.0, "ema": 0.995}
 PLANS = {
-    "small": Diffuser(width=96, depth=2, channels=16, **_PLANS),  # type: ignore[arg-type]
-    "medium": Diffuser(width=256, depth=3, channels=32, **_PLANS),  # type: ignore[arg-type]
-    "large": Diffuser(width=512, depth=3, channels=32, **_PLANS),  # type: ignore[arg-type]
+    "small": diffuser.Config(width=96, depth=2, channels=16, **_PLANS),  # type: ignore[arg-type]
+    "medium": diffuser.Config(width=256, depth=3, channels=32, **_PLANS),  # type: ignore[arg-type]
+    "large": diffuser.Config(width=512, depth=3, channels=32, **_PLANS),  # type: ignore[arg-type]
 }
 SAMPLES = {"robot": 128, "maze": 256}
 REFERENCE = 512  # rows of data that samples are held against
@@ -105,7 +107,7 @@ def _path(world: str, size: str, seed: int) -> Path:
 
 
 @lru_cache(maxsize=2)
-def model(world: str, size: str, seed: int) -> Windows | Planner:
+def model(world: str, size: str, seed: int) -> Windows | Diffuser:
     """A trained model (kept, as it would ship, in float16), or for size `gaussian` the normal law of its windows."""
     train, held = episodes(world)
     if size == "gaussian":
@@ -113,30 +115,32 @@ def model(world: str, size: str, seed: int) -> Windows | Planner:
         scaler = Scaler.fit(x, "standard")
         z = scaler(x).flatten(1).double()
         D = GaussianDenoiser(z.mean(0).reshape(x.shape[1:]), Cosine(), cov=torch.cov(z.mT))
-        return Windows(D, scaler, train.obs.shape[1], x.shape[1])
+        exact = Windows(SIZES["small"], train.obs.shape[1], train.act.shape[1])
+        exact.scaler = scaler
+        return weights.around(exact, denoiser=D)
     if size == "shipped":
-        return Planner.load(f"maze-{world}")
+        return Diffuser.load(f"maze-{world}")
     path, begun = _path(world, size, seed), time.process_time()
     if world in ROBOTS:
         if not path.is_file():
-            run = windows.Training(train, SIZES[size], seed=seed)
+            run = windows.train(train, SIZES[size], seed=seed)
             H, curve = SIZES[size].horizon, []
             seen = {"held_loss": joined(held, H, 4), "train_loss": joined(train, H, 16)}
             for row in run:
                 if row["step"] % 250 == 0:
-                    now = run.model()
+                    now = run.model
                     curve.append(
                         {"step": row["step"]}
-                        | {k: round(now.loss(v, torch.Generator().manual_seed(0)), 4) for k, v in seen.items()}
+                        | {k: round(now.held_out_loss(v, torch.Generator().manual_seed(0)), 4) for k, v in seen.items()}
                     )
-            run.model(world=world, size=size, curve=curve, seconds=round(time.process_time() - begun, 1)).save(path)
+            run.model.save(path, world=world, size=size, curve=curve, seconds=round(time.process_time() - begun, 1))
         return Windows.load(path)
     if not path.is_file():
-        run_ = diffuser.Training(train, PLANS[size], seed=seed)
-        for _ in run_:
+        run = diffuser.train(train, PLANS[size], seed=seed)
+        for _ in run:
             pass
-        run_.planner(world=world, size=size, seconds=round(time.process_time() - begun, 1)).save(path)
-    return Planner.load(path)
+        run.model.save(path, world=world, size=size, seconds=round(time.process_time() - begun, 1))
+    return Diffuser.load(path)
 
 
 # ------------------------------------------------------------------------------------------------------------- metrics
@@ -162,7 +166,7 @@ def floors(world: str, n: int) -> tuple[dict[str, float], Tensor, Tensor, Scaler
     """What real rows score: numbers floor_* and held_*, the reference rows, the fresh rows, and the scaler of both."""
     train, held = episodes(world)
     fit = _pieces(train, 20_000, 0)
-    scaler = diffuser._scaler(fit, 2) if world in MAZES else Scaler.fit(fit, "standard")
+    scaler = plan_scaler(fit, 2) if world in MAZES else Scaler.fit(fit, "standard")
     found: dict[str, float] = {}
     rng, halves = torch.Generator().manual_seed(0), []
     for k in range(HALVES):

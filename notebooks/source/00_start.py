@@ -41,7 +41,7 @@ from diffrl_lab.data.episodes import segments
 from diffrl_lab.data.minari import read
 from diffrl_lab.data.shipped import shipped
 from diffrl_lab.diffusion import chain, given, pin
-from diffrl_lab.methods.planning.diffuser import Planner
+from diffrl_lab.methods.planning.diffuser import Diffuser
 from diffrl_lab.widgets.explore import plan_explorer
 from diffrl_lab.widgets.movie import movie
 from diffrl_lab.worlds.mazes import make_maze
@@ -54,7 +54,7 @@ from diffrl_lab.worlds.walls import Walls
 # minutes on two CPU cores. The walls are drawn for *you*. The planner knows none of them: it only ever saw where the ball went.
 
 # %%
-planner = Planner.load("maze-large")
+planner = Diffuser.load("maze-large")
 walls = Walls.named("large")
 start, goal = walls.centre((7, 1)), walls.centre((1, 10))
 
@@ -202,7 +202,7 @@ assert sum(reached) > len(reached) / 2, "large effect: most plans lead to their 
 # how do you tell a bad plan if nobody shows you the walls?
 
 # %%
-rungs = {name: Planner.load("maze-large", rung=name) for name in ("untrained", "10%", "good", "overfit")}
+rungs = {name: Diffuser.load("maze-large", rung=name) for name in ("untrained", "10%", "good", "overfit")}
 plans = {name: p.plan(np.r_[start, 0, 0], goal, n=16, generator=torch.Generator().manual_seed(SEED)) for name, p in rungs.items()}
 
 
@@ -298,7 +298,7 @@ check("00.reached", goal_reached)
 
 # %%
 views.survey_map({
-    ("trajectory optimisation", "offline", "single"): ("00, 04, 05: Planner", True),
+    ("trajectory optimisation", "offline", "single"): ("00, 04, 05: Diffuser", True),
     ("trajectory optimisation", "online", "single"): ("07: replanning", False),
     ("trajectory optimisation", "offline", "multi"): ("15: MADiff, DoF", False),
     ("policy learning", "offline", "single"): ("10: Diffusion-QL, IDQL", False),

@@ -36,7 +36,8 @@ from diffrl_lab.course import check, guess
 from diffrl_lab.data import Scaler, episodes, resample
 from diffrl_lab.data.minari import read
 from diffrl_lab.data.shipped import shipped
-from diffrl_lab.methods.planning.diffuser import RUNGS, Diffuser, Pieces, Planner, interpolated
+from diffrl_lab.methods.planning.diffuser import RUNGS, Config, Diffuser, Pieces
+from diffrl_lab.methods.planning.plans import interpolated
 from diffrl_lab.nets import PlanMLP, TemporalUNet
 from diffrl_lab.widgets.explore import explore
 from diffrl_lab.widgets.movie import movie
@@ -340,9 +341,9 @@ for name, found in {"recorded": judge(obs[::20], block, dt), "U-Net": judge(scal
 
 # %%
 umaze, recorded = Walls.named("umaze"), read(shipped("recordings/pointmaze-umaze-v0"))
-ladder = {rung: Planner.load("maze-umaze", rung) for rung in RUNGS}
+ladder = {rung: Diffuser.load("maze-umaze", rung) for rung in RUNGS}
 scale = ladder["good"].scaler
-data = Pieces(recorded, Diffuser(), generator).plans(400)[0]
+data = Pieces(recorded, Config(), generator).plans(400)[0]
 floor = noise_floor(scale(data), 64, 300, generator)
 
 
@@ -512,7 +513,7 @@ def task(env):
             return seed, start["observation"], start["desired_goal"]
 
 
-env, planner = mazes.make_maze("two-ways", position_noise_range=0.0), Planner.load("maze-two-ways")
+env, planner = mazes.make_maze("two-ways", position_noise_range=0.0), Diffuser.load("maze-two-ways")
 seed, start, goal = task(env)
 plan = planner.plan(start, goal, SEEDS, generator, steps=20)
 ways = ["left" if mazes.side(path) < 0 else "right" for path in plan.candidates[..., :2]]
@@ -569,7 +570,7 @@ check("04.spread", split)
 
 # %%
 def crowd(name):
-    env, planner = mazes.make_maze(name, position_noise_range=0.0), Planner.load(f"maze-{name}")
+    env, planner = mazes.make_maze(name, position_noise_range=0.0), Diffuser.load(f"maze-{name}")
     seed, start, goal = task(env)
     plan = planner.plan(start, goal, SEEDS, generator, steps=20)
     runs = [execute(env, planner.reference(plan, k), seed) for k in range(SEEDS)]

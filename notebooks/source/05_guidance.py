@@ -284,9 +284,10 @@ from diffrl_lab.analysis import modes
 from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.data.shipped import shipped
 from diffrl_lab.diffusion import given, load, pin
+from diffrl_lab.methods.guides import Guide
 from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser, compose
-from diffrl_lab.methods.planning.diffuser import Planner
-from diffrl_lab.methods.planning.value_guidance import Guide, scaled
+from diffrl_lab.methods.planning.diffuser import Diffuser
+from diffrl_lab.methods.planning.value_guidance import scaled
 from diffrl_lab.studies.guidance import STEPS, crossing, exact, plan_returns
 from diffrl_lab.widgets.explore import explore
 from diffrl_lab.widgets.movie import movie
@@ -532,7 +533,7 @@ views.lines(range(0, 81, 20), {"what the value network says": said, "driven": dr
 # that it was not trained on. With it, put start and goal at $-1.5$ and turn the scale up.
 
 # %%
-planner = Planner.load("maze-two-ways")
+planner = Diffuser.load("maze-two-ways")
 wishes = {"left": lambda x, t: -0.3 * planner.scaler.inverse(x)[:, 8:24, 0].mean(1),
     "value": lambda x, t: guides["value"](dd.planner.scaler(planner.scaler.inverse(x)), torch.tensor(0.0))}
 

@@ -20,8 +20,7 @@ from diffrl_lab.diffusion import (
     heun,
     sample,
 )
-from diffrl_lab.methods.guides import contrastive_loss, log_mean_exp, tilted_shares
-from diffrl_lab.methods.planning.value_guidance import Guide
+from diffrl_lab.methods.guides import Guide, contrastive_loss, log_mean_exp, tilted_shares
 
 S, N = Cosine(), 20_000
 GAUSSIAN = GaussianDenoiser([0.0], S, std=1.0)

@@ -11,10 +11,11 @@ from torch.testing import assert_close
 
 from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.data.scaling import Scaler
-from diffrl_lab.diffusion import Cosine, Function
-from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser, conditioned
-from diffrl_lab.methods.planning.diffuser import Plan, Planner
-from diffrl_lab.methods.planning.value_guidance import Guide
+from diffrl_lab.diffusion import Cosine
+from diffrl_lab.methods.guides import Guide
+from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser
+from diffrl_lab.methods.planning.diffuser import Diffuser
+from diffrl_lab.methods.planning.plans import Plan
 from diffrl_lab.studies import guidance as guidance_study
 from diffrl_lab.studies.guidance import (
     COLUMNS,
@@ -55,12 +56,8 @@ def test_a_plans_return_counts_steps_at_its_end_and_the_toll_of_the_right_corrid
     x = torch.zeros(2, H, 4)  # up to the right corridor in no time, down through it at 1 m/s for 2 s, there to stay
     x[:, :, 1] = torch.linspace(1, -1, H)
     x[0, :, 0], x[1, :, 0], x[:, :, 3] = 2.0, -2.0, -1.0
-    planner = Planner(
-        Function(lambda x, t: x, Cosine()),
-        Scaler(torch.zeros(5), torch.ones(5)),
-        SMALL,
-        0.01,  # type: ignore[arg-type]
-    )
+    planner = Diffuser(SMALL, 4, 2)
+    planner.seconds.fill_(0.01)
     plan = Plan(x, torch.tensor([200.0, 200.0]), torch.zeros(2))
     right, left = plan_returns(plan, planner, "two-ways")
     assert_close(left, 300 - 200 + 45.0, rtol=0, atol=1.01)  # within 0.45 m of the end for its last 45 steps
@@ -147,7 +144,9 @@ def test_plans_of_a_batch_go_from_each_query_to_its_own_goal_and_two_forms_of_no
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scaler = Scaler(torch.tensor([0.0, 0.0, 0.0, 0.0, 4.0]), torch.tensor([1.0, 1.0, 1.0, 1.0, 0.3]))
-    net = Planner(conditioned(SMALL, 5, 2), scaler, SMALL, 0.01)
+    net = DecisionDiffuser(SMALL, 4, 2, 2).planner
+    net.scaler = scaler
+    net.seconds.fill_(0.01)
     monkeypatch.setattr(guidance_study, "goal_models", lambda *_: (net, Guide(SMALL.horizon * 5, Cosine(), out=4)))
     rng = np.random.default_rng(0)
     obs, end = rng.uniform(-2, 2, (5, 4)), rng.uniform(-2, 2, (5, 2))

@@ -19,7 +19,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """The study with few samples and a network that has hardly been trained, kept in a folder of its own."""
     for name, value in (("HALVES", 3), ("REFERENCE", 64), ("RUNS", tmp_path), ("SAMPLES", {"robot": 32, "maze": 32})):
         monkeypatch.setattr(study, name, value)
-    monkeypatch.setitem(study.PLANS, "small", replace(study.PLANS["small"], width=16, steps=5))
+    monkeypatch.setitem(study.PLANS, "small", replace(study.PLANS["small"], width=16, updates=5))
     forget()
     yield
     forget()

@@ -175,12 +175,13 @@ class DecisionDiffuser(nn.Module):
     mean 0, deviation 1 by `y_scaler`. obs = 2n, act: columns of the recording; cond: how many numbers y has.
     """
 
+    about: dict[str, Any]  # how it was trained
     save = weights.save
     load: Any = classmethod(weights.load)
 
     def __init__(self, config: Config, obs: int, act: int, cond: int):
         super().__init__()
-        self.config, self.sizes = config, {"obs": obs, "act": act, "cond": cond}
+        self.config, self.sizes, self.about = config, {"obs": obs, "act": act, "cond": cond}, {}
         D = conditioned(config, obs + 1, cond)
         self.planner = Diffuser(config, obs, act)
         self.planner.denoiser = D
@@ -196,8 +197,8 @@ class DecisionDiffuser(nn.Module):
 
     def denoiser(self, y: ArrayLike, known: Tensor, value: Tensor, n: int, w: float | None = None) -> Denoiser:
         """pin(cfg(D, y, w)) for n plans; y a number, [c] or [n, c] in its own units."""
-        y = self.y_scaler(torch.atleast_1d(torch.as_tensor(np.asarray(y), dtype=torch.float32)).expand(n, -1))
-        cond = {"known": known.expand(n, *known.shape[-2:]), "y": y}
+        wish = torch.atleast_1d(torch.as_tensor(np.asarray(y), dtype=torch.float32)).expand(n, -1)
+        cond = {"known": known.expand(n, *known.shape[-2:]), "y": self.y_scaler(wish)}
         return pin(cfg(self.planner.denoiser, cond, self.config.w if w is None else w, drop=("y",)), known, value)
 
     @torch.no_grad()

@@ -194,7 +194,7 @@ def drives(episodes: Episodes, config: Config, limit: int, gamma: float = 1.0) -
 
 
 def known_ends(x: Tensor, n: int) -> Tensor:
-    """The known-mask of a plan x [..., H, 2n + 1] between a state and a goal's position, as `Diffuser.ends` gives it."""
+    """The known-mask of a plan x [..., H, 2n + 1] from a state to a goal's position, as `Diffuser.ends` gives it."""
     known = torch.zeros(x.shape, dtype=torch.bool)
     known[..., 0, : 2 * n], known[..., -1, :n] = True, True
     return known
@@ -203,6 +203,9 @@ def known_ends(x: Tensor, n: int) -> Tensor:
 class Diffuser(nn.Module):
     """A diffusion model of plans: sampled, pinned, chosen from, driven. obs = 2n and act: columns of the recording."""
 
+    about: dict[str, Any]  # how it was trained
+    seconds: Tensor
+    inverse: Tensor
     save = weights.save
 
     def __init__(self, config: Config, obs: int, act: int):
@@ -289,7 +292,9 @@ class Diffuser(nn.Module):
         D = pin(given(self.denoiser, {"known": known}), known, value)
         x_T = D.schedule.prior(value.shape, generator=generator)
         x = sample(D, x_T, steps=self.config.denoising, generator=generator)
-        return self.unscale(torch.where(known, value, x)).unflatten(0, (-1, n))
+        raw = self.scaler.inverse(torch.where(known, value, x))
+        steps = raw[..., -1:].mean(1, keepdim=True).exp().expand(-1, self.horizon, 1)
+        return torch.cat([raw[..., :-1], steps], -1).unflatten(0, (-1, n))
 
     @torch.no_grad()
     def plan(

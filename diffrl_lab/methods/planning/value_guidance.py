@@ -88,12 +88,13 @@ class ValueGuidance(nn.Module):
     by. planner: the hyperparameters of the planner, as a dict. obs, act: columns of the recording.
     """
 
+    about: dict[str, Any]  # how it was trained
     save = weights.save
     load: Any = classmethod(weights.load)
 
     def __init__(self, config: Config, planner: dict[str, Any], obs: int, act: int):
         super().__init__()
-        self.config, self.sizes = config, {"planner": planner, "obs": obs, "act": act}
+        self.config, self.sizes, self.about = config, {"planner": planner, "obs": obs, "act": act}, {}
         self.planner = Diffuser(diffuser.Config(**planner), obs, act)
         self.J = Guide(self.planner.horizon * (obs + 1), width=config.width)
         self.R_scaler = Scaler.blank(1)

@@ -64,12 +64,13 @@ def joined(episodes: Episodes, horizon: int, stride: int = 1) -> Tensor:
 class Windows(nn.Module):
     """A diffusion model of windows [H, d + a] in units. obs, act: d and a, how many columns each has."""
 
+    about: dict[str, Any]  # how it was trained
     save = weights.save
     load: Any = classmethod(weights.load)
 
     def __init__(self, config: Config, obs: int, act: int):
         super().__init__()
-        self.config, self.sizes = config, {"obs": obs, "act": act}
+        self.config, self.sizes, self.about = config, {"obs": obs, "act": act}, {}
         net = TemporalUNet(obs + act, width=config.width, mults=config.mults)
         self.denoiser = NeuralDenoiser(net, Cosine(), "v")
         self.scaler = Scaler.blank(obs + act)

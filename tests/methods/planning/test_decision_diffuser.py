@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,43 @@ from torch.testing import assert_close
 
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.scaling import Scaler
-from diffrl_lab.diffusion import Cosine, Function, GaussianDenoiser, cfg, heun, sample
+from diffrl_lab.diffusion import (
+    Batches,
+    Cosine,
+    Function,
+    GaussianDenoiser,
+    cfg,
+    cosine_decay,
+    descend,
+    fit,
+    heun,
+    sample,
+    seeded,
+)
 from diffrl_lab.methods.planning.decision_diffuser import (
+    Agent,
+    Config,
     DecisionDiffuser,
     InverseDynamics,
-    Learning,
     compose,
     conditioned,
+    neighbours,
+    train,
 )
-from diffrl_lab.methods.planning.diffuser import Diffuser, Planner
 
 S, f64 = Cosine(), torch.float64
-TINY = Diffuser(horizon=8, width=32, depth=1, channels=8, steps=8, batch=16, sampling=3, candidates=4)
+TINY = Config(
+    horizon=8,
+    width=32,
+    depth=1,
+    channels=8,
+    updates=8,
+    batch=16,
+    denoising=3,
+    candidates=4,
+    inverse_width=16,
+    inverse_updates=4,
+)
 
 
 # ---------------------------------------------------------------------------------------------------------- composition
@@ -114,7 +140,7 @@ def test_gaussian_conditions_compose_by_adding_what_they_do_to_the_mean() -> Non
 
 # ------------------------------------------------------------------------------------------------- conditions, learned
 def test_not_given_is_a_vector_of_its_own_and_not_a_condition_of_zero() -> None:
-    D, x = conditioned(TINY, 5, 2), torch.randn(3, 8, 5, generator=torch.Generator().manual_seed(0))
+    D, x = seeded(0, conditioned, TINY, 5, 2), torch.randn(3, 8, 5, generator=torch.Generator().manual_seed(0))
     g = torch.Generator().manual_seed(1)
     for p in D.parameters():  # the corrections start at zero
         torch.nn.init.normal_(p, std=0.2, generator=g)
@@ -144,14 +170,15 @@ def lines(n: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_plans_follow_the_condition_they_are_given_and_spread_without_it() -> None:
     x, y = lines()
-    config = Diffuser(horizon=8, width=64, depth=1, channels=8, steps=400, lr=3e-3, ema=0.98)
-    scaler, g = Scaler.fit(x, "standard"), torch.Generator().manual_seed(0)
-    D = conditioned(config, 3, 1)
-    update = Learning(D, config, g)
+    config = Config(horizon=8, width=64, depth=1, channels=8, updates=400, lr=3e-3, ema=0.98)
+    g, dd = torch.Generator().manual_seed(0), seeded(0, DecisionDiffuser, config, 2, 1, 1)
+    dd.planner.scaler = scaler = Scaler.fit(x, "standard")
+    decay = cosine_decay(400, warmup=40)
+    update = descend(lambda b: dd.loss(b, g), dd.planner.denoiser, lr=config.lr, schedule=decay, ema=config.ema)
     known = torch.zeros(128, 8, 3, dtype=torch.bool)
-    for _ in range(config.steps):
+    for _ in range(config.updates):
         i = torch.randint(len(x), (128,), generator=g)
-        update({"x": scaler(x[i]), "known": known, "y": y[i]})
+        update({"x": x[i], "known": known, "y": y[i]})
     asked = torch.linspace(-1.5, 1.5, 200)[:, None]
     cond = {"known": known[:1].expand(200, 8, 3), "y": asked}
     x_T = torch.randn(200, 8, 3, generator=torch.Generator().manual_seed(1))
@@ -176,7 +203,10 @@ def saturated(n: int = 80, steps: int = 30) -> Episodes:
 
 def test_inverse_dynamics_find_the_action_where_no_linear_map_does() -> None:
     episodes = saturated()
-    f = InverseDynamics.fit(episodes, steps=1500, batch=256, width=32)
+    pairs, f = neighbours(episodes), seeded(0, InverseDynamics, 2, 1, 32)
+    f.scaler = Scaler.fit(pairs["features"], "standard")
+    update = descend(f.loss, f, lr=2e-3, schedule=cosine_decay(1500))
+    list(fit(update, Batches(pairs, 256, torch.Generator().manual_seed(0)), 1500))
     rows = (episodes.last == 0).nonzero()[:, 0]
     s, after, a = episodes.obs[rows], episodes.obs[rows + 1], episodes.act[rows]
     linear = torch.cat([torch.ones(len(s), 1), s, after - s], 1)
@@ -187,10 +217,9 @@ def test_inverse_dynamics_find_the_action_where_no_linear_map_does() -> None:
 
 
 def method() -> DecisionDiffuser:
-    D, scaler = conditioned(TINY, 5, 1), Scaler(torch.zeros(5), torch.ones(5))
-    inverse = InverseDynamics(Scaler(torch.zeros(8), torch.ones(8)), 2, width=16)
-    y = Scaler(torch.tensor([3.0]), torch.tensor([2.0]))
-    return DecisionDiffuser(Planner(D, scaler, TINY, 0.01), inverse, y, steps=3)
+    dd = seeded(0, DecisionDiffuser, TINY, 4, 2, 1)
+    dd.y_scaler = Scaler(torch.tensor([3.0]), torch.tensor([2.0]))
+    return dd
 
 
 def test_a_saved_method_plans_and_acts_as_before_but_for_half_precision(tmp_path: Path) -> None:
@@ -205,7 +234,7 @@ def test_a_saved_method_plans_and_acts_as_before_but_for_half_precision(tmp_path
     assert_close(plans[0][:, 0, :4], torch.zeros(4, 4)), assert_close(plans[0][:, -1, :2], torch.ones(4, 2))
     s = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
     assert_close(before.inverse(s[:, :4], s[:, 4:]), after.inverse(s[:, :4], s[:, 4:]), rtol=0, atol=0.01)
-    assert after.planner.about["note"] == "x" and after.steps == 3
+    assert after.about["note"] == "x" and after.config == TINY
     (tmp_path / "other.safetensors").write_bytes((tmp_path / "dd.safetensors").read_bytes()[:100])
     with pytest.raises(ValueError, match="not a whole"):
         DecisionDiffuser.load(tmp_path / "other.safetensors")
@@ -219,3 +248,40 @@ def test_noise_of_low_temperature_spreads_plans_less() -> None:
         plan = m.plan(np.zeros(4), 3.0, None, 64, g.manual_seed(0), temperature=temperature)
         spread.append(plan.candidates[:, 1:].std(0).mean())
     assert spread[1] > 1.05 * spread[0]
+
+
+def drives_of(n: int = 20) -> Episodes:
+    """Straight drives in the plane at constant speed, each paid by its length."""
+    rng, rows = np.random.default_rng(1), []
+    for _ in range(n):
+        a, b = rng.uniform(-2, 2, (2, 2))
+        x = a + np.linspace(0, 1, 26)[:, None] * (b - a)
+        v = np.broadcast_to((b - a) / 0.25, x.shape)
+        pay = np.full(25, -np.linalg.norm(b - a))
+        rows.append((np.concatenate([x, v], 1).astype(np.float32), np.zeros((25, 2), np.float32), pay, False))
+    return Episodes.join(rows)
+
+
+def test_both_networks_are_trained_one_after_the_other_and_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    whole = train(drives_of(), TINY, seed=2)
+    losses = [float(row["loss"]) for row in whole]
+    assert whole.step == whole.updates == TINY.updates + TINY.inverse_updates
+    for stop in (3, 10):
+        begun, again = train(drives_of(), TINY, seed=2), train(drives_of(), TINY, seed=2)
+        first = [float(row["loss"]) for row in islice(begun, stop)]
+        begun.save(tmp_path / "run.safetensors")
+        again.load(tmp_path / "run.safetensors")
+        assert first + [float(row["loss"]) for row in again] == losses
+        for a, b in zip(again.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_the_agent_does_what_the_inverse_dynamics_say_of_the_plan_s_next_state() -> None:
+    model = train(drives_of(), TINY).model
+    agent = Agent(model, 0.0)
+    agent.reset(np.zeros(4), np.ones(2), 3)
+    a = agent.act(np.zeros(4))
+    plan = model.plan(np.zeros(4), 0.0, np.ones(2), 1, torch.Generator().manual_seed(3))
+    after = torch.tensor(model.planner.reference(plan)[1]).float()[None]
+    wanted = model.inverse(torch.zeros(1, 4), after)[0].detach().clamp(-1, 1).double().numpy()
+    assert_close(a, wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +11,10 @@ import torch
 from torch.testing import assert_close
 
 from diffrl_lab.data.episodes import Episodes
-from diffrl_lab.methods.planning.diffuser import (
-    CONFIGS,
-    Diffuser,
-    OwnActions,
-    Pieces,
-    Planner,
-    Training,
-    interpolated,
-    inverse_dynamics,
-    is_held_out,
-    seconds_per_step,
-)
+from diffrl_lab.methods.planning.diffuser import CONFIGS, Config, Diffuser, OwnActions, Pieces, train
+from diffrl_lab.methods.planning.plans import interpolated, inverse_dynamics, is_held_out, seconds_per_step
 
-TINY = Diffuser(horizon=8, width=32, depth=1, channels=8, steps=8, batch=16, sampling=3, candidates=4)
+TINY = Config(horizon=8, width=32, depth=1, channels=8, updates=8, batch=16, denoising=3, candidates=4)
 
 
 def field(episodes: int = 40, steps: int = 30, rest: int = 10, seed: int = 0) -> Episodes:
@@ -40,7 +31,7 @@ def field(episodes: int = 40, steps: int = 30, rest: int = 10, seed: int = 0) ->
     return Episodes.join(rows)
 
 
-def pieces(config: Diffuser = TINY, **options) -> Pieces:
+def pieces(config: Config = TINY, **options) -> Pieces:
     return Pieces(field(), config, torch.Generator().manual_seed(0), **options)
 
 
@@ -55,7 +46,7 @@ def test_pieces_never_cross_an_episode_nor_reach_into_the_rest_at_its_end() -> N
 
 
 def test_the_shares_of_pieces_and_of_known_ends_are_those_asked_for() -> None:
-    p = pieces(Diffuser(horizon=8, batch=20_000))
+    p = pieces(Config(horizon=8, batch=20_000))
     batch, c = next(p), p.config
     known = batch["known"]
     for share, wanted in ((known[:, 0, 0], 1 - c.free), (known[:, -1, 0], 1 - c.free - c.start_only)):
@@ -65,7 +56,7 @@ def test_the_shares_of_pieces_and_of_known_ends_are_those_asked_for() -> None:
 
 
 def test_the_velocity_at_the_end_is_told_only_where_the_ball_passes_through() -> None:
-    batch = next(pieces(Diffuser(horizon=8, batch=5000)))
+    batch = next(pieces(Config(horizon=8, batch=5000)))
     told, speed = batch["known"][:, -1, 2], batch["x"][:, -1, 2:4].norm(dim=-1)
     silent = batch["known"][:, -1, 0] & ~told
     assert told.any() and silent.any()
@@ -81,21 +72,21 @@ def test_held_out_pairs_of_cells_are_never_trained_on() -> None:
 
 
 def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    whole = Training(field(), TINY, seed=1)
+    whole = train(field(), TINY, seed=1)
     losses = [float(row["loss"]) for row in whole]
-    first, second = Training(field(), TINY, seed=1), Training(field(), TINY, seed=1)
+    first, second = train(field(), TINY, seed=1), train(field(), TINY, seed=1)
     begun = [float(next(rows)["loss"]) for rows in [iter(first)] for _ in range(3)]
     first.save(tmp_path / "run.safetensors")
     second.load(tmp_path / "run.safetensors")
     assert begun + [float(row["loss"]) for row in second] == losses
-    for a, b in zip(whole.planner().denoiser.parameters(), second.planner().denoiser.parameters(), strict=True):
+    for a, b in zip(whole.model.denoiser.parameters(), second.model.denoiser.parameters(), strict=True):
         assert_close(a, b, rtol=0, atol=0)
-    with pytest.raises(ValueError, match="another run: seed=1; this one has seed=2"):
-        Training(field(), TINY, seed=2).load(tmp_path / "run.safetensors")
+    with pytest.raises(ValueError, match="another run: it has seed = 1, this one seed = 2"):
+        train(field(), TINY, seed=2).load(tmp_path / "run.safetensors")
 
 
 def test_every_candidate_holds_the_start_and_the_goal_exactly_and_equal_seeds_plan_alike() -> None:
-    planner = Training(field(), TINY).planner()
+    planner = train(field(), TINY).model
     start, goal = np.array([1.0, -2.0, 0.5, 0.0]), np.array([-2.0, 1.0])
     plans = [planner.plan(start, goal, generator=torch.Generator().manual_seed(s)) for s in (0, 0, 1)]
     for plan in plans:
@@ -106,17 +97,17 @@ def test_every_candidate_holds_the_start_and_the_goal_exactly_and_equal_seeds_pl
 
 
 def test_the_ends_are_known_from_the_first_frame_on_and_the_last_frame_is_the_plan() -> None:
-    planner = Training(field(), TINY).planner()
+    planner = train(field(), TINY).model
     plan = planner.plan([0, 0, 0, 0], [1, 1], generator=torch.Generator().manual_seed(0))
-    assert len(plan.frames) == TINY.sampling + 1
+    assert len(plan.frames) == TINY.denoising + 1
     assert_close(plan.frames[0].x_t[:, -1, :2], torch.ones(4, 2), rtol=0, atol=1e-5)
     assert_close(plan.frames[-1].x_t[..., :4], plan.candidates)
 
 
 def test_a_trained_planner_drives_straight_where_there_are_no_walls() -> None:
-    config = Diffuser(horizon=8, width=64, depth=2, channels=8, steps=400, batch=128)
-    run = Training(field(400), config)
-    untrained = run.planner()
+    config = Config(horizon=8, width=64, depth=2, channels=8, updates=400, batch=128)
+    run = train(field(400), config)
+    untrained = run.model
     for _ in run:
         pass
     start, goal = np.array([-2.0, -1.0, 0, 0]), np.array([2.0, 1.5])
@@ -125,16 +116,16 @@ def test_a_trained_planner_drives_straight_where_there_are_no_walls() -> None:
         p: (p.plan(start, goal, generator=torch.Generator().manual_seed(0)).candidates[..., :2] - line)
         .norm(dim=-1)
         .mean()
-        for p in (untrained, run.planner())
+        for p in (untrained, run.model)
     }
     before, after = off.values()
     assert after < 0.35 and before > 2 * after
 
 
 def test_weights_of_half_precision_plan_the_same_and_weigh_two_megabytes_at_most(tmp_path: Path) -> None:
-    planner = Training(field(), Diffuser(steps=1)).planner(name="here")
-    planner.save(tmp_path / "w.safetensors")
-    again = Planner.load(tmp_path / "w.safetensors")
+    planner = train(field(), Config(updates=1)).model
+    planner.save(tmp_path / "w.safetensors", name="here")
+    again = Diffuser.load(tmp_path / "w.safetensors")
     ends = ([0, 0, 1, 0], [1, 1])
     a, b = (p.plan(*ends, generator=torch.Generator().manual_seed(0)).candidates for p in (planner, again))
     assert_close(a, b, rtol=0, atol=0.02)
@@ -151,8 +142,8 @@ def test_a_motion_of_constant_acceleration_is_interpolated_exactly_and_does_not_
     )
     points = np.concatenate([x, v], 1)
     assert_close(interpolated(points, 200.0), wanted)
-    planner = Training(field(), Diffuser(**{**TINY.__dict__, "horizon": 9})).planner()
-    planner.seconds_per_step = 0.01
+    planner = train(field(), replace(TINY, horizon=9)).model
+    planner.seconds.fill_(0.01)
     for bump, wanted_gap in ((0.0, 0.0), (0.4, 0.4 / 2)):  # one wrong point makes two gaps of eight wrong
         points[4, 0] += bump
         gap = planner._gaps(torch.tensor(points)[None], torch.tensor([200.0]))
@@ -183,7 +174,7 @@ def test_the_inverse_dynamics_are_found_exactly_where_they_are_linear() -> None:
 
 
 def test_own_actions_are_driven_without_looking() -> None:
-    agent = OwnActions(Training(field(), TINY).planner())
+    agent = OwnActions(train(field(), TINY).model)
     taken = []
     for obs in (np.zeros(4), np.full(4, 9.0)):
         agent.reset(np.zeros(4), np.ones(2), 0)
@@ -193,17 +184,36 @@ def test_own_actions_are_driven_without_looking() -> None:
 
 def test_errors_say_what_came_and_what_was_wanted(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="rungs untrained, 10%, good, overfit; got 'best'"):
-        Planner.load("maze-large", rung="best")
+        Diffuser.load("maze-large", rung="best")
     with pytest.raises(ValueError, match=r"n positions and n velocities, \[N, 2n\]; got \(\d+, 3\)"):
         Pieces(
             Episodes(field().obs[:, :3], *(getattr(field(), k) for k in ("act", "rew", "last"))),
             TINY,
             torch.Generator(),
         )
-    planner = Training(field(), TINY).planner()
+    planner = train(field(), TINY).model
     with pytest.raises(ValueError, match="has 4 numbers, got"):
         planner.ends([0, 0], [1, 1])
-    run = Training(field(), TINY)
+    run = train(field(), TINY)
     run.save(tmp_path / "run.safetensors")
-    with pytest.raises(ValueError, match="holds no planner"):
-        Planner.load(tmp_path / "run.safetensors")
+    with pytest.raises(ValueError, match="holds no model of this library; a Diffuser was wanted"):
+        Diffuser.load(tmp_path / "run.safetensors")
+
+
+def test_plans_of_many_states_are_those_of_each_and_hold_their_ends() -> None:
+    planner, g = train(field(), TINY).model, torch.Generator
+    obs, goal = np.array([[1.0, -2.0, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0]]), np.array([[-2.0, 1.0], [1.0, 1.0]])
+    x = planner.sample(obs, goal, n=3, generator=g().manual_seed(0))
+    assert x.shape == (2, 3, 8, 5) and (x[..., 4] > 0).all()
+    assert_close(x[:, :, 0, :4], torch.tensor(obs)[:, None].expand(2, 3, 4).float(), rtol=0, atol=1e-5)
+    assert_close(x[:, :, -1, :2], torch.tensor(goal)[:, None].expand(2, 3, 2).float(), rtol=0, atol=1e-5)
+    one = planner.plan(obs[0], goal[0], 3, g().manual_seed(0), frames=False)
+    assert_close(planner.sample(obs[:1], goal[:1], n=3, generator=g().manual_seed(0))[0], one.with_steps)
+
+
+def test_untrained_weights_are_made_again_from_the_seed_and_differ_from_the_trained_ones_in_the_network_alone() -> None:
+    good, fresh = Diffuser.load("maze-umaze"), Diffuser.load("maze-umaze", "untrained")
+    assert fresh.about["trained"] == 0 and good.about["trained"] == good.config.updates
+    same = {k for k, v in good.state_dict().items() if torch.equal(v, fresh.state_dict()[k])}
+    assert {"scaler.center", "scaler.spread", "seconds", "inverse"} <= same
+    assert any(k.startswith("denoiser") and k not in same for k in good.state_dict())

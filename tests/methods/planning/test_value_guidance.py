@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,25 +12,23 @@ from torch.testing import assert_close
 
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.diffusion import Batches, Cosine, Function, MixtureDenoiser, cosine_decay, descend, fit
-from diffrl_lab.methods.planning.diffuser import Diffuser, Training
-from diffrl_lab.methods.planning.value_guidance import (
+from diffrl_lab.methods import weights
+from diffrl_lab.methods.guides import (
     Guide,
-    ValueGuided,
     classifier_loss,
     density_loss,
-    drives,
-    known_ends,
     log_density,
     log_p,
     noised,
-    scaled,
     value_loss,
-    windows_to_go,
 )
+from diffrl_lab.methods.planning import diffuser
+from diffrl_lab.methods.planning.diffuser import drives, known_ends
+from diffrl_lab.methods.planning.value_guidance import Config, ValueGuidance, scaled, train, windows_to_go
 
 S = Cosine()
 TWO = MixtureDenoiser([0.3, 0.7], [[-1.0], [1.0]], S, std=0.3)
-TINY = Diffuser(horizon=8, width=32, depth=1, channels=8, steps=8, batch=16, sampling=3, candidates=4)
+TINY = diffuser.Config(horizon=8, width=32, depth=1, channels=8, updates=8, batch=16, denoising=3, candidates=4)
 
 
 def learned(loss, out, y_of):
@@ -64,9 +63,7 @@ def test_the_density_of_numbers_given_the_noisy_x_is_that_of_the_gaussian_poster
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         J = Guide(1, S, out=2, width=64)
-    update = descend(
-        lambda b: density_loss(J, b, b, generator=g), J, lr=3e-3, schedule=cosine_decay(steps), generator=g
-    )
+    update = descend(lambda b: density_loss(J, b, b, generator=g), J, lr=3e-3, schedule=cosine_decay(steps))
     for _ in fit(update, Batches(torch.randn(20_000, 1, generator=g), 512, g), steps):
         pass
     t = torch.tensor(0.5)  # x_0 | x_t ~ N(alpha x_t, sigma^2) for data N(0, 1)
@@ -122,22 +119,23 @@ def test_a_drive_returns_its_rewards_and_what_staying_pays_until_the_limit(gamma
 
 
 def test_candidates_come_sorted_by_the_value_of_the_finished_plan_and_climbing_tilts_them() -> None:
-    planner = Training(rows((30, 40, 50) * 5, (1.0,) * 15), TINY).planner()
-    planner.denoiser = Function(lambda x, t, cond: S(t)[0].to(x) * x, S)  # exact for plans N(0, 1)
+    planner = diffuser.train(rows((30, 40, 50) * 5, (1.0,) * 15), TINY).model
+    exact = Function(lambda x, t, cond: S(t)[0].to(x) * x, S)  # for plans N(0, 1)
+    planner = weights.around(planner, denoiser=exact)
 
     def J(x, t):  # log E[exp x_0 | x_t] of one entry, without its constant: moves N(0, 1) by the scale
         return S(t)[0] * x[:, 3, 1]
 
     means = []
     for scale in (0.0, 3.0):
-        guided, g = ValueGuided(planner, J, scale, steps=40), torch.Generator().manual_seed(0)
+        guided, g = ValueGuidance.of(planner, J, Config(scale=scale, denoising=40)), torch.Generator().manual_seed(0)
         plan, values = guided.plan(np.zeros(4), np.ones(2), 400, g)
         assert (values.diff() <= 0).all()
         assert_close(J(scaled(planner, plan), 0), values)
         assert_close(plan.candidates[:, -1, :2], torch.ones(400, 2))
         means.append(values.mean())
     assert abs(means[1] - means[0] - 3) < 0.15
-    best, drawn = ValueGuided(planner, J), ValueGuided(planner, J, ranked=False)
+    best, drawn = (ValueGuidance.of(planner, J, Config(ranked=ranked)) for ranked in (True, False))
     middle = [m.plan(np.zeros(4), np.ones(2), 50, torch.Generator().manual_seed(0))[1] for m in (best, drawn)]
     assert_close(middle[0], middle[1].sort(descending=True)[0])
     assert (middle[0] != middle[1]).any()
@@ -160,3 +158,27 @@ def test_a_windows_return_ends_with_a_fall_and_goes_on_past_a_time_limit() -> No
     assert_close(windows_to_go(short, 8, gamma)[2], torch.full((4,), 1 / (1 - gamma)))
     with pytest.raises(ValueError, match="gamma"):
         windows_to_go(both, 8, 1.0)
+
+
+@pytest.mark.parametrize("law", ["value", "energy"])
+def test_a_guide_is_trained_on_drives_resumes_bit_for_bit_and_is_saved_with_its_planner(
+    law: str, tmp_path: Path
+) -> None:
+    episodes = rows((30, 40, 50) * 5, (1.0, 0.0, 0.5) * 5)
+    planner, config = diffuser.train(episodes, TINY).model, Config(law=law, updates=6, batch=64, width=16)
+    whole = train(episodes, config, planner=planner, limit=60)
+    losses = [float(row["loss"]) for row in whole]
+    begun, again = (train(episodes, config, planner=planner, limit=60) for _ in range(2))
+    first = [float(row["loss"]) for row in islice(begun, 2)]
+    begun.save(tmp_path / "run.safetensors")
+    again.load(tmp_path / "run.safetensors")
+    assert first + [float(row["loss"]) for row in again] == losses
+    for name, v in planner.state_dict().items():  # the planner is left as it was
+        assert torch.equal(whole.model.planner.state_dict()[name], v)
+    whole.model.save(tmp_path / "w.safetensors")
+    kept = ValueGuidance.load(tmp_path / "w.safetensors")
+    obs, goal, g = np.zeros((1, 4)), np.ones((1, 2)), torch.Generator
+    x = kept.sample(obs, goal, n=4, generator=g().manual_seed(0))
+    assert_close(x, whole.model.sample(obs, goal, n=4, generator=g().manual_seed(0)), rtol=0.02, atol=0.02)
+    with pytest.raises(ValueError, match='law must be "value" or "energy", got \'mean\''):
+        Config(law="mean")
