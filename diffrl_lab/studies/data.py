@@ -50,8 +50,7 @@ from diffrl_lab.methods.guides import Guide, value_loss
 from diffrl_lab.methods.planning import diffuser
 from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces
 from diffrl_lab.methods.planning.plans import Plan
-from diffrl_lab.methods.policies.cloning import Cloning
-from diffrl_lab.methods.policies.diffusion_policy import Chunks, DiffusionPolicy
+from diffrl_lab.methods.policies import cloning, diffusion_policy
 from diffrl_lab.studies.planners import recording
 from diffrl_lab.worlds.driving import Follower, follow, roll_out
 from diffrl_lab.worlds.mazes import make_maze
@@ -69,7 +68,7 @@ METHODS = ("bc", "diffusion-bc", "planner", "retrieval")
 PLANS = 4  # in one episode, of the planner and of retrieval
 STEPS = {"bc": 700, "diffusion-bc": 1000, "planner": 430}
 PLANNER = diffuser.Config(width=192, depth=2, channels=16, batch=128, ema=0.99, candidates=8, updates=STEPS["planner"])
-POLICY = Chunks(batch=256, steps=STEPS["diffusion-bc"])
+POLICY = diffusion_policy.Config(batch=256, updates=STEPS["diffusion-bc"])
 FAR = 3  # cells: stitching is asked for goals farther than this
 HELD = 40  # steps for which a wanderer keeps its target
 
@@ -206,7 +205,7 @@ def together(envs: list[Any], agent: Any, seeds: ArrayLike) -> NDArray[np.bool_]
     same as `roll_out` for each, to the moment at which the last goal is reached. -> [m]"""
     first = [env.reset(seed=int(s))[0] for env, s in zip(envs, np.asarray(seeds), strict=True)]
     obs, goal = (np.array([o[key] for o in first]) for key in ("observation", "desired_goal"))
-    agent.reset(obs, goal, 0)
+    agent.reset(obs, seeds, goal)
     reached, over = np.zeros(len(envs), bool), np.zeros(len(envs), bool)
     while not over.all():
         act = agent.act(obs)
@@ -264,24 +263,25 @@ def trial(recorder: str, k: int, transitions: int, method: str, *, seed: int) ->
     reached: a 0 or 1 for each, in the order of the environment's seeds. train_cpu, drive_cpu: CPU seconds.
     """
     episodes = recorded(recorder, k, transitions, seed)
-    begun, agent = time.process_time(), None
+    begun = time.process_time()
+    agents: dict[str, Any] = {"bc": cloning.Agent, "diffusion-bc": diffusion_policy.Agent}  # drive balls side by side
     if method == "bc":
-        agent = run = Cloning(episodes, steps=STEPS["bc"], seed=seed)
+        run = cloning.train(episodes, cloning.Config(updates=STEPS["bc"]), seed=seed, goal=2)
     elif method == "diffusion-bc":
-        agent = run = DiffusionPolicy(episodes, POLICY, seed=seed)  # type: ignore[assignment]
+        run = diffusion_policy.train(episodes, POLICY, seed=seed, goal=2)
     elif method == "planner":
-        run = diffuser.train(episodes, PLANNER, seed=seed)  # type: ignore[assignment]
+        run = diffuser.train(episodes, PLANNER, seed=seed)
     elif method != "retrieval":
         raise ValueError(f"a method is one of {', '.join(METHODS)}; got {method!r}")
     if method != "retrieval":
         for _ in run:
             pass
     trained = time.process_time()
-    if agent is not None:
-        reached = driven(agent)
+    if method in agents:
+        reached = driven(agents[method](run.model))
     else:
         seeds = range(FIRST, FIRST + EPISODES)
-        follower = retrieval(episodes) if method == "retrieval" else diffuser.Agent(run.model)  # type: ignore[attr-defined]
+        follower = retrieval(episodes) if method == "retrieval" else diffuser.Agent(run.model)
         few = _Few(follower.route)
         reached = np.array([roll_out(_Until(_envs()[0]), few, seed=s).reached for s in seeds])
     return {

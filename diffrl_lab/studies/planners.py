@@ -222,6 +222,19 @@ def _seeds(world, episodes: int, seed: int, origin: tuple[float, float] | None) 
     return found
 
 
+class _Alone:
+    """An agent of episodes side by side, for one."""
+
+    def __init__(self, agent: Any):
+        self.agent = agent
+
+    def reset(self, obs: Any, goal: Any, seed: int) -> None:
+        self.agent.reset(obs[None], [seed], goal[None])
+
+    def act(self, obs: Any) -> Any:
+        return self.agent.act(obs[None])[0]
+
+
 def _agent(
     method: str,
     planner: Diffuser | None,
@@ -233,7 +246,7 @@ def _agent(
 ) -> Any:
     from diffrl_lab.methods.baselines.retrieval import retrieval
     from diffrl_lab.methods.baselines.straight import straight
-    from diffrl_lab.methods.policies.cloning import Cloning
+    from diffrl_lab.methods.policies import cloning
 
     if planner is not None:
         return Agent(planner) if method == "planner" else OwnActions(planner)
@@ -246,10 +259,10 @@ def _agent(
     episodes, _ = recording(name, dataset, progress=False)
     if method == "retrieval":
         return retrieval(episodes, held_out=origin)
-    clone = Cloning(episodes, held_out=origin)
-    for _ in clone:
+    run = cloning.train(episodes, goal=episodes.obs.shape[1] // 2, held_out=origin)
+    for _ in run:
         pass
-    return clone
+    return _Alone(cloning.Agent(run.model))
 
 
 def _progress(total: int, what: str, shown: bool):

@@ -5,8 +5,8 @@ medium-replay`) below runs/locomotion-study/recordings. The kind was chosen befo
 published tables (D4RL's data and scale, others than ours): it is where Diffuser gains most on Hopper, while on
 HalfCheetah it is level with 10 %-BC. Every tenth episode is held out.
 
-Methods: `guided` (methods.receding: candidates climb J, the one of highest J is driven, replanned at every step),
-`cloning` (all episodes) and `best 10 %` (baselines.best_episodes). Ablations of `guided`, same weights: `not guided`
+Methods: `guided` (planning.receding: candidates climb J, the one of highest J is driven, replanned at every step),
+`cloning` (all episodes) and `best 10 %` (cloning.best_episodes). Ablations of `guided`, same weights: `not guided`
 (scale 0, choice by J alone), `not chosen` (guided, one candidate) and `neither`, for training seed 0 alone.
 
 Tuning: training seed 100 and start seeds 10,000 and up, apart from everything that is reported. Each method is trained
@@ -54,9 +54,11 @@ from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.data import minari as recordings
 from diffrl_lab.data.episodes import Episodes, windows
 from diffrl_lab.files import ROOT, arguments
-from diffrl_lab.methods.planning.receding import Receding, ValuedWindows, learn
+from diffrl_lab.methods.planning import receding
+from diffrl_lab.methods.planning.receding import Receding
 from diffrl_lab.methods.planning.value_guidance import windows_to_go
-from diffrl_lab.methods.policies.cloning import StateCloning, best_episodes
+from diffrl_lab.methods.policies import cloning
+from diffrl_lab.methods.policies.cloning import best_episodes
 from diffrl_lab.worlds import robots as locomotion
 
 RUNS, RESULTS = ROOT / "runs" / "locomotion-study", ROOT / "data" / "results"
@@ -130,28 +132,30 @@ def data(name: str, split: str = "train") -> Episodes:
 
 # ------------------------------------------------------------------------------------------------------------- training
 @lru_cache(maxsize=2)
-def planner(name: str, seed: int) -> tuple[ValuedWindows, float]:
+def planner(name: str, seed: int) -> tuple[Receding, float]:
     """A robot's planner and the CPU seconds of its training; trained unless it is kept."""
     path = RUNS / "weights" / f"{name}-{seed}.safetensors"
     told = path.with_suffix(".json")
     if not told.is_file():
         begun = time.process_time()
-        made = learn(data(name), seed=seed)
+        run = receding.train(data(name), seed=seed)
+        for _ in run:
+            pass
         seconds = time.process_time() - begun
-        made.save(path, robot=name, seed=seed)
+        run.model.save(path, robot=name)
         told.write_text(json.dumps({"cpu": seconds}))
-    return ValuedWindows.load(path), json.loads(told.read_text())["cpu"]
+    return Receding.load(path), json.loads(told.read_text())["cpu"]
 
 
-def clone(name: str, method: str, option: dict[str, Any], seed: int) -> tuple[StateCloning, float]:
+def clone(name: str, method: str, option: dict[str, Any], seed: int) -> tuple[cloning.Agent, float]:
     """A trained policy, and the CPU seconds of its training."""
     o = dict(option)
     episodes = data(name) if method == "cloning" else best_episodes(data(name), 0.1, o.pop("of"))
     begun = time.process_time()
-    policy = StateCloning(episodes, seed=seed, **o)
-    for _ in policy:
+    run = cloning.train(episodes, cloning.Config(batch=256, updates=o["steps"]), seed=seed)
+    for _ in run:
         pass
-    return policy, time.process_time() - begun
+    return cloning.Agent(run.model), time.process_time() - begun
 
 
 def tuned(name: str, method: str, *, seed: int = TUNING_SEED) -> dict[str, Any]:
@@ -164,7 +168,7 @@ def tuned(name: str, method: str, *, seed: int = TUNING_SEED) -> dict[str, Any]:
         before = cpu if time.process_time() - begun < cpu else 0.0  # its training was kept
         n = len(TUNING_STARTS[name])
         scale = [s for s in SCALES for _ in range(n)]
-        R, _ = together(name, Receding(windows, scale=scale), [*TUNING_STARTS[name]] * len(SCALES))
+        R, _ = together(name, receding.Agent(windows, scale=scale), [*TUNING_STARTS[name]] * len(SCALES))
         scores = locomotion.normalised_score(name, R).reshape(len(SCALES), n)
         tried = [{"option": {"scale": s}, "score": float(v)} for s, v in zip(SCALES, scores.mean(1), strict=True)]
     elif method in ("cloning", "best 10 %"):
@@ -195,7 +199,7 @@ def scored(name: str, method: str, *, seed: int) -> dict[str, Any]:
     if method in PLANNERS:
         windows, cpu = planner(name, seed)
         options: dict[str, Any] = {**option(name, "guided"), **PLANNERS[method]}
-        agent: Agent = Receding(windows, **options)
+        agent: Agent = receding.Agent(windows, **options)
     else:
         options = option(name, method)
         agent, cpu = clone(name, method, options, seed)
@@ -241,11 +245,11 @@ def diagnosed(name: str, *, seed: int, n: int = 200) -> dict[str, Any]:
     found: dict[str, Any] = {"rank": rank, "rank_of_starts": at_start, "residual_recorded": float(np.median(floor))}
     values = []
     for kind, s in (("guided", option(name, "guided")["scale"]), ("not_guided", 0)):
-        agent = Receding(w, scale=s, candidates=1, warm=None)
+        agent = receding.Agent(w, scale=s, candidates=1, warm=None)
         agent.reset(real_obs[:, 0], range(n))
         plans, J = agent.plan(torch.as_tensor(real_obs[:, 0]).float(), torch.arange(n))
         x = w.scaler.inverse(plans[:, 0]).numpy()
-        residual = dynamics_residual(simulate, x[..., w.actions :], x[..., : w.actions].clip(-1, 1), scale)
+        residual = dynamics_residual(simulate, x[..., w.sizes["act"] :], x[..., : w.sizes["act"]].clip(-1, 1), scale)
         found |= {f"residual_{kind}": float(np.median(residual)), f"infeasible_{kind}": infeasible(residual, floor)}
         values.append(float(J.mean()))
     env.close()

@@ -118,7 +118,7 @@ def test_random_recorders_take_exact_numbers_of_steps_and_do_what_is_said() -> N
 class Straight:
     """`baselines.straight` for balls side by side."""
 
-    def reset(self, obs, goal, seed=0) -> None:
+    def reset(self, obs, seeds, goal=None) -> None:
         self.goal = np.concatenate([goal, np.zeros_like(goal)], 1)
 
     def act(self, obs) -> np.ndarray:

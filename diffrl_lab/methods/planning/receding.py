@@ -18,7 +18,7 @@ is the deviation of its returns: its 0.1 on Hopper like a number of the order of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,7 +32,6 @@ from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import (
     Batches,
     Cosine,
-    Denoiser,
     NeuralDenoiser,
     Run,
     Stage,
@@ -48,6 +47,8 @@ from diffrl_lab.diffusion import (
 from diffrl_lab.methods import guides, weights
 from diffrl_lab.methods.planning.value_guidance import windows_to_go
 from diffrl_lab.nets import PlanMLP
+
+Loss = Callable[[dict[str, Tensor], torch.Generator], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,16 @@ class Receding(nn.Module):
     """
 
     returns: Tensor
+    about: dict[str, Any]  # how it was trained
     save = weights.save
     load: Any = classmethod(weights.load)
 
     def __init__(self, config: Config, obs: int, act: int):
         super().__init__()
-        self.config, self.sizes, dim = config, {"obs": obs, "act": act}, act + obs
-        c = config
+        self.config, self.sizes, self.about = config, {"obs": obs, "act": act}, {}
+        c, dim = config, act + obs
         net = PlanMLP(c.horizon, dim, width=c.width, depth=c.depth, channels=c.channels, positions=0)
-        self.denoiser: Denoiser = NeuralDenoiser(net, Cosine(), "x0")
+        self.denoiser = NeuralDenoiser(net, Cosine(), "x0")
         self.J = guides.Guide(c.horizon * dim, width=c.value_width)
         self.scaler = Scaler.blank(dim)
         self.register_buffer("returns", torch.tensor([0.0, 1.0]))
@@ -124,13 +126,7 @@ class Receding(nn.Module):
         cond, valid = {"known": known.expand(x.shape)}, batch["valid"][..., None]
         return {
             "loss": denoising_loss(
-                self.denoiser,  # type: ignore[arg-type]
-                x,
-                cond=cond,
-                known=known,
-                valid=valid,
-                weight=weight,
-                generator=generator,
+                self.denoiser, x, cond=cond, known=known, valid=valid, weight=weight, generator=generator
             )
         }
 
@@ -226,25 +222,20 @@ def train(episodes: Episodes, config: Config | None = None, *, seed: int = 0) ->
     model = seeded(seed, Receding, c, episodes.obs.shape[1], episodes.act.shape[1])
     model.scaler = Scaler.fit(x, "standard")
     model.returns.copy_(torch.stack([R.mean(), R.std()]))
-    z, (mean, deviation) = model.scaler(x), model.returns
-    stages = []
-    for loss, net, data, number, batch, lr in (
-        (model.loss, model.denoiser, {"rows": rows, "valid": mask}, c.updates, c.batch, c.lr),
-        (
-            model.value_loss,
-            model.J,
-            {"rows": rows, "R": (R - mean) / deviation},
-            c.value_updates,
-            c.value_batch,
-            c.value_lr,
-        ),
-    ):
+    z, r = model.scaler(x), (R - model.returns[0]) / model.returns[1]
+
+    def stage(loss: Loss, net: nn.Module, data: dict[str, Tensor], number: int, batch: int, lr: float) -> Stage:
         update = descend(
-            lambda b, loss=loss: loss({**b, "x": z[b["rows"]]}, generator),  # windows overlap: they are made per batch
+            lambda b: loss({**b, "x": z[b["rows"]]}, generator),  # windows overlap, so each batch cuts out its own
             net,
             lr=lr,
             schedule=cosine_decay(number, warmup=min(100, number // 10)),
             ema=c.ema,
         )
-        stages.append(Stage((update,), Batches(data, batch, generator), number))
+        return Stage((update,), Batches(data, batch, generator), number)
+
+    stages = (
+        stage(model.loss, model.denoiser, {"rows": rows, "valid": mask}, c.updates, c.batch, c.lr),
+        stage(model.value_loss, model.J, {"rows": rows, "R": r}, c.value_updates, c.value_batch, c.value_lr),
+    )
     return Run(model, *stages, generator=generator, data=episodes, seed=seed)

@@ -63,12 +63,13 @@ class Cloning(nn.Module):
     obs, act: columns of the recording.
     """
 
+    about: dict[str, Any]  # how it was trained
     save = weights.save
     load: Any = classmethod(weights.load)
 
     def __init__(self, config: Config, obs: int, act: int, goal: int = 0):
         super().__init__()
-        self.config, self.sizes = config, {"obs": obs, "act": act, "goal": goal}
+        self.config, self.sizes, self.about = config, {"obs": obs, "act": act, "goal": goal}, {}
         self.scaler = Scaler.blank(obs)
         self.net = MLP(obs + 2 * goal, out=act, width=config.width, label=0)
 

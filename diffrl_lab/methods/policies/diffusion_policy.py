@@ -25,7 +25,6 @@ from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import (
     Batches,
     Cosine,
-    Denoiser,
     NeuralDenoiser,
     Run,
     Stage,
@@ -67,21 +66,22 @@ class DiffusionPolicy(nn.Module):
     obs, act: columns of the recording.
     """
 
+    about: dict[str, Any]  # how it was trained
     save = weights.save
     load: Any = classmethod(weights.load)
 
     def __init__(self, config: Config, obs: int, act: int, goal: int = 0):
         super().__init__()
-        self.config, self.sizes = config, {"obs": obs, "act": act, "goal": goal}
+        self.config, self.sizes, self.about = config, {"obs": obs, "act": act, "goal": goal}, {}
         net = MLP(config.horizon * act, cond=obs + 2 * goal, width=config.width, depth=config.depth)
-        self.denoiser: Denoiser = NeuralDenoiser(net, Cosine(), "v")
+        self.denoiser = NeuralDenoiser(net, Cosine(), "v")
         self.scaler, self.act_scaler = Scaler.blank(obs), Scaler.blank(act)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """The denoising loss (mean squared error of v) on {"x": scaled chunks [B, H a], "valid": bool, which entries
         lie within the episode, "cond": what `cloning.inputs` gives}. -> {"loss": []}"""
         cond, valid = batch["cond"], batch["valid"]
-        return {"loss": denoising_loss(self.denoiser, batch["x"], cond=cond, valid=valid, generator=generator)}  # type: ignore[arg-type]
+        return {"loss": denoising_loss(self.denoiser, batch["x"], cond=cond, valid=valid, generator=generator)}
 
     @torch.no_grad()
     def sample(
