@@ -1,80 +1,73 @@
-"""The study behind the README's table: `python -m diffrl_lab.studies.planner` writes data/results/planner.json.
+"""The planner, behind the README's table: success and score in three mazes, beside what needs less or knows more.
 
-Per maze: three training seeds of the planner, and what it is held against; then the same on pairs of start and goal
-cells that were kept out of training. 100 episodes from seed 1000, which nothing was tuned on. It trains what it needs;
-a row that is in the file already is not computed again.
+Per maze three training seeds of the planner and the baselines, then one on pairs of start and goal cells that were kept
+out of training (`held_out`). 100 episodes from seed 1000, which nothing was tuned on. `umaze`, `medium` and `large`
+train and measure one maze; `table` writes them all. Points and weights are kept in runs/study.
+How it came about: docs/studies/planner.md.
 """
 
 from __future__ import annotations
 
-import json
-import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diffrl_lab.files import RESULTS, arguments
+from diffrl_lab.analysis.sweeps import Table, run_grid
+from diffrl_lab.files import ROOT
 from diffrl_lab.methods.planning.diffuser import Diffuser
 from diffrl_lab.studies import planners
+from diffrl_lab.studies.study import Part
 
-FILE = RESULTS / "planner.json"
-COMMAND = "python -m diffrl_lab.studies.planner"
+RUNS = ROOT / "runs" / "study"
+VERSION = "1"  # of what the functions below call
 MAZES = ("umaze", "medium", "large")
-TRAIN_SEEDS = (0, 1, 2)
 BASELINES = ("controller", "retrieval", "bc", "own-actions", "pd")
 EPISODES, FIRST = 100, 1000
 
 
-def cells() -> list[dict[str, Any]]:
-    """What the table is made of, row by row."""
-    rows: list[dict[str, Any]] = []
-    for held_out in (False, True):
-        for maze in MAZES:
-            seeds = TRAIN_SEEDS[:1] if held_out else TRAIN_SEEDS
-            rows += [{"maze": maze, "method": "planner", "train_seed": s, "held_out": held_out} for s in seeds]
-            rows += [{"maze": maze, "method": m, "train_seed": None, "held_out": held_out} for m in BASELINES]
-    return rows
-
-
-def weights(maze: str, seed: int, held_out: bool, folder: Path) -> Path:
-    """The weights of one training, trained now unless they are there."""
-    tag = "-held-out" if held_out else ""
-    path = folder / f"seed{seed}" / f"maze-{maze}{tag}-good.safetensors"
+def weights(maze: str, seed: int, held_out: bool) -> Path:
+    """The weights of one training, trained now (from its checkpoint, where one is) unless they are there."""
+    name = f"maze-{maze}{'-held-out' if held_out else ''}"
+    path = RUNS / f"seed{seed}" / f"{name}-good.safetensors"
     if not path.is_file():
-        planners.train(f"maze-{maze}", seed=seed, held_out=held_out, out=path.parent, resume=True)
+        begun = any(path.parent.glob(f"{name}-seed*.checkpoint*"))
+        planners.train(f"maze-{maze}", seed=seed, held_out=held_out, out=path.parent, resume=begun)
     return path
 
 
-def measure(cell: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """One row of the table."""
-    maze, held_out, learned = cell["maze"], cell["held_out"], cell["method"] in ("planner", "own-actions")
-    path = weights(maze, cell["train_seed"] or 0, held_out, folder) if learned else None
-    found = planners.evaluate(
-        f"maze-{maze}", episodes=EPISODES, seed=FIRST, method=cell["method"], weights=path, held_out=held_out
+def measure(maze: str, method: str, held_out: bool, *, seed: int) -> dict[str, Any]:
+    """One row: `planners.evaluate` of a method over the episodes.
+
+    train_seed: the planner's, null for what is held against it; train_minutes: what the planner's training took.
+    """
+    path = weights(maze, seed, held_out) if method in ("planner", "own-actions") else None
+    row = planners.evaluate(
+        f"maze-{maze}", episodes=EPISODES, seed=FIRST, method=method, weights=path, held_out=held_out
     )
-    minutes = Diffuser.load(path).about["seconds"] / 60 if path is not None and cell["method"] == "planner" else None
-    return {**found, **cell, "train_minutes": minutes, "weights": None}
+    own: dict[str, Any] = {"train_seed": None, "train_minutes": None}
+    if method == "planner" and path is not None:
+        own = {"train_seed": seed, "train_minutes": Diffuser.load(path).about["seconds"] / 60}
+    return {k: v for k, v in row.items() if k not in ("method", "held_out", "weights")} | own
 
 
-def write(rows: list[dict[str, Any]]) -> None:
-    """The table as it stands, moved into place whole."""
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    beside = FILE.with_suffix(".part")
-    beside.write_text(json.dumps({"command": COMMAND, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, FILE)
+def of_maze(maze: str, held_out: bool, seeds: Sequence[int]) -> Table:
+    """The rows of a maze, the planner's first; held-out pairs have the first training seed alone."""
+    tables = []
+    for methods, trained in ((["planner"], seeds[:1] if held_out else seeds), (BASELINES, seeds[:1])):
+        grid = [{"maze": maze, "method": m, "held_out": held_out} for m in methods]
+        tables.append(run_grid(measure, grid, seeds=trained, cache=RUNS, version=VERSION))
+    return Table.joined(tables)
 
 
-def main(folder: Path = Path("runs/study")) -> None:
-    done = json.loads(FILE.read_text("utf-8"))["rows"] if FILE.is_file() else []
-    wanted = cells()
-    have = {json.dumps({k: row[k] for k in wanted[0]}): row for row in done}
-    rows: list[dict[str, Any]] = []
-    for cell in wanted:
-        key = json.dumps(cell)
-        rows.append(have[key] if key in have else measure(cell, folder))
-        print(planners.report(rows[-1], None), flush=True)
-        write(rows + [have[json.dumps(c)] for c in wanted[len(rows) :] if json.dumps(c) in have])
+def both(maze: str, seeds: Sequence[int]) -> Table:
+    """The rows of a maze, on all pairs and on those that were kept out of training."""
+    return Table.joined(of_maze(maze, held_out, seeds) for held_out in (False, True))
 
 
-if __name__ == "__main__":
-    arguments(COMMAND, __doc__)
-    main()
+def table(seeds: Sequence[int]) -> Table:
+    """All mazes, and then all of them on the pairs that were kept out of training."""
+    return Table.joined(of_maze(maze, held_out, seeds) for held_out in (False, True) for maze in MAZES)
+
+
+PARTS = {maze: Part(partial(both, maze)) for maze in MAZES} | {"table": Part(table, "results/planner.json")}

@@ -6,6 +6,7 @@ import contextlib
 import json as json_
 import time
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,12 @@ def recording(name: str, dataset: str | None = None, progress: bool = True) -> t
         return recordings.read(own), own
     record(f"pointmaze-{maze}", progress=progress)
     return recordings.read(own), own
+
+
+@lru_cache(maxsize=2)
+def expert(maze: str) -> Episodes:
+    """The full recording of a maze, read once for all seeds of a study."""
+    return recording(f"maze-{maze}", progress=False)[0]
 
 
 def _world(maze: str | None, env: str | None, name: str):

@@ -1,46 +1,20 @@
-"""The study of robots, `python -m diffrl_lab.studies.robots`: a guided planner against behaviour cloning.
+"""Robots, behind lesson 05: a guided planner against behaviour cloning, on Hopper and HalfCheetah.
 
-Hopper and HalfCheetah, kind medium-replay, 200,000 steps each, recorded here (`diffrl-lab record NAME --kind
-medium-replay`) below runs/locomotion-study/recordings. The kind was chosen before any method was run, from the
-published tables (D4RL's data and scale, others than ours): it is where Diffuser gains most on Hopper, while on
-HalfCheetah it is level with 10 %-BC. Every tenth episode is held out.
+200,000 steps of kind medium-replay each, every tenth episode held out, recorded here where they are missing. Methods:
+`guided` (methods.planning.receding), `cloning`, `best 10 %`; ablations of `guided` with the same weights, of training
+seed 0 alone: `not guided`, `not chosen`, `neither`. Each method is tuned on a training seed and starts apart from all
+that is reported (`tuned`), and cloning may train as long as the planner.
 
-Methods: `guided` (planning.receding: candidates climb J, the one of highest J is driven, replanned at every step),
-`cloning` (all episodes) and `best 10 %` (cloning.best_episodes). Ablations of `guided`, same weights: `not guided`
-(scale 0, choice by J alone), `not chosen` (guided, one candidate) and `neither`, for training seed 0 alone.
-
-Tuning: training seed 100 and start seeds 10,000 and up, apart from everything that is reported. Each method is trained
-once per option (the planner once for all its scales, which are driven as one batch); the option of the highest mean
-score is taken, the first of equals. Then training seeds 0, 1, 2 with that option, last update, start seeds 0 to 9.
-Equal hours: cloning may take as long as the planner's two trainings (about 110 CPU seconds; 9,000 updates are about
-60), and is trained for 9,000 or 3,000 updates, whichever does better; tuning and training are measured and stand in the
-table. Said aloud: before the grid was written the planner was tried on Hopper, with training seed 100 and tuning starts
-only: windows of 32 and 8 steps, with and without warm start, temperatures 0.5 and 1, 4 to 48 candidates, scales 0 to
-100, 1 or 2 steps a plan, in about 8 CPU minutes; cloning of all and of the best (squared and Gaussian loss: within 1.5
-points, mostly below, so the second was dropped) in 2.5 CPU minutes on Hopper and 1 on HalfCheetah. HalfCheetah's
-planner takes Hopper's settings.
-
-The grid, and CPU minutes expected: tuning, per robot, 1.6 for the planner, 1.4 and 1.7 for the clonings; per robot and
-training seed 1 to train the planner, 0.3 to 1 for each cloning, 1 to 2 to drive: 9 for tuning, 4 for each robot and
-seed. It was cut once before anything was evaluated (twice the start seeds, two more options of cloning), for lack of
-hours; and the planner was tuned twice, since with 2,000 updates of each network scale 30 drove best on the tuning
-starts and 100 fell at once: now each has 3,000, and scale 60 stands in place of 300.
-
-How far the hours went (GRID): Hopper with three trainings, HalfCheetah with two. What came out, in the table: guided
-lies well above cloning; on Hopper not above the best tenth, on HalfCheetah level with it; it differs far more from
-training to training. Of one training on Hopper, guidance alone and choice alone each beat neither (whose settings were
-tuned for guidance); both together are not told apart from one of them. Why no more, as far as the diagnostics of one
-training tell: J ranks held-out windows well, but at the scale that drives best the plans that climb it leave what the
-robot can do, so most of what J gains is not there.
+`hopper` and `halfcheetah` compute one robot, `table` writes both; kept in runs/locomotion-study.
+What was tried, cut and found: docs/studies/robots.md.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -53,18 +27,18 @@ from diffrl_lab.analysis.intervals import iqm, paired
 from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.data import minari as recordings
 from diffrl_lab.data.episodes import Episodes, windows
-from diffrl_lab.files import ROOT, arguments
+from diffrl_lab.files import ROOT
 from diffrl_lab.methods.planning import receding
 from diffrl_lab.methods.planning.receding import Receding
 from diffrl_lab.methods.planning.value_guidance import windows_to_go
 from diffrl_lab.methods.policies import cloning
 from diffrl_lab.methods.policies.cloning import best_episodes
+from diffrl_lab.studies.study import Part
 from diffrl_lab.worlds import robots as locomotion
 
-RUNS, RESULTS = ROOT / "runs" / "locomotion-study", ROOT / "data" / "results"
-COMMAND = "python -m diffrl_lab.studies.robots"
+RUNS = ROOT / "runs" / "locomotion-study"
 ROBOTS, KIND, STEPS = ("hopper", "halfcheetah"), "medium-replay", 200_000
-SEEDS, TUNING_SEED = (0, 1, 2), 100
+TUNING_SEED = 100
 STARTS = range(10)
 TUNING_STARTS = {"hopper": range(10_000, 10_004), "halfcheetah": range(10_000, 10_002)}  # of the planner
 CLONING_STARTS = range(10_000, 10_010)
@@ -188,8 +162,11 @@ def option(name: str, method: str) -> dict[str, Any]:
 
 
 def _tuned(name: str, methods: tuple[str, ...] = METHODS[:3]) -> Table:
-    grid = {"name": [name], "method": list(methods)}
-    return run_grid(tuned, grid, seeds=[TUNING_SEED], cache=RUNS, version=VERSION, progress=False)
+    return _grid(tuned, {"name": [name], "method": list(methods)}, [TUNING_SEED])
+
+
+def _grid(fn: Callable, grid: dict[str, list[str]], seeds: Sequence[int]) -> Table:
+    return run_grid(fn, grid, seeds=seeds, cache=RUNS, version=VERSION, progress=False)
 
 
 # ------------------------------------------------------------------------------------------------------------ measuring
@@ -306,61 +283,34 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------------------------- the runs
-def main(words: list[str]) -> None:
-    """Compute and write data/results/locomotion.json: robots by name (both), `--seeds N`: training seeds 0 to N - 1."""
-    from diffrl_lab.data.shipped import add
+def of_scores(name: str, seeds: Sequence[int]) -> list[Table]:
+    """What the methods of a robot score, a table for each training seed of `GRID`."""
+    return [_grid(scored, {"name": [name], "method": list(m)}, [s]) for s, m in GRID[name].items() if s in seeds]
 
-    robots, n = arguments(COMMAND, __doc__, words, ROBOTS, len(SEEDS))
-    robots = robots or list(ROBOTS)
-    tuning: list[dict[str, Any]] = []
-    points: list[dict[str, Any]] = []
-    checks: list[dict[str, Any]] = []
-    made: list[dict[str, Any]] = []  # which a row's "made" counts in
 
-    def kept(table: Table) -> list[dict[str, Any]]:
-        made.extend(m for m in table.about["made"] if m not in made)
-        return [row | {"made": made.index(table.about["made"][row["made"]])} for row in table.rows]
+def of_robot(name: str, seeds: Sequence[int]) -> Table:
+    """The points of a robot, tuned first."""
+    _tuned(name)
+    return Table.joined(of_scores(name, seeds))
 
-    for name in robots:
-        tuning += kept(_tuned(name))
-        print(name, json.dumps([(r["method"], r["option"], r["cpu"]) for r in tuning if r["name"] == name]), flush=True)
-    for seed in range(n):
-        for name in (name for name in robots if seed in GRID[name]):
-            table = run_grid(
-                scored,
-                {"name": [name], "method": list(GRID[name][seed])},
-                seeds=[seed],
-                cache=RUNS,
-                version=VERSION,
-                progress=False,
-            )
-            points += kept(table)
-            print(name, seed, {r["method"]: round(r["iqm"], 1) for r in table.rows}, flush=True)
-            if seed == 0:
-                checks += kept(
-                    run_grid(diagnosed, {"name": [name]}, seeds=[seed], cache=RUNS, version=VERSION, progress=False)
-                )
-    seconds = sum(row["cpu"] for row in tuning) + sum(row["cpu_seconds"] for row in (*points, *checks))
-    content = {
-        "format": 1,
-        "kind": KIND,
-        "steps": STEPS,
-        "about": {"hours": round(seconds / 3600, 3), "made": made},
-        "summary": summary(points),
-        "tuning": tuning,
-        "rows": points,
-        "diagnostics": checks,
+
+def table(seeds: Sequence[int]) -> Table:
+    """All robots' points; beside them how the methods were tuned, a diagnosis of the guide, and the summary.
+
+    `made` counts in one list for all three; hours hold tuning, too.
+    """
+    tables = {
+        "tuning": [_tuned(name) for name in ROBOTS],
+        "diagnostics": [_grid(diagnosed, {"name": [name]}, [0]) for name in ROBOTS],
+        "rows": [t for seed in seeds for name in ROBOTS if seed in GRID[name] for t in of_scores(name, [seed])],
     }
-    target = RESULTS / "locomotion.json"
-    beside = target.with_suffix(".part")
-    beside.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(beside, target)
-    option = "".join(f" {name}" for name in robots) * (robots != list(ROBOTS)) + f" --seeds {n}" * (n != len(SEEDS))
-    add(f"results/{target.name}", f"{COMMAND}{option}", 0)
+    everything = Table.joined(t for some in tables.values() for t in some)
+    rows = iter(everything.rows)
+    parts = {k: [next(rows) for t in some for _ in t.rows] for k, some in tables.items()}
+    points = parts.pop("rows")
+    seconds = sum(r["cpu"] for r in parts["tuning"]) + sum(r["cpu_seconds"] for r in points + parts["diagnostics"])
+    about = Table.joined(tables["rows"]).about | {"hours": round(seconds / 3600, 3), "made": everything.about["made"]}
+    return Table(points, about | {"kind": KIND, "steps": STEPS, "summary": summary(points)} | parts)
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    from diffrl_lab.studies import robots as locomotion_study
-
-    locomotion_study.main(sys.argv[1:])
+PARTS = {name: Part(partial(of_robot, name)) for name in ROBOTS} | {"table": Part(table, "results/locomotion.json")}

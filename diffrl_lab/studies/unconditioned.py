@@ -1,36 +1,19 @@
-"""The survey's experiment 1 behind lesson 04: unconditioned diffusion of logs, against model size and T.
+"""Unconditioned diffusion of logs, behind lesson 04 (the survey's experiment 1), against model size and T.
 
-`python -m diffrl_lab.studies.unconditioned` writes data/results/unconditioned.json, from a grid of pure functions
-(`analysis.sweeps`) kept in runs/unconditioned point by point, and the weights that lesson 04 opens.
+Windows of two robots and pieces of three mazes, sampled in T ancestral steps by models of about 0.1, 0.5 and 2 million
+weights, beside a normal law that learns mean and covariance alone (`gaussian`) and the planners that ship (`shipped`).
+Every fifth episode is held out; `floor_*` is what one half of the episodes scores against the other, `held_*` what the
+held-out ones do.
 
-Worlds: hopper and halfcheetah (windows of 32 steps, observations and actions, of the shipped recordings, kind medium),
-and the mazes umaze, large and two-ways (pieces of any duration as plans of 32 points, `methods.diffuser`, nothing
-known). Each log has 20,000 to 25,000 steps; every fifth episode is held out. Sizes: about 0.1, 0.5 and 2 million
-weights, equal updates; beside them `gaussian`, a normal law with the windows' mean and full covariance, which learns
-nothing else and needs no denoising. T is the number of ancestral (DDPM) sampling steps of one continuous-time model,
-evenly spaced in t, with the same weights: no network is trained for one T, as Ho et al. (2020) do with their discrete
-chain of 1000.
-
-The grid, written down for 50 minutes of one core: robots 2 worlds x 3 sizes x 3 training seeds x 1,000 updates of 32
-windows, T = 5, 10, 20, 50, 100 with 128 windows each; mazes 3 x 3 x 3 x 1,000 updates of 64 pieces with 256 plans each.
-About half of it was computed, as the machine was shared: `PLAN` says what. The robots' small and medium models and
-those of umaze have three training seeds, what ships and Hopper's large model one, HalfCheetah has no large one, and
-large and two-ways have no models of this study. All three mazes have size `shipped`, the planners that ship (trained 2
-to 6 times as long on 200,000 steps, which hold the shipped recording, so nothing is said of memorising). Always the
-last checkpoint. Size `medium-3000`, the robots' medium models with three times the updates, is what ships as weights.
-`PART --seeds N` computes more.
-
-What the numbers are held against (`floor_*`): the training episodes split in halves twenty times, windows of one half
-scored as samples against the other half, median and 95 % quantile; and `held_*`, the held-out episodes scored as
-samples. Windows of one episode are not independent, so the halves are of episodes, never of windows.
+`table` writes all parts, `weights` the models that lesson 04 opens; points are kept in runs/unconditioned.
+How the plan was made and cut: docs/studies/unconditioned.md.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,19 +34,19 @@ from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.data import minari as recordings
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.scaling import Scaler
-from diffrl_lab.data.shipped import DATA, add, shipped
-from diffrl_lab.diffusion import Cosine, GaussianDenoiser, MixtureDenoiser, ddpm, given, load, save
-from diffrl_lab.files import ROOT, arguments
+from diffrl_lab.data.shipped import shipped
+from diffrl_lab.diffusion import Cosine, GaussianDenoiser, MixtureDenoiser, ddpm, given, load
+from diffrl_lab.files import ROOT
 from diffrl_lab.methods import weights
 from diffrl_lab.methods.planning import diffuser, windows
 from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces
 from diffrl_lab.methods.planning.plans import plan_scaler
 from diffrl_lab.methods.planning.windows import Windows, joined
+from diffrl_lab.studies.study import Part, Tensors
 from diffrl_lab.worlds import robots as locomotion
 from diffrl_lab.worlds.walls import Walls
 
 RUNS = ROOT / "runs" / "unconditioned"
-COMMAND = "python -m diffrl_lab.studies.unconditioned"
 VERSION = "1"  # of what the functions below call
 STEPS = [5, 10, 20, 50, 100]  # T
 ROBOTS, MAZES = ("hopper", "halfcheetah"), ("umaze", "large", "two-ways")
@@ -288,47 +271,30 @@ PLAN: dict[str, tuple[list[dict[str, Any]], int]] = {  # part -> grid, training 
     "hopper-small": (_rows(["hopper"], "small"), 3),
     "robots": ([*_rows(["halfcheetah"], "small"), *_rows(ROBOTS, "medium")], 3),
     "large": (_rows(["hopper"], "large"), 1),
-    "weights": (_rows(ROBOTS, "medium-3000", T=[20, 100]), 1),
+    "medium-3000": (_rows(ROBOTS, "medium-3000", T=[20, 100]), 1),
     "shipped": (_rows(MAZES, "shipped"), 1),
     "mazes": (_rows(["umaze"], "small", "medium", "large"), 3),
 }
 
 
-def main(words: list[str]) -> None:
-    """Without words: the whole plan, its table and the weights that ship. PART [--seeds N]: computes and keeps a part
-    of the plan, and writes nothing."""
-    chosen, seeds = arguments(COMMAND, __doc__, words, list(PLAN), 0)
-    for part in chosen:
-        rows, n = PLAN[part]
-        run_grid(point, rows, seeds=range(seeds or n), cache=RUNS, version=VERSION)
-    if chosen:
-        return
-    parts = [run_grid(point, rows, seeds=range(n), cache=RUNS, version=VERSION) for rows, n in PLAN.values()]
-    table = joined_tables(parts)
-    table.save(DATA / "results" / "unconditioned.json")
-    add("results/unconditioned.json", COMMAND, 0)
+def of_part(part: str, seeds: Sequence[int]) -> Table:
+    """The points of a part of the plan."""
+    return run_grid(point, PLAN[part][0], seeds=seeds, cache=RUNS, version=VERSION)
+
+
+def table(seeds: Sequence[int]) -> Table:
+    """The whole plan, each part with its own number of the training seeds."""
+    return Table.joined(of_part(part, seeds[:n]) for part, (_, n) in PLAN.items())
+
+
+def ships(seeds: Sequence[int]) -> Tensors:
+    """The models that ship, one for each robot, of the first seed."""
     for world in ROBOTS:
-        tensors, about = load(_path(world, "medium-3000", 0))
-        save(DATA / "weights" / f"windows-{world}.safetensors", tensors, **about)
-        add(f"weights/windows-{world}.safetensors", COMMAND, 0)
-    print(f"{len(table.rows)} points, {table.about['hours']:.3f} hours", flush=True)
+        model(world, "medium-3000", seeds[0])
+    return {f"weights/windows-{world}.safetensors": load(_path(world, "medium-3000", seeds[0])) for world in ROBOTS}
 
 
-def joined_tables(tables: Sequence[Table]) -> Table:
-    """Tables of one function as one, whose rows may have different seeds; `made` points at the right machine."""
-    rows, made = [], []
-    for table in tables:
-        for row in table.rows:
-            how = table.about["made"][row["made"]]
-            made += [] if how in made else [how]
-            rows.append(row | {"made": made.index(how)})
-    hours = sum(row["cpu_seconds"] for row in rows) / 3600
-    seeds = sorted({row["seed"] for row in rows})
-    return Table(rows, tables[0].about | {"seeds": seeds, "points": len(rows), "hours": hours, "made": made})
-
-
-if __name__ == "__main__":
-    from diffrl_lab.studies import unconditioned as unconditioned_study
-
-    torch.set_num_threads(1)
-    unconditioned_study.main(sys.argv[1:])
+PARTS = {part: Part(partial(of_part, part), seeds=n) for part, (_, n) in PLAN.items()} | {
+    "table": Part(table, "results/unconditioned.json"),
+    "weights": Part(ships, seeds=1),
+}

@@ -371,3 +371,16 @@ def test_tensors_of_half_precision_are_kept_as_their_numbers(tmp_path: Path) -> 
 def test_a_result_may_not_hide_a_column(tmp_path: Path) -> None:
     with pytest.raises(SweepError, match=r"column of the table: \['seed'\]"):
         run_grid(impure, [{}], seeds=[0], cache=tmp_path)
+
+
+def test_tables_are_joined_with_what_made_each_row() -> None:
+    first = Table([{"seed": 0, "made": 0, "cpu_seconds": 3600.0}], {"made": ["here"], "hours": 1.0, "points": 1})
+    other = Table([{"seed": 1, "made": 0, "cpu_seconds": 7200.0}, {"seed": 0, "made": 1, "cpu_seconds": 0.0}],
+                  {"made": ["there", "here"], "hours": 2.0, "points": 2})  # fmt: skip
+    table = Table.joined([first, other])
+    assert table.about == {"made": ["here", "there"], "hours": 3.0, "points": 3, "seeds": [0, 1]}
+    assert [r["made"] for r in table.rows] == [0, 1, 0]
+    again = Table.joined([table], kind="other")
+    assert again.rows == table.rows and again.about == table.about | {"kind": "other"}
+    with pytest.raises(ValueError, match="at least one table"):
+        Table.joined([])

@@ -13,22 +13,11 @@ from diffrl_lab.data import minari as recordings
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.shipped import shipped
 from diffrl_lab.methods.baselines.straight import straight
-from diffrl_lab.studies import data as data_study
-from diffrl_lab.studies.data import (
-    BINS,
-    FAR,
-    by_way,
-    cells_apart,
-    joined,
-    labelled,
-    legs,
-    points,
-    summary,
-    taken,
-    together,
-    wander,
-    way_left,
-)
+from diffrl_lab.studies import data
+from diffrl_lab.studies.data import FAR, points
+from diffrl_lab.studies.data.guides import BINS, TAUGHT, by_way, labelled, way_left
+from diffrl_lab.studies.data.recordings import MAZE, cells_apart, legs, taken, wander
+from diffrl_lab.studies.data.trials import FIRST, _Until, distances, summary, together
 from diffrl_lab.worlds.driving import follow, roll_out
 from diffrl_lab.worlds.mazes import make_maze
 from diffrl_lab.worlds.walls import Walls, path_length
@@ -70,13 +59,13 @@ def test_a_leg_never_leads_farther_than_k_cells_is_as_long_as_that_allows_and_no
 
 
 def test_pairs_that_stitching_is_asked_for_are_farther_than_any_leg_and_their_length_agrees_with_the_map() -> None:
-    apart = data_study.distances()
-    env = make_maze(data_study.MAZE)
+    apart = distances()
+    env = make_maze(MAZE)
     walls = Walls.of(env)
-    assert (apart > FAR).sum() == 94  # as the study's docstring says
+    assert (apart > FAR).sum() == 94  # as docs/studies/data.md says
     assert max(p["k"] for grid, _ in points("stitching", (0,)) for p in grid) <= FAR
     for k in range(10):
-        obs, _ = env.reset(seed=data_study.FIRST + k)
+        obs, _ = env.reset(seed=FIRST + k)
         way = path_length(walls.shortest_path(obs["observation"][:2], obs["desired_goal"]))
         assert way < apart[k] + 1.5 and apart[k] < 2**0.5 * way + 2  # a diagonal way of 1.4 m is two moves
     env.close()
@@ -129,7 +118,7 @@ def test_driven_together_each_ball_reaches_its_goal_as_it_does_alone() -> None:
     envs, seeds = [make_maze("medium") for _ in range(8)], range(1000, 1008)
     alone = [roll_out(envs[0], straight(), seed=s).reached for s in seeds]
     assert together(envs, Straight(), seeds).tolist() == alone and len(set(alone)) == 2
-    short = [roll_out(data_study._Until(envs[0]), straight(), seed=s) for s in seeds]
+    short = [roll_out(_Until(envs[0]), straight(), seed=s) for s in seeds]
     assert [e.reached for e in short] == alone and min(e.steps for e in short) < 200
     for env in envs:
         env.close()
@@ -173,19 +162,10 @@ def test_the_summary_counts_far_pairs_alone_and_pairs_methods_on_episodes() -> N
     assert [r["success"] for r in both] == [0.75, 0.5] and both[0]["by_seed"] == [0.75, 0.75]
 
 
-def test_tables_are_joined_with_what_made_each_row() -> None:
-    first = Table([{"seed": 0, "made": 0, "cpu_seconds": 3600.0}], {"made": ["here"], "hours": 1.0, "points": 1})
-    other = Table([{"seed": 1, "made": 0, "cpu_seconds": 7200.0}, {"seed": 0, "made": 1, "cpu_seconds": 0.0}],
-                  {"made": ["there", "here"], "hours": 2.0, "points": 2})  # fmt: skip
-    table = joined([first, other])
-    assert table.about == {"made": ["here", "there"], "hours": 3.0, "points": 3, "seeds": [0, 1]}
-    assert [r["made"] for r in table.rows] == [0, 1, 0]
-
-
 def test_each_guide_is_judged_at_its_best_scale_in_each_bin() -> None:
     n = len(BINS) - 1
     rows = []
-    for form, gamma in (("none", 0.0), ("told", 0.0), *data_study.TAUGHT):
+    for form, gamma in (("none", 0.0), ("told", 0.0), *TAUGHT):
         for scale, seed in ((1, 0), (1, 1), (2, 0), (2, 1)):
             arrive = [scale + seed] + [3 - scale] * (n - 1)
             rows.append({"form": form, "gamma": gamma, "scale": scale, "seed": seed, "starts": [10] * n,
@@ -197,7 +177,7 @@ def test_each_guide_is_judged_at_its_best_scale_in_each_bin() -> None:
     assert near["prefers"] == 0.9 and "prefers" not in found["none", 0.0, BINS[0]]
 
 
-@pytest.mark.parametrize("part", data_study.PARTS)
+@pytest.mark.parametrize("part", data.PARTS)
 def test_what_ships_was_summed_up_from_its_own_rows_and_made_by_what_is_committed(part: str) -> None:
     table = Table.load(shipped(f"results/data-{part}.json"))
     far = FAR if part == "stitching" else 0

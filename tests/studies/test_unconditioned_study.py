@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from diffrl_lab.analysis.feasibility import dynamics_residual
-from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.studies import unconditioned as study
 
 
@@ -68,17 +67,6 @@ def test_the_episodes_held_out_are_every_fifth_and_never_trained_on() -> None:
     assert len(held) == (len(train) + len(held)) // 5
     starts = {tuple(row) for row in train.obs[train.starts].tolist()}
     assert not starts & {tuple(row) for row in held.obs[held.starts].tolist()}
-
-
-def test_joined_tables_keep_every_row_with_its_own_machine() -> None:
-    a = Table([{"x": 1, "seed": 0, "made": 0, "cpu_seconds": 36.0}], {"made": [{"commit": "a"}], "function": "f"})
-    b = Table(
-        [{"x": 2, "seed": 0, "made": 1, "cpu_seconds": 0.0}, {"x": 2, "seed": 1, "made": 0, "cpu_seconds": 0.0}],
-        {"made": [{"commit": "b"}, {"commit": "a"}], "function": "f"},
-    )
-    both = study.joined_tables([a, b])
-    assert [both.about["made"][row["made"]]["commit"] for row in both.rows] == ["a", "a", "b"]
-    assert both.about["seeds"] == [0, 1] and both.about["points"] == 3 and both.about["hours"] == 0.01
 
 
 def test_what_ships_is_a_model_of_each_robot_s_windows_in_units() -> None:

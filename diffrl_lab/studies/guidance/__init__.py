@@ -80,12 +80,14 @@ def of_goals(seeds: Sequence[int]) -> Table:
     return Table(table.rows, table.about | {"pooled": goals.pooled(table)})
 
 
-def weights(seeds: Sequence[int]) -> Tensors:
-    """The networks of two-ways at p = 0.5 and seed 0, as the lesson opens them."""
-    models.models("two-ways-p50", 0)
+def ships(seeds: Sequence[int]) -> Tensors:
+    """The networks of two-ways at p = 0.5 and the first seed, as the lesson opens them."""
+    models.models("two-ways-p50", seeds[0])
     kinds = {"returns": "plans", "value": "value", "energy": "energy"}
     return {
-        f"weights/guidance-two-ways-{name}.safetensors": load(RUNS / "weights" / f"two-ways-p50-0-{kind}.safetensors")
+        f"weights/guidance-two-ways-{name}.safetensors": load(
+            RUNS / "weights" / f"two-ways-p50-{seeds[0]}-{kind}.safetensors"
+        )
         for name, kind in kinds.items()
     }
 
@@ -109,6 +111,6 @@ PARTS = {
     "asked": _part("asked", partial(points, asked, ASKED), TWO_WAYS, classifiers=False),
     **{f"goals-{m}": _goals(f"goals-{m}", partial(of_pilots, m), [m], seeds=1) for m in goals.CONFIGS},
     "goals": _goals("goals", of_goals, list(goals.CONFIGS), seeds=3),
-    "fine": Part(clouds.fine),
-    "weights": Part(weights),
+    "fine": Part(clouds.fine, seeds=1),
+    "weights": Part(ships, seeds=1),
 }

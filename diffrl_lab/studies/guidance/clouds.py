@@ -214,9 +214,10 @@ def asked(world: str, w: float, quantile: float, temperature: float, *, seed: in
     }
 
 
-def fine(seeds: Sequence[int], world: str = "two-ways-p50", seed: int = 0, n: int = 48) -> Tensors:
-    """The grid behind the lesson's slider: 33 scales x 48 plans x 32 points in metres for each form, float16, of one
-    training seed."""
+def fine(seeds: Sequence[int], world: str = "two-ways-p50", n: int = 48) -> Tensors:
+    """The grid behind the lesson's slider: 33 scales x 48 plans x 32 points in metres for each form, float16, of the
+    first training seed."""
+    seed = seeds[0]
     scales = torch.linspace(0, 8, 33)
     tensors: dict[str, Tensor] = {"scales": scales}
     maze = WORLDS[world][0]

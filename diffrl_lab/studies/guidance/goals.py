@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffrl_lab.analysis.intervals import wilson
 from diffrl_lab.analysis.sweeps import Table
-from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.diffusion import ascend, cfg, cosine_decay, descend, given, load, pin
 from diffrl_lab.methods.guides import Guide, density_loss, log_density
 from diffrl_lab.methods.planning import decision_diffuser
@@ -22,16 +21,10 @@ from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser
 from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces, known_ends
 from diffrl_lab.methods.planning.plans import plan_scaler
 from diffrl_lab.studies.guidance.models import RUNS, averaged, fresh, fresh_guide, learning
-from diffrl_lab.studies.planners import recording
+from diffrl_lab.studies.planners import expert
 from diffrl_lab.worlds.driving import follow
 from diffrl_lab.worlds.mazes import make_maze
 from diffrl_lab.worlds.walls import RADIUS, REACHED, Walls
-
-
-@lru_cache(maxsize=1)
-def recorded(maze: str) -> Episodes:
-    """The full recording of a maze, read once for all seeds."""
-    return recording(f"maze-{maze}", progress=False)[0]
 
 
 @lru_cache(maxsize=2)
@@ -42,7 +35,7 @@ def goal_models(maze: str, seed: int) -> tuple[Diffuser, Guide]:
     config = CONFIGS[maze]
     if not all(path.is_file() for path in paths):
         begun = time.process_time()
-        episodes = recorded(maze)
+        episodes = expert(maze)
         g = torch.Generator().manual_seed(seed)
         pieces = Pieces(episodes, config, g)
         dd = fresh(episodes, config, seed, cond=2)

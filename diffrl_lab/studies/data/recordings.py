@@ -1,0 +1,135 @@
+"""What the methods of the study train on: parts of a recording, legs of it, and what a wanderer records."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import shortest_path
+from torch import Tensor
+
+from diffrl_lab.data.episodes import Episodes
+from diffrl_lab.studies.planners import expert
+from diffrl_lab.worlds.driving import follow
+from diffrl_lab.worlds.mazes import make_maze
+from diffrl_lab.worlds.walls import Walls
+
+MAZE = "medium"
+HELD = 40  # steps for which a wanderer keeps its target
+
+
+def taken(episodes: Episodes, transitions: int, seed: int) -> Episodes:
+    """The first `transitions` steps of the episodes in an order drawn by `seed`; the last one may be cut short.
+
+    So of two sizes with one seed the smaller is a part of the larger. Raises ValueError when there are fewer.
+    """
+    total = int(episodes.lengths.sum())
+    if not 1 <= transitions <= total:
+        raise ValueError(f"1 to {total} transitions can be taken from this recording, got {transitions}")
+    order = np.random.default_rng(seed).permutation(len(episodes))
+    parts, left = [], transitions
+    for k in order:
+        a, n = int(episodes.starts[k]), min(int(episodes.lengths[k]), left)
+        parts.append(_piece(episodes, a, a + n))
+        left -= n
+        if not left:
+            break
+    return Episodes.join(parts)
+
+
+def _piece(e: Episodes, a: int, b: int) -> tuple[Tensor, Tensor, Tensor, bool]:
+    """Rows a .. b of one episode as an episode of b - a steps."""
+    return e.obs[a : b + 1], e.act[a:b], e.rew[a:b], False
+
+
+@lru_cache(maxsize=4)
+def cell_distances(walls: Walls) -> NDArray[np.float64]:
+    """Moves between two cells over free cells, up, down, left or right: [R C, R C], cells row by row; inf: no way."""
+    R, C = walls.blocked.shape
+    number, free = np.arange(R * C).reshape(R, C), ~walls.blocked
+    pairs = [(number[:-1][m], number[1:][m]) for m in [free[:-1] & free[1:]]]
+    pairs += [(number[:, :-1][m], number[:, 1:][m]) for m in [free[:, :-1] & free[:, 1:]]]
+    a, b = (np.concatenate(p) for p in zip(*pairs, strict=True))
+    graph = sparse.coo_array((np.ones(len(a)), (a, b)), shape=(R * C, R * C))
+    return shortest_path(graph, directed=False, unweighted=True)
+
+
+def cells_apart(walls: Walls, a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """How many moves from cell to cell lie between points a and b, [..., 2] each. -> [...]"""
+    (i, j), (k, m) = (np.moveaxis(walls.cell(p), -1, 0) for p in (a, b))
+    C = walls.blocked.shape[1]
+    return cell_distances(walls)[i * C + j, k * C + m]
+
+
+def legs(episodes: Episodes, k: int, walls: Walls) -> Episodes:
+    """The episodes cut into legs: no two positions of a leg lie more than k cells apart. No step is lost.
+
+    A leg is as long as it can be; the next one begins with the row in which it ended.
+    """
+    if k < 2:
+        raise ValueError(f"a step can lead two cells away, over a corner: legs need k of at least 2, got {k}")
+    C, D = walls.blocked.shape[1], cell_distances(walls)
+    cell = walls.cell(episodes.obs[:, :2].numpy()) @ np.array([C, 1])
+    parts = []
+    for a, b in zip(episodes.starts.tolist(), episodes.ends.tolist(), strict=True):
+        seen, first = {cell[a]}, a
+        for row in range(a + 1, b + 1):
+            if cell[row] not in seen and max(D[cell[row], c] for c in seen) > k:
+                parts.append(_piece(episodes, first, row - 1))
+                seen, first = {cell[row - 1]}, row - 1
+            seen.add(cell[row])
+        parts.append(_piece(episodes, first, b))
+    return Episodes.join(parts)
+
+
+def wander(maze: str, transitions: int, how: str, seed: int) -> Episodes:
+    """A random recorder: episodes of 300 steps from the environment's resets, until there are `transitions` steps.
+
+    how = "targets": PD straight towards a random place of a random free cell, another every 40 steps whether or not it
+    arrived, walls or not. how = "actions": a uniformly random force in [-1, 1]^2, drawn anew every step.
+    """
+    if how not in ("targets", "actions"):
+        raise ValueError(f"a random recorder draws 'targets' or 'actions', got {how!r}")
+    env, rng, parts, left = make_maze(maze), np.random.default_rng([seed, 77]), [], transitions
+    walls = Walls.of(env)
+    free = np.argwhere(~walls.blocked)
+    while left:
+        obs = [env.reset(seed=int(rng.integers(10**6, 2**31)))[0]["observation"]]
+        act, rew = [], []
+        for step in range(min(300, left)):
+            if how == "actions":
+                action = rng.uniform(-1, 1, 2)
+            else:
+                if step % HELD == 0:
+                    target = walls.centre(free[rng.integers(len(free))]) + rng.uniform(-0.4, 0.4, 2)
+                action = follow(np.r_[target, 0, 0], obs[-1])
+            found, reward, *_ = env.step(action)
+            obs.append(found["observation"])
+            act.append(action)
+            rew.append(float(reward))
+        parts.append((np.array(obs, np.float32), np.array(act, np.float32), np.array(rew, np.float32), False))
+        left -= len(act)
+    env.close()
+    return Episodes.join(parts)
+
+
+@lru_cache(maxsize=2)
+def named_walls(maze: str) -> Walls:
+    return Walls.named(maze)
+
+
+@lru_cache(maxsize=1)
+def recorded(recorder: str, k: int, transitions: int, seed: int) -> Episodes:
+    """What a point trains on: `transitions` steps of a recorder, cut into legs of at most k cells (k = 0: not cut)."""
+    if recorder == "expert":
+        found = taken(expert(MAZE), transitions, seed)
+    elif recorder == "mixed":
+        half = transitions // 2
+        both = taken(expert(MAZE), half, seed), wander(MAZE, transitions - half, "targets", seed)
+        parts = [_piece(e, int(a), int(b)) for e in both for a, b in zip(e.starts, e.ends, strict=True)]
+        found = Episodes.join(parts)
+    else:
+        found = wander(MAZE, transitions, recorder, seed)
+    return legs(found, k, named_walls(MAZE)) if k else found
