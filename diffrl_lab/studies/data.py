@@ -51,7 +51,7 @@ from diffrl_lab.methods.planning.value_guidance import Guide, value_loss
 from diffrl_lab.methods.policies.cloning import Cloning
 from diffrl_lab.methods.policies.diffusion_policy import Chunks, DiffusionPolicy
 from diffrl_lab.studies.planners import recording
-from diffrl_lab.worlds.driving import Follower, follow, roll_out
+from diffrl_lab.worlds.driving import Follower, arrived, drive, follow, indices
 from diffrl_lab.worlds.mazes import make_maze
 from diffrl_lab.worlds.walls import RADIUS, REACHED, Walls
 
@@ -146,26 +146,36 @@ def wander(maze: str, transitions: int, how: str, seed: int) -> Episodes:
     if how not in ("targets", "actions"):
         raise ValueError(f"a random recorder draws 'targets' or 'actions', got {how!r}")
     env, rng, parts, left = make_maze(maze), np.random.default_rng([seed, 77]), [], transitions
-    walls = Walls.of(env)
-    free = np.argwhere(~walls.blocked)
+    agent = _Wanderer(how, Walls.of(env), rng)
     while left:
-        obs = [env.reset(seed=int(rng.integers(10**6, 2**31)))[0]["observation"]]
-        act, rew = [], []
-        for step in range(min(300, left)):
-            if how == "actions":
-                action = rng.uniform(-1, 1, 2)
-            else:
-                if step % HELD == 0:
-                    target = walls.centre(free[rng.integers(len(free))]) + rng.uniform(-0.4, 0.4, 2)
-                action = follow(np.r_[target, 0, 0], obs[-1])
-            found, reward, *_ = env.step(action)
-            obs.append(found["observation"])
-            act.append(action)
-            rew.append(float(reward))
-        parts.append((np.array(obs, np.float32), np.array(act, np.float32), np.array(rew, np.float32), False))
-        left -= len(act)
+        reset = int(rng.integers(10**6, 2**31))
+        most = min(300, left)
+        run = drive([env], agent, [reset], until=lambda e, most=most: e.steps == most)[0]
+        parts.append((*(x.astype(np.float32) for x in (run.obs, run.act, run.rew)), False))
+        left -= run.steps
     env.close()
     return Episodes.join(parts)
+
+
+class _Wanderer:
+    """What `wander` describes, as an agent; all its episodes draw from one generator."""
+
+    def __init__(self, how: str, walls: Walls, rng: np.random.Generator):
+        self.how, self.walls, self.rng, self.free = how, walls, rng, np.argwhere(~walls.blocked)
+
+    def reset(self, obs: ArrayLike, seeds: Any, goal: ArrayLike | None = None) -> None:
+        self.step, self.target = 0, np.zeros((len(seeds), 4))
+
+    def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> NDArray[np.float64]:
+        now = indices(obs, which)
+        if self.how == "actions":
+            return np.array([self.rng.uniform(-1, 1, 2) for _ in now])
+        if self.step % HELD == 0:
+            for k in now:
+                place = self.walls.centre(self.free[self.rng.integers(len(self.free))])
+                self.target[k, :2] = place + self.rng.uniform(-0.4, 0.4, 2)
+        self.step += 1
+        return follow(self.target[now], obs)
 
 
 @lru_cache(maxsize=2)
@@ -199,51 +209,29 @@ def _envs() -> list[Any]:
     return [make_maze(MAZE) for _ in range(38)]  # 12 MB each
 
 
-def together(envs: list[Any], agent: Any, seeds: ArrayLike) -> NDArray[np.bool_]:
-    """Whether an agent that drives m balls side by side (obs [m, 2n] -> actions [m, n]) reached each goal in time. The
-    same as `roll_out` for each, to the moment at which the last goal is reached. -> [m]"""
-    first = [env.reset(seed=int(s))[0] for env, s in zip(envs, np.asarray(seeds), strict=True)]
-    obs, goal = (np.array([o[key] for o in first]) for key in ("observation", "desired_goal"))
-    agent.reset(obs, goal, 0)
-    reached, over = np.zeros(len(envs), bool), np.zeros(len(envs), bool)
-    while not over.all():
-        act = agent.act(obs)
-        for k in (~over).nonzero()[0]:
-            found, _, terminated, truncated, _ = envs[k].step(act[k])
-            obs[k] = found["observation"]
-            reached[k] = np.linalg.norm(obs[k, :2] - goal[k]) <= REACHED
-            over[k] = reached[k] or terminated or truncated
-    return reached
+class _Whole:
+    """A policy as the tables were measured with it: balls that have arrived stay in its batch, whose size the last bits
+    of a network's output depend on; and the noise of all comes from one generator, seeded 0."""
+
+    def __init__(self, agent: Any):
+        self.agent = agent
+
+    def reset(self, obs: NDArray, seeds: Any, goal: NDArray | None = None) -> None:
+        self.obs = obs.copy()
+        self.agent.reset(obs, seeds, goal)
+        if isinstance(self.agent, DiffusionPolicy):
+            self.agent.generators = [torch.Generator().manual_seed(0)] * len(seeds)
+
+    def act(self, obs: NDArray, which: NDArray | None = None) -> NDArray[np.float64]:
+        now = indices(obs, which)
+        self.obs[now] = obs
+        return self.agent.act(self.obs)[now]
 
 
 def driven(agent: Any) -> NDArray[np.bool_]:
-    """Which of the episodes with seeds `FIRST` and on an agent of balls side by side brings to their goal."""
-    seeds, envs = np.arange(FIRST, FIRST + EPISODES), _envs()
-    rounds = [seeds[k : k + len(envs)] for k in range(0, EPISODES, len(envs))]
-    return np.concatenate([together(envs[: len(some)], agent, some) for some in rounds])
-
-
-class _Until:
-    """An environment that is over once the goal is reached: what comes after does not change a success."""
-
-    def __init__(self, env: Any):
-        self.env = env
-
-    def reset(self, **options: Any) -> Any:
-        return self.env.reset(**options)
-
-    def step(self, action: Any) -> Any:
-        obs, reward, terminated, truncated, info = self.env.step(action)
-        near = np.linalg.norm(obs["achieved_goal"] - obs["desired_goal"]) <= REACHED
-        return obs, reward, terminated or bool(near), truncated, info
-
-
-class _Few(Follower):
-    """Asks for a route at most `PLANS` times an episode; when the last one has ended it makes for the goal."""
-
-    def _ask(self, obs: NDArray[np.float64]) -> None:
-        super()._ask(obs)
-        self.again = self.plans < PLANS
+    """Which of the episodes with seeds `FIRST` and on an agent brings to their goal, driven side by side to it."""
+    episodes = drive(_envs(), _Whole(agent), range(FIRST, FIRST + EPISODES), until=arrived)
+    return np.array([e.reached for e in episodes])
 
 
 @lru_cache(maxsize=1)
@@ -280,8 +268,8 @@ def trial(recorder: str, k: int, transitions: int, method: str, *, seed: int) ->
     else:
         seeds = range(FIRST, FIRST + EPISODES)
         follower = retrieval(episodes) if method == "retrieval" else run.planner().agent()  # type: ignore[attr-defined]
-        few = _Few(follower.route)
-        reached = np.array([roll_out(_Until(_envs()[0]), few, seed=s).reached for s in seeds])
+        few = Follower(follower.route, most=PLANS)  # when the last route has ended it makes for the goal
+        reached = np.array([e.reached for e in drive(_envs()[:1], few, seeds, until=arrived)])
     return {
         "reached": "".join("01"[int(r)] for r in reached),
         "success": float(reached.mean()),

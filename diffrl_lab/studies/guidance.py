@@ -70,7 +70,7 @@ from diffrl_lab.methods.planning.value_guidance import (
     value_loss,
 )
 from diffrl_lab.studies.planners import recording
-from diffrl_lab.worlds.driving import Follower, follow, roll_out
+from diffrl_lab.worlds.driving import Along, Follower, arrived, drive
 from diffrl_lab.worlds.mazes import EPISODE_STEPS, make_maze
 from diffrl_lab.worlds.walls import RADIUS, REACHED, Walls
 
@@ -518,7 +518,7 @@ def driven(world: str, form: str, scale: float, *, seed: int, episodes: int = 20
 
     env = make_maze(maze)
     first = 1000 + 100 * seed
-    rows = [roll_out(env, Follower(route, again=False), seed=first + k) for k in range(episodes)]
+    rows = drive([env], Follower(route, again=False), range(first, first + episodes))
     env.close()
     return {
         "returns": [float(e.rew.sum()) for e in rows],
@@ -658,16 +658,7 @@ def goal_plans(
 def arrives(env, reference: NDArray[np.float64], *, seed: int) -> bool:
     """Whether the ball, led along reference [T, 4] by the PD controller and held at its end, comes within 0.45 m of the
     goal before the time limit. The plan is asked for once, and the episode is over on arrival."""
-    obs, _ = env.reset(seed=seed)
-    over, step = False, 0
-    while not over:
-        step += 1
-        action = follow(reference[min(step, len(reference) - 1)], obs["observation"])
-        obs, _, terminated, truncated, _ = env.step(action)
-        if np.linalg.norm(obs["achieved_goal"] - obs["desired_goal"]) <= REACHED:
-            return True
-        over = terminated or truncated
-    return False
+    return bool(drive([env], Along(lambda *_: reference), [seed], until=arrived)[0].reached)
 
 
 def goal(

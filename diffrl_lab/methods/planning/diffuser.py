@@ -15,7 +15,7 @@ driving goes wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ from diffrl_lab.diffusion import (
     save,
 )
 from diffrl_lab.nets import PlanMLP
-from diffrl_lab.worlds.driving import Episode, Follower, roll_out
+from diffrl_lab.worlds.driving import Episode, Follower, drive, indices
 
 Array = NDArray[np.float64]
 
@@ -468,12 +468,12 @@ class Planner:
         return self.reference(self.plan(obs, goal, generator=torch.Generator().manual_seed(seed), frames=False))
 
     def agent(self, **options: Any) -> Follower:
-        """The planner as an agent for `roll_out`; options of `Follower`."""
+        """The planner as an agent for `drive`; options of `Follower`."""
         return Follower(self.route, **options)
 
     def drive(self, env, *, seed: int, **options: Any) -> Episode:
         """One episode in an environment, from its own random reset."""
-        return roll_out(env, self.agent(**options), seed=seed)
+        return drive([env], self.agent(**options), [seed])[0]
 
     def frames(
         self, start: ArrayLike, goal: ArrayLike, seed: int = 0, n: int | None = None, *, steps: int = 24
@@ -509,12 +509,18 @@ class OwnActions:
             raise ValueError("these weights hold no inverse dynamics; train the planner again")
         self.planner, self.inverse = planner, planner.inverse.double().numpy()
 
-    def reset(self, obs: ArrayLike, goal: ArrayLike, seed: int = 0) -> None:
-        self.reference, self.step = self.planner.route(obs, goal, seed), 0
-        s, after = self.reference[:-1], self.reference[1:]
-        self.actions = np.concatenate([np.ones((len(s), 1)), s, after - s], 1) @ self.inverse
+    def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: ArrayLike | None = None) -> None:
+        each = zip(np.asarray(obs, float), np.asarray(goal, float), seeds, strict=True)
+        self.reference, self.step = [self.planner.route(o, g, seed) for o, g, seed in each], np.zeros(len(seeds), int)
+        pairs = [(x[:-1], x[1:]) for x in self.reference]
+        self.actions = [np.concatenate([np.ones((len(s), 1)), s, z - s], 1) @ self.inverse for s, z in pairs]
 
-    def act(self, obs: ArrayLike) -> Array:
-        self.step += 1
-        done = self.step > len(self.actions)
-        return np.zeros(self.actions.shape[1]) if done else np.clip(self.actions[self.step - 1], -1, 1)
+    def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> Array:
+        now = indices(obs, which)
+        self.step[now] += 1
+        rest = np.zeros((1, self.inverse.shape[1]))  # after the plan's end
+        todo = [np.concatenate([self.actions[k][self.step[k] - 1 :], rest])[0] for k in now]
+        return np.clip(todo, -1, 1)
+
+    def extras(self, k: int) -> dict[str, Any]:
+        return {"reference": self.reference[k], "plans": 1}

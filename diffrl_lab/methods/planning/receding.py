@@ -194,7 +194,7 @@ class Receding:
         self.temperature, self.execute, self.chosen = temperature, execute, chosen
         self.warm, self.warm_steps = warm, warm_steps
 
-    def reset(self, obs: ArrayLike, seeds: Sequence[int]) -> None:
+    def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: ArrayLike | None = None) -> None:
         n = len(seeds)
         self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         self.scales = torch.as_tensor(self.scale, dtype=torch.float32).expand(n)

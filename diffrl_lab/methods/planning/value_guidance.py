@@ -220,7 +220,7 @@ class ValueGuided:
         return self.planner.reference(self.plan(obs, goal, generator=torch.Generator().manual_seed(seed))[0], 0)
 
     def agent(self, **options: Any) -> Follower:
-        """The planner as an agent for `roll_out`; options of `Follower`."""
+        """The planner as an agent for `drive`; options of `Follower`."""
         return Follower(self.route, **options)
 
 

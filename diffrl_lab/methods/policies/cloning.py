@@ -7,7 +7,7 @@ The third, PD straight to the goal, needs no learning: `straight`. The fourth, t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import cosine_decay, descend, fit
 from diffrl_lab.methods.planning.diffuser import is_held_out
 from diffrl_lab.nets import MLP
+from diffrl_lab.worlds.driving import indices
 
 Array = NDArray[np.float64]
 
@@ -69,13 +70,13 @@ class Cloning:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return fit(self.update, self.batches, self.steps - self.update.step)
 
-    def reset(self, obs: ArrayLike, goal: ArrayLike, seed: int = 0) -> None:
+    def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: ArrayLike | None = None) -> None:
         self.goal = torch.as_tensor(np.asarray(goal), dtype=torch.float32)
 
     @torch.no_grad()
-    def act(self, obs: ArrayLike) -> Array:
+    def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> Array:
         state = torch.as_tensor(np.asarray(obs), dtype=torch.float32)
-        return self.net(self._inputs(state[None], self.goal[None]))[0].clamp(-1, 1).double().numpy()
+        return self.net(self._inputs(state, self.goal[indices(obs, which)])).clamp(-1, 1).double().numpy()
 
 
 def best_episodes(episodes: Episodes, share: float = 0.1, of: str = "steps") -> Episodes:
@@ -129,7 +130,7 @@ class StateCloning:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return fit(self.update, self.batches, self.steps - self.update.step)
 
-    def reset(self, obs: ArrayLike, seeds: ArrayLike) -> None:
+    def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: ArrayLike | None = None) -> None:
         """Nothing is remembered between steps."""
 
     @torch.no_grad()

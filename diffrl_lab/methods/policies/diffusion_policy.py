@@ -9,7 +9,7 @@ in place of a U-Net, v in place of eps, DPM-Solver++ in 10 steps in place of DDP
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ from diffrl_lab.diffusion import (
     sample,
 )
 from diffrl_lab.nets import MLP
+from diffrl_lab.worlds.driving import indices
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class DiffusionPolicy:
 
     As in `baselines.Cloning` the goal of a recorded row is where its episode ended, and the inputs are the same. obs
     must be n positions followed by n velocities. Beyond an episode's end a chunk has no target (it leaves the loss).
-    `reset` and `act` take one episode, obs [2n] and goal [n], or m driven side by side, [m, 2n] and [m, n].
+    Each episode's noise comes from a generator of its own, seeded by its seed.
     """
 
     def __init__(self, episodes: Episodes, config: Chunks | None = None, *, seed: int = 0):
@@ -103,12 +104,13 @@ class DiffusionPolicy:
         self,
         obs: ArrayLike,
         goal: ArrayLike,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
         *,
         denoiser: Denoiser | None = None,
     ) -> Tensor:
         """One chunk of actions for each of m states [m, 2n] and goals [m, n]. -> [m, H, a]
 
+        generator: one for all, or one for each.
         denoiser: of scaled chunks [m, H a], in place of the learned one with its running average of the weights.
         """
         s, g = (torch.as_tensor(np.asarray(v), dtype=torch.float32) for v in (obs, goal))
@@ -119,18 +121,23 @@ class DiffusionPolicy:
             )
         assert self.update.ema is not None
         D = denoiser or given(self.update.ema.module, self.inputs(s, g))  # type: ignore[arg-type]
-        x_T = D.schedule.prior((len(s), self.config.horizon * self.a), generator=generator)
-        x_0 = sample(D, x_T, steps=self.config.sampling, step=dpm_pp_2m(), generator=generator)
+        dim = self.config.horizon * self.a
+        if isinstance(generator, Sequence):
+            x_T = torch.cat([D.schedule.prior((1, dim), generator=g) for g in generator])
+        else:
+            x_T = D.schedule.prior((len(s), dim), generator=generator)
+        x_0 = sample(D, x_T, steps=self.config.sampling, step=dpm_pp_2m())  # which draws nothing
         return self.act_scaler.inverse(x_0.view(len(s), self.config.horizon, self.a))
 
-    def reset(self, obs: ArrayLike, goal: ArrayLike, seed: int = 0) -> None:
-        self.goal = np.atleast_2d(np.asarray(goal, float))
-        self.chance, self.step = torch.Generator().manual_seed(seed), 0
+    def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: ArrayLike | None = None) -> None:
+        self.goal, self.step = np.asarray(goal, float), 0
+        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        self.chunk = np.zeros((len(seeds), self.config.horizon, self.a))
 
-    def act(self, obs: ArrayLike) -> NDArray[np.float64]:
-        s = np.asarray(obs, float)
-        k = self.step % self.config.executed
+    def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> NDArray[np.float64]:
+        now, k = indices(obs, which), self.step % self.config.executed
         if k == 0:
-            self.chunk = self.draw(np.atleast_2d(s), self.goal, self.chance).clamp(-1, 1).double().numpy()
+            drawn = self.draw(obs, self.goal[now], [self.generators[i] for i in now])
+            self.chunk[now] = drawn.clamp(-1, 1).double().numpy()
         self.step += 1
-        return self.chunk[:, k] if s.ndim == 2 else self.chunk[0, k]
+        return self.chunk[now, k]

@@ -48,16 +48,16 @@ def test_retrieval_never_uses_a_piece_between_a_held_out_pair_of_cells() -> None
 def test_cloning_finds_a_policy_that_is_a_function_of_state_and_goal() -> None:
     clone = Cloning(walks(), steps=300, batch=128)
     before, *_ = [float(row["loss"]) for row in clone]
-    clone.reset(np.zeros(4), np.array([1.0, -0.5]))
-    assert_close(clone.act(np.array([0.5, 0.5, 0.5, -1.0])), np.array([0.15, -0.3]), rtol=0, atol=0.03)
+    clone.reset(np.zeros((1, 4)), [0], np.array([[1.0, -0.5]]))
+    assert_close(clone.act(np.array([[0.5, 0.5, 0.5, -1.0]])), np.array([[0.15, -0.3]]), rtol=0, atol=0.03)
     assert before > 0.01
 
 
 def test_straight_ahead_pulls_towards_the_goal_and_never_plans_again() -> None:
     agent = straight()
-    agent.reset(np.zeros(4), np.array([3.0, -4.0]))
-    pulls = [agent.act(np.array([0.0, 0, 0, 0])) for _ in range(50)]
-    assert isinstance(agent, Follower) and agent.plans == 1
+    agent.reset(np.zeros((1, 4)), [0], np.array([[3.0, -4.0]]))
+    pulls = [agent.act(np.zeros((1, 4)))[0] for _ in range(50)]
+    assert isinstance(agent, Follower) and agent.extras(0)["plans"] == 1
     assert_close(np.array(pulls), np.tile([1.0, -1.0], (50, 1)))
 
 

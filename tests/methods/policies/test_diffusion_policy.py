@@ -84,12 +84,14 @@ def test_it_acts_on_a_chunk_looks_again_and_drives_one_as_it_drives_many() -> No
     looked = []
     draw = policy.draw
     policy.draw = lambda *words, **more: looked.append(1) or draw(*words, **more)  # type: ignore[assignment, func-returns-value]
-    policy.reset(np.zeros(2), np.ones(1), 3)
-    alone = [policy.act(np.array([0.1 * k, 0.0])) for k in range(7)]
-    assert len(looked) == 3 and all(a.shape == (1,) and abs(a[0]) <= 1 for a in alone)
-    policy.reset(np.zeros((1, 2)), np.ones((1, 1)), 3)
-    many = [policy.act(np.array([[0.1 * k, 0.0]])) for k in range(7)]
-    assert_close(np.array(many)[:, 0], np.array(alone))
+    policy.reset(np.zeros((1, 2)), [3], np.ones((1, 1)))
+    alone = [policy.act(np.array([[0.1 * k, 0.0]])) for k in range(7)]
+    assert len(looked) == 3 and all(a.shape == (1, 1) and abs(a[0, 0]) <= 1 for a in alone)
+    policy.reset(np.zeros((2, 2)), [5, 3], np.ones((2, 1)))
+    other = [
+        policy.act(np.array([[9.0, 0.0], [0.1 * k, 0.0]])[j:], np.arange(j, 2)) for k in range(7) for j in [int(k > 2)]
+    ]
+    assert_close(np.array([a[-1] for a in other]), np.array(alone)[:, 0])  # the first is over after three steps
 
 
 def test_wrong_chunks_states_and_goals_are_named() -> None:
