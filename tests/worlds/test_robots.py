@@ -199,9 +199,8 @@ def test_the_state_of_an_observation_is_the_state_but_for_x_and_leads_to_the_sam
     run = uniform(env, 0, 20)
     whole = (np.abs(run.infos["qvel"][:-1]) < 10).all(1) | (name == "halfcheetah")  # the observation clipped nothing
     qpos, qvel = locomotion.state(env, run.obs[:-1][whole])
-    assert np.array_equal(qpos[:, 1:], run.infos["qpos"][:-1][whole, 1:]) and np.array_equal(
-        qvel, run.infos["qvel"][:-1][whole]
-    )
+    assert np.array_equal(qpos[:, 1:], run.infos["qpos"][:-1][whole, 1:])
+    assert np.array_equal(qvel, run.infos["qvel"][:-1][whole])
     assert (qpos[:, 0] == 0).all() and len(qpos) > 1
     led = replay(env, qpos, qvel, run.act[whole, None])
     assert np.abs(led.obs[:, 0] - run.obs[1:][whole]).max() < 1e-9
