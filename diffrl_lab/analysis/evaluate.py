@@ -9,7 +9,7 @@ import numpy as np
 
 from diffrl_lab.analysis.feasibility import curve_segments_in_walls, detour, points_in_walls
 from diffrl_lab.analysis.intervals import bootstrap, wilson
-from diffrl_lab.worlds.driving import Episode, roll_out
+from diffrl_lab.worlds.driving import Episode, drive
 from diffrl_lab.worlds.mazes import REFERENCE_RETURNS, normalised_score
 from diffrl_lab.worlds.walls import Walls
 
@@ -37,7 +37,7 @@ def evaluate(
     walls = Walls.of(env) if hasattr(env.unwrapped, "maze") else None
     rows: list[Episode] = []
     for seed in seeds:
-        rows.append(roll_out(env, agent, seed=seed))
+        rows.append(drive([env], agent, [seed])[0])
         if on_episode is not None:
             on_episode(rows[-1])
     reached, returns = [e.reached for e in rows], [float(e.rew.sum()) for e in rows]

@@ -229,19 +229,6 @@ def _seeds(world, episodes: int, seed: int, origin: tuple[float, float] | None) 
     return found
 
 
-class _Alone:
-    """An agent of episodes side by side, for one."""
-
-    def __init__(self, agent: Any):
-        self.agent = agent
-
-    def reset(self, obs: Any, goal: Any, seed: int) -> None:
-        self.agent.reset(obs[None], [seed], goal[None])
-
-    def act(self, obs: Any) -> Any:
-        return self.agent.act(obs[None])[0]
-
-
 def _agent(
     method: str,
     planner: Diffuser | None,
@@ -269,7 +256,7 @@ def _agent(
     run = cloning.train(episodes, goal=episodes.obs.shape[1] // 2, held_out=origin)
     for _ in run:
         pass
-    return _Alone(cloning.Agent(run.model))
+    return cloning.Agent(run.model)
 
 
 def _progress(total: int, what: str, shown: bool):

@@ -15,7 +15,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from diffrl_lab.methods.policies import cloning
 from diffrl_lab.methods.policies.cloning import best_episodes
 from diffrl_lab.studies.study import Part
 from diffrl_lab.worlds import robots as locomotion
+from diffrl_lab.worlds.driving import Agent, drive
 
 RUNS = ROOT / "runs" / "locomotion-study"
 ROBOTS, KIND, STEPS = ("hopper", "halfcheetah"), "medium-replay", 200_000
@@ -65,34 +66,15 @@ GRID: dict[str, dict[int, tuple[str, ...]]] = {  # robot -> training seed -> met
 }
 
 
-class Agent(Protocol):
-    """Acts for many episodes at once: `which` [m] are the numbers of those that still run."""
-
-    def reset(self, obs: ArrayLike, seeds: Any) -> None: ...
-
-    def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> NDArray[np.float64]: ...
-
-
 def together(name: str, agent: Agent, seeds: Any, limit: int = 1000) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """One episode for each start seed, all stepping at once, each in an environment of its own: undiscounted returns
-    and lengths [n]. An episode that is over leaves the batch."""
+    """One episode for each start seed, of at most `limit` steps, all side by side: undiscounted returns and lengths
+    [n]."""
     envs = [locomotion.make(name) for _ in seeds]
-    obs = np.array([env.reset(seed=int(seed))[0] for env, seed in zip(envs, seeds, strict=True)])
-    agent.reset(obs, seeds)
-    total, length, alive = np.zeros(len(envs)), np.zeros(len(envs), int), np.arange(len(envs))
-    for _ in range(limit):
-        over = []
-        for i, action in zip(alive, agent.act(obs[alive], alive), strict=True):
-            obs[i], reward, terminal, truncated, _ = envs[i].step(action)
-            total[i], length[i] = total[i] + reward, length[i] + 1
-            if terminal or truncated:
-                over.append(i)
-        alive = np.setdiff1d(alive, over)
-        if not len(alive):
-            break
+    episodes = drive(envs, agent, seeds, until=lambda run: run.steps == limit)
     for env in envs:
         env.close()
-    return total, length
+    # added one by one, as the tables' returns were: numpy's own sum has other last bits
+    return np.array([sum(e.rew.tolist()) for e in episodes]), np.array([e.steps for e in episodes])
 
 
 @lru_cache(maxsize=2)

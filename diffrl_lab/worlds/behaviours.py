@@ -21,6 +21,7 @@ from safetensors import safe_open
 from scipy.stats import bootstrap
 
 from diffrl_lab.worlds import robots as locomotion
+from diffrl_lab.worlds.driving import Agent, Uniform, drive
 
 STATE = Path("runs/behaviours")
 ENVS = 8
@@ -147,10 +148,12 @@ def assemble(name: str, state: str | os.PathLike = STATE) -> Path:
         return locomotion.Policy.of(loaded(rung, noise))
 
     def tried(rung: int, noise: float = 1.0) -> float:
-        return float(locomotion.returns(env, policy(rung, noise), range(EPISODES, EPISODES + 10)).mean())
+        agent = locomotion.Behaviour(policy(rung, noise))
+        return float(np.mean([e.total for e in drive([env], agent, range(EPISODES, EPISODES + 10))]))
 
     def measured(which: locomotion.Policy | None, noise: bool = True) -> dict[str, Any]:
-        found = locomotion.returns(env, which, range(EPISODES), noise)
+        agent: Agent = Uniform(env.action_space.shape[0]) if which is None else locomotion.Behaviour(which, noise)
+        found = np.array([e.total for e in drive([env], agent, range(EPISODES))])
         spread = bootstrap((found,), np.mean, method="percentile", rng=0).confidence_interval
         return {"mean": float(found.mean()), "low": float(spread.low), "high": float(spread.high), "n": EPISODES}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from diffrl_lab.worlds.driving import follow
+from diffrl_lab.worlds.driving import Along, indices
 from diffrl_lab.worlds.walls import TWO_WAYS, Array, Walls, register
 
 STEP = 0.01
@@ -85,13 +86,12 @@ def side(positions: ArrayLike) -> float:
 
 
 @dataclass
-class Controller:
+class Controller(Along):
     """A scripted driver that knows the map: shortest path, rounded corners, a speed profile within its limits, PD along
     it.
 
-    `left` is the probability of the left way where there are two (two-ways); None takes the shorter one.
-    Use: `controller.reset(obs, goal, rng)`, then `controller.act(obs)` every step; `reference` [T, 4] is what it
-    follows.
+    `left` is the probability of the left way where there are two (two-ways); None takes the shorter one. It acts for
+    many episodes side by side, as every agent of `driving.drive`; `route` alone gives what it would follow.
     """
 
     walls: Walls
@@ -104,30 +104,24 @@ class Controller:
     kp: float = 15.0
     kd: float = 2.0
 
-    def reset(self, obs: ArrayLike, goal: ArrayLike, rng: np.random.Generator | int | None = 0) -> Array:
-        """Plan from the state obs [4] to goal [2]; the reference [T, 4] at every step (also kept in
-        `self.reference`)."""
-        self.rng = np.random.default_rng(rng)
+    def route(self, obs: ArrayLike, goal: ArrayLike, rng: np.random.Generator | int = 0) -> Array:  # type: ignore[override]
+        """From the state obs [4] to rest at goal [2], a state for every step. -> [T, 4]"""
         obs = np.asarray(obs, float)
-        way = 0 if self.left is None else (-1 if self.rng.random() < self.left else 1)
-        self.way = way
+        way = 0 if self.left is None else (-1 if np.random.default_rng(rng).random() < self.left else 1)
         path = self.walls.shortest_path(obs[:2], goal, self.clearance, way)
         path = np.concatenate([path, np.asarray(goal, float)[None]])
-        self.reference = self._timed(_rounded(path, self.rounding), obs[2:])
-        self.step = 0
-        return self.reference
+        return self._timed(_rounded(path, self.rounding), obs[2:])
 
-    def act(self, obs: ArrayLike) -> Array:
-        """The action [2] for the state obs [4], one step further along the reference; at its end it holds the goal."""
-        self.step += 1
-        now = self.reference[min(self.step, len(self.reference) - 1)]
-        action = follow(now, obs, self.kp, self.kd)
-        return np.clip(action + self.noise * self.rng.standard_normal(2), -1, 1) if self.noise else action
+    def reset(self, obs: ArrayLike, seeds: Sequence[Any], goal: ArrayLike | None = None) -> None:
+        self.chance = [np.random.default_rng(seed) for seed in seeds]  # of each episode: its way, then its noise
+        super().reset(obs, self.chance, goal)
 
-    @property
-    def finished(self) -> bool:
-        """Whether the reference has come to its end."""
-        return self.step >= len(self.reference) - 1
+    def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> Array:
+        action = super().act(obs, which)
+        if not self.noise:
+            return action
+        drawn = [self.chance[k].standard_normal(2) for k in indices(obs, which)]
+        return np.clip(action + self.noise * np.array(drawn), -1, 1)
 
     def _timed(self, path: Array, velocity: Array) -> Array:
         """States [T, 4] every 0.01 s along a smooth path [n, 2]: as fast as speed and acceleration allow, at rest at

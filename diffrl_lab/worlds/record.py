@@ -74,20 +74,20 @@ def _drive_all(maze: str, steps: int, seed: int, p: float, progress: bool) -> tu
         while left:
             # seeds of one million and more: no recorded task is one that an evaluation uses
             reset = int(rng.integers(10**6, 2**31))
-            run = drive(env, controller, seed=reset, rng=np.random.default_rng(reset))
-            n = min(len(run["act"]), left)
-            state = run["obs"][: n + 1].astype(np.float32)
+            run = drive([env], controller, [reset], until=controller.settled)[0]
+            n = min(run.steps, left)
+            state = run.obs[: n + 1].astype(np.float32)
             obs = {
                 "observation": state,
                 "achieved_goal": state[:, :2],
-                "desired_goal": np.broadcast_to(run["goal"].astype(np.float32), (n + 1, 2)),
+                "desired_goal": np.broadcast_to(run.goal.astype(np.float32), (n + 1, 2)),
             }
             way = {-1.0: "left", 0.0: "none", 1.0: "right"}[side(state[:, :2])]
             episodes.append(
                 {
                     "obs": obs,
-                    "act": run["act"][:n].astype(np.float32),
-                    "rew": run["rew"][:n].astype(float),
+                    "act": run.act[:n].astype(np.float32),
+                    "rew": run.rew[:n].astype(float),
                     "seed": reset,
                     "told": {"side": way} if maze == "two-ways" else {},
                 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from diffrl_lab.data import minari as recordings
+from diffrl_lab.worlds.driving import Agent, Uniform, drive, indices
 
 Array = NDArray[np.float64]
 
@@ -239,37 +240,39 @@ def normalised_score(name: str, returns: ArrayLike) -> Array:
     return 100 * (np.asarray(returns, float) - low) / (high - low)
 
 
-def drive(env, policy: Policy | None, seed: int, limit: int | None = None, noise: bool = True) -> dict[str, Any]:
-    """One episode, at most `limit` steps of it -> obs [L + 1, d], act [L, a], rew [L], qpos, qvel [L + 1, n], terminal.
+def with_state(env):
+    """`env` whose infos tell the simulator's state, too: qpos [nq] and qvel [nv], at the reset and after every step."""
+    import gymnasium
 
-    policy None acts uniformly in [-1, 1]. seed sets the start and the actions' noise; noise=False takes the mean
-    action. terminal: whether the robot fell in the last step; otherwise the episode was cut by its time limit or here.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    data = env.unwrapped.data
-    obs, _ = env.reset(seed=seed)
-    row = {"obs": [obs], "act": [], "rew": [], "qpos": [data.qpos.copy()], "qvel": [data.qvel.copy()]}
-    terminal = truncated = False
-    while not (terminal or truncated or len(row["act"]) == limit):
-        if policy is None:
-            action = (2 * torch.rand(env.action_space.shape[0], generator=generator) - 1).numpy()
-        else:
-            action = policy.act(obs, generator if noise else None)
-        obs, reward, terminal, truncated, _ = env.step(action)
-        for key, value in (
-            ("obs", obs),
-            ("act", action),
-            ("rew", reward),
-            ("qpos", data.qpos.copy()),
-            ("qvel", data.qvel.copy()),
-        ):
-            row[key].append(value)
-    return {**{key: np.array(values) for key, values in row.items()}, "terminal": terminal}
+    class State(gymnasium.Wrapper):
+        def _told(self, info):
+            data = self.unwrapped.data
+            return {**info, "qpos": data.qpos.copy(), "qvel": data.qvel.copy()}
+
+        def reset(self, **options):
+            obs, info = self.env.reset(**options)
+            return obs, self._told(info)
+
+        def step(self, action):
+            *what, info = self.env.step(action)
+            return *what, self._told(info)
+
+    return State(env)
 
 
-def returns(env, policy: Policy | None, seeds: Iterable[int], noise: bool = True) -> Array:
-    """The undiscounted return of one whole episode for each seed."""
-    return np.array([drive(env, policy, seed, noise=noise)["rew"].sum() for seed in seeds])
+class Behaviour:
+    """A policy as an agent: it draws its actions by a generator of each episode's seed, or takes their mean."""
+
+    def __init__(self, policy: Policy, noise: bool = True):
+        self.policy, self.noise = policy, noise
+
+    def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: ArrayLike | None = None) -> None:
+        self.generators = [torch.Generator().manual_seed(int(seed)) if self.noise else None for seed in seeds]
+
+    def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> NDArray[np.float32]:
+        # one by one: a sum's last bit may depend on how many rows a product has
+        each = zip(indices(obs, which), np.asarray(obs), strict=True)
+        return np.stack([self.policy.act(o, self.generators[k]) for k, o in each])
 
 
 def record(
@@ -304,11 +307,12 @@ def record(
         raise ValueError(f"steps must be at least 1 and seed at least 0; got {steps} and {seed}")
     folder = recordings.place(f"{name}-{kind}-v0", out, overwrite)
     held = ladder(name, weights)
-    policies: dict[int, Policy | None] = {-1: None}
-    if kind != "random":
-        policies = {rung: held.policies[rung] for rung in held.chosen(kind)}
     env, rng = make(name), np.random.default_rng(seed)
-    done = dict.fromkeys(policies, 0)
+    world = with_state(env)
+    agents: dict[int, Agent] = {-1: Uniform(env.action_space.shape[0])}
+    if kind != "random":
+        agents = {rung: Behaviour(held.policies[rung]) for rung in held.chosen(kind)}
+    done = dict.fromkeys(agents, 0)
     episodes: list[dict] = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums of floats depend on how they are split
@@ -318,21 +322,20 @@ def record(
                 rung = int(rng.choice([r for r in done if done[r] == min(done.values())]))
                 # seeds of one million and more: no recorded episode is one that an evaluation uses
                 reset = int(rng.integers(10**6, 2**31))
-                run = {
-                    k: v.astype(np.float32) if k != "terminal" else v
-                    for k, v in drive(env, policies[rung], reset, left).items()
-                }
+                run = drive([world], agents[rung], [reset], until=lambda e, left=left: e.steps == left)[0]
                 episodes.append(
                     {
-                        **{k: run[k] for k in ("obs", "act", "terminal")},
-                        "rew": run["rew"].astype(float),
-                        "infos": {k: run[k] for k in ("qpos", "qvel")},
+                        "obs": run.obs.astype(np.float32),
+                        "act": run.act.astype(np.float32),
+                        "rew": run.rew.astype(np.float32).astype(float),
+                        "terminal": run.terminated,
+                        "infos": {k: run.infos[k].astype(np.float32) for k in ("qpos", "qvel")},
                         "seed": reset,
                         "told": {"rung": rung},
                     }
                 )
-                done[rung] += len(run["act"])
-                bar.update(len(run["act"]))
+                done[rung] += run.steps
+                bar.update(run.steps)
     finally:
         torch.set_num_threads(threads)
     low, high = held.references

@@ -522,7 +522,7 @@ movie(plan.frames, maze=block, start=start[:2], goal=goal, groups=ways, schedule
 
 # %%
 def execute(env, path, seed):
-    return driving.roll_out(env, driving.Follower(lambda *_: path, again=False), seed=seed)
+    return driving.drive([env], driving.Follower(lambda *_: path, again=False), [seed])[0]
 
 
 ends = torch.stack([torch.tensor(start[:2]), *torch.zeros(H - 2, 2), torch.tensor(goal)]).float() / 2

@@ -487,7 +487,7 @@ for k in range(81):
         raw = dd.planner.scaler.inverse(z)
         now = replace(plan, candidates=raw[..., :-1], durations=raw[..., -1].mean(-1).exp())
         paths = [dd.planner.reference(now, i) for i in range(len(z))]
-        runs = [driving.roll_out(env, driving.Follower(lambda *_, x=x: x, again=False), seed=3) for x in paths]
+        runs = [driving.drive([env], driving.Follower(lambda *_, x=x: x, again=False), [3])[0] for x in paths]
         said.append(float(dd.y_scaler.inverse(J(z, 0.0).detach()[:, None]).mean()))
         driven.append(float(np.mean([run.rew.sum() for run in runs])))
     slope = torch.autograd.grad(J(z.requires_grad_(), 0.0).sum(), z)[0]

@@ -77,8 +77,9 @@ def test_one_wrong_state_is_felt_into_and_out_of_it_and_a_wrong_action_for_ever_
 @pytest.fixture(scope="module")
 def driven():
     env = make_maze("umaze")
-    episode = drive(env, Controller(Walls.of(env), noise=0.1), seed=0)
-    yield point_maze(env), episode["obs"][None], episode["act"][None]
+    agent = Controller(Walls.of(env), noise=0.1)
+    episode = drive([env], agent, [0], until=agent.settled)[0]
+    yield point_maze(env), episode.obs[None], episode.act[None]
     env.close()
 
 

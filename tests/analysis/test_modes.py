@@ -130,7 +130,7 @@ def test_two_ways_has_two_classes_and_they_are_its_sides() -> None:
     assert sorted(found) == [((), 1.0), ((1,), -1.0)]
     driven = Controller(TWO, left=0.5)
     for seed in range(6):
-        path = driven.reset([0.1, 1.4, 0, 0], [-0.2, -1.6], rng=seed)
+        path = driven.route([0.1, 1.4, 0, 0], [-0.2, -1.6], seed)
         assert homotopy(path[None], TWO)[0] == ((1,) if side(path[:, :2]) < 0 else ())
 
 

@@ -17,8 +17,8 @@ from diffrl_lab.studies import data
 from diffrl_lab.studies.data import FAR, points
 from diffrl_lab.studies.data.guides import BINS, TAUGHT, by_way, labelled, way_left
 from diffrl_lab.studies.data.recordings import MAZE, cells_apart, legs, taken, wander
-from diffrl_lab.studies.data.trials import FIRST, _Until, distances, summary, together
-from diffrl_lab.worlds.driving import follow, roll_out
+from diffrl_lab.studies.data.trials import FIRST, _Whole, distances, summary
+from diffrl_lab.worlds.driving import arrived, drive
 from diffrl_lab.worlds.mazes import make_maze
 from diffrl_lab.worlds.walls import Walls, path_length
 
@@ -104,21 +104,11 @@ def test_random_recorders_take_exact_numbers_of_steps_and_do_what_is_said() -> N
         wander("umaze", 10, "sometimes", 0)
 
 
-class Straight:
-    """`baselines.straight` for balls side by side."""
-
-    def reset(self, obs, seeds, goal=None) -> None:
-        self.goal = np.concatenate([goal, np.zeros_like(goal)], 1)
-
-    def act(self, obs) -> np.ndarray:
-        return follow(self.goal, obs)
-
-
 def test_driven_together_each_ball_reaches_its_goal_as_it_does_alone() -> None:
-    envs, seeds = [make_maze("medium") for _ in range(8)], range(1000, 1008)
-    alone = [roll_out(envs[0], straight(), seed=s).reached for s in seeds]
-    assert together(envs, Straight(), seeds).tolist() == alone and len(set(alone)) == 2
-    short = [roll_out(_Until(envs[0]), straight(), seed=s) for s in seeds]
+    envs, seeds = [make_maze("medium") for _ in range(3)], range(1000, 1008)
+    alone = [e.reached for e in drive(envs[:1], straight(), seeds)]
+    assert [e.reached for e in drive(envs, _Whole(straight()), seeds)] == alone and len(set(alone)) == 2
+    short = drive(envs, straight(), seeds, until=arrived)
     assert [e.reached for e in short] == alone and min(e.steps for e in short) < 200
     for env in envs:
         env.close()

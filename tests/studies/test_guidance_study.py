@@ -24,7 +24,7 @@ from diffrl_lab.studies.guidance.equal import COLUMNS, FORMS, frontiers, mixture
 from diffrl_lab.studies.guidance.goals import arrives, chosen, goal_plans, pooled
 from diffrl_lab.studies.guidance.line import exact
 from diffrl_lab.studies.guidance.models import SMALL
-from diffrl_lab.worlds.driving import Follower, roll_out
+from diffrl_lab.worlds.driving import Follower, drive
 from diffrl_lab.worlds.mazes import Controller, make_maze
 from diffrl_lab.worlds.walls import Walls
 
@@ -133,10 +133,10 @@ def test_arrival_is_what_a_follower_of_the_whole_episode_would_find() -> None:
     for seed, straight in ((0, False), (1, False), (2, True), (7, True)):
         obs, _ = env.reset(seed=seed)
         start, goal = obs["observation"], obs["desired_goal"]
-        route = np.r_[start[:2], 0, 0][None] if straight else Controller(walls).reset(start, goal)
+        route = np.r_[start[:2], 0, 0][None] if straight else Controller(walls).route(start, goal)
         follower = Follower(lambda *_, route=route: route, again=False)
-        follower._target = lambda f=follower: f.reference[min(f.step, len(f.reference) - 1)]  # type: ignore[method-assign]
-        assert arrives(env, route, seed=seed) == roll_out(env, follower, seed=seed).reached
+        follower._target = lambda k, f=follower: f.reference[k][min(f.step[k], len(f.reference[k]) - 1)]  # type: ignore[method-assign]
+        assert arrives(env, route, seed=seed) == drive([env], follower, [seed])[0].reached
         if not straight:  # a route that ends 0.4 m from the goal arrives, one that ends 0.5 m from it does not
             away = (start[:2] - goal) / np.linalg.norm(start[:2] - goal)
             for metres in (0.4, 0.5):

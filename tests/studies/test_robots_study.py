@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from diffrl_lab.studies.robots import GRID, METHODS, interval, summary, together, verdict
 from diffrl_lab.worlds import robots as locomotion
+from diffrl_lab.worlds.driving import drive
 
 
 class Ladder:
@@ -17,7 +18,7 @@ class Ladder:
         held = locomotion.ladder(name)
         self.policy, self.shown = held.policies[held.about["medium"]], []
 
-    def reset(self, obs, seeds) -> None:
+    def reset(self, obs, seeds, goal=None) -> None:
         self.shown = []
 
     def act(self, obs, which=None):
@@ -30,10 +31,11 @@ def test_episodes_that_step_together_return_what_each_returns_alone(name: str, l
     agent, seeds = Ladder(name), [3, 4, 5]
     R, L = together(name, agent, seeds, limit)
     env = locomotion.make(name)
-    alone = [locomotion.drive(env, agent.policy, seed, limit, noise=False) for seed in seeds]
+    means = locomotion.Behaviour(agent.policy, noise=False)
+    alone = [drive([env], means, [seed], until=lambda e: e.steps == limit)[0] for seed in seeds]
     env.close()
-    assert L.tolist() == [len(run["act"]) for run in alone]
-    assert_close(R, np.array([run["rew"].sum() for run in alone]), rtol=1e-6, atol=0)
+    assert L.tolist() == [run.steps for run in alone]
+    assert_close(R, np.array([run.total for run in alone]), rtol=1e-6, atol=0)
     for k, length in enumerate(L):
         assert [k in shown for shown in agent.shown] == [step < length for step in range(max(L))]
 

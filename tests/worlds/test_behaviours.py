@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,11 +82,12 @@ def test_the_ladder_holds_the_medium_policy_that_stands_nearest_to_40_and_its_sc
         json.dumps([{"steps": s, "return": v, "wall_s": 1, "cpu_s": 1} for s, v in told.items() if s])
     )
     monkeypatch.setattr(
-        locomotion,
-        "returns",
-        lambda env, policy, seeds, noise=True: np.full(
-            len(seeds), 0.0 if policy is None else float(policy.layers[0][1][0])
-        ),
+        behaviours,
+        "drive",
+        lambda envs, agent, seeds: [
+            SimpleNamespace(total=float(agent.policy.layers[0][1][0]) if hasattr(agent, "policy") else 0.0)
+            for _ in seeds
+        ],
     )
     held = locomotion.ladder("hopper", behaviours.assemble("hopper", tmp_path))
     assert held.about["medium"] == 30 and held.about["expert"] == 50 and held.references == (0.0, 1000.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torch.testing import assert_close
 
-from diffrl_lab.worlds.driving import Follower, drive, follow, roll_out
+from diffrl_lab.worlds.driving import Follower, drive, follow
 from diffrl_lab.worlds.mazes import Controller, make_maze, normalised_score, side
 from diffrl_lab.worlds.walls import RADIUS, Walls, path_length
 
@@ -74,9 +74,10 @@ def test_the_controller_reaches_its_goal_without_touching_a_wall() -> None:
     env = make_maze("medium")
     walls = Walls.of(env)
     for seed in range(6):
-        run = drive(env, Controller(walls), seed=seed, settle=40)
-        assert np.linalg.norm(run["obs"][-1, :2] - run["goal"]) < 0.05
-        assert not walls.inside(run["obs"][:, :2], RADIUS + 0.003).any()
+        agent = Controller(walls)
+        run = drive([env], agent, [seed], until=lambda e, agent=agent: agent.settled(e, 40))[0]
+        assert np.linalg.norm(run.obs[-1, :2] - run.goal) < 0.05
+        assert not walls.inside(run.obs[:, :2], RADIUS + 0.003).any()
 
 
 @pytest.mark.parametrize("p, way", [(1.0, -1.0), (0.0, 1.0)])
@@ -84,10 +85,11 @@ def test_two_ways_are_taken_with_the_probability_asked_for_and_the_right_one_cos
     p: float, way: float
 ) -> None:
     env = make_maze("two-ways", toll=0.5)
-    runs = [drive(env, Controller(Walls.of(env), left=p), seed=s) for s in range(3)]
-    assert [side(r["obs"][:, :2]) for r in runs] == [way] * 3
-    paid = [int((r["rew"] < 0).sum()) for r in runs]
-    inside = [int(((r["obs"][1:, 0] > 1.5) & (np.abs(r["obs"][1:, 1]) < 1)).sum()) for r in runs]
+    agent = Controller(Walls.of(env), left=p)
+    runs = drive([env], agent, range(3), until=agent.settled)
+    assert [side(r.obs[:, :2]) for r in runs] == [way] * 3
+    paid = [int((r.rew < 0).sum()) for r in runs]
+    inside = [int(((r.obs[1:, 0] > 1.5) & (np.abs(r.obs[1:, 1]) < 1)).sum()) for r in runs]
     assert paid == inside and (min(paid) > 0) == (way > 0)
 
 
@@ -102,10 +104,10 @@ def test_a_follower_asks_again_only_when_it_is_thrown_off_or_has_ended_short_of_
     agent = Follower(lambda obs, goal, seed: line, patience=5)
 
     def asked(track: np.ndarray) -> int:
-        agent.reset(track[0], np.array([1.0, 0]))
+        agent.reset(track[:1], [0], np.array([[1.0, 0]]))
         for obs in track:
-            agent.act(obs)
-        return agent.plans
+            agent.act(obs[None])
+        return agent.extras(0)["plans"]
 
     held = np.concatenate([line, np.tile(line[-1], (50, 1))])
     assert asked(held) == 1  # it arrives and stays
@@ -122,7 +124,7 @@ def test_random_and_expert_references_score_zero_and_a_hundred() -> None:
 
 def test_an_episode_knows_when_its_goal_was_reached() -> None:
     env = make_maze("umaze")
-    episode = roll_out(env, Controller(Walls.of(env)), seed=0)
+    episode = drive([env], Controller(Walls.of(env)), [0])[0]
     distance = np.linalg.norm(episode.obs[1:, :2] - episode.goal, axis=1)
     assert episode.reached and episode.steps == 300
     assert distance[episode.steps_to_goal - 1] <= 0.45 < distance[: episode.steps_to_goal - 1].min()

@@ -20,9 +20,19 @@ from diffrl_lab.data import TERMINAL, TIME_LIMIT
 from diffrl_lab.data import minari as recordings
 from diffrl_lab.data.shipped import manifest, shipped
 from diffrl_lab.worlds import robots as locomotion
-from diffrl_lab.worlds.robots import ENVIRONMENTS, Policy, drive, make, record, replay
+from diffrl_lab.worlds.driving import Episode, Uniform
+from diffrl_lab.worlds.driving import drive as drive_all
+from diffrl_lab.worlds.robots import ENVIRONMENTS, Behaviour, Policy, make, record, replay, with_state
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is set to None")
+
+
+def uniform(env, seed: int, limit: int | None = None) -> Episode:
+    """An episode of uniform actions, with the simulator's states."""
+    agent = Uniform(env.action_space.shape[0])
+    return drive_all([with_state(env)], agent, [seed], until=lambda e: e.steps == limit)[0]
+
+
 SIZES = {"hopper": (11, 3), "halfcheetah": (17, 6), "walker2d": (17, 6)}  # observation, action
 
 
@@ -124,9 +134,9 @@ def test_two_recordings_with_one_seed_are_equal_byte_by_byte_and_driven_on_one_t
 ):
     threads, seen = torch.get_num_threads(), set()
 
-    def watched(*args):
+    def watched(*args, **options):
         seen.add(torch.get_num_threads())
-        return drive(*args)
+        return drive_all(*args, **options)
 
     monkeypatch.setattr(locomotion, "drive", watched)
     torch.set_num_threads(2)
@@ -166,33 +176,34 @@ def test_replaying_the_recorded_actions_from_the_recorded_states_gives_the_next_
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_in_float64_the_replay_is_exact_and_does_not_depend_on_what_was_replayed_before(name):
     env = make(name)
-    run = drive(env, None, seed=0, limit=100)
-    led = replay(env, run["qpos"][:-1], run["qvel"][:-1], run["act"][:, None])
-    assert np.abs(led.obs[:, 0] - run["obs"][1:]).max() < 1e-9
-    back = replay(env, run["qpos"][-2::-1], run["qvel"][-2::-1], run["act"][::-1, None])
+    run = uniform(env, 0, 100)
+    led = replay(env, run.infos["qpos"][:-1], run.infos["qvel"][:-1], run.act[:, None])
+    assert np.abs(led.obs[:, 0] - run.obs[1:]).max() < 1e-9
+    back = replay(env, run.infos["qpos"][-2::-1], run.infos["qvel"][-2::-1], run.act[::-1, None])
     assert np.array_equal(back.qvel[::-1], led.qvel)
     env.close()
 
 
 def test_a_window_replayed_open_loop_follows_the_episode():
     env = make("hopper")
-    run = drive(env, None, seed=1, limit=10)
-    led = replay(env, run["qpos"][:1], run["qvel"][:1], run["act"][None])
-    assert led.obs.shape == (1, len(run["act"]), 11)
-    assert np.abs(led.qpos[0] - run["qpos"][1:]).max() < 1e-9 and np.abs(led.rew[0] - run["rew"]).max() < 1e-9
+    run = uniform(env, 1, 10)
+    led = replay(env, run.infos["qpos"][:1], run.infos["qvel"][:1], run.act[None])
+    assert led.obs.shape == (1, len(run.act), 11)
+    assert np.abs(led.qpos[0] - run.infos["qpos"][1:]).max() < 1e-9 and np.abs(led.rew[0] - run.rew).max() < 1e-9
     env.close()
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_the_state_of_an_observation_is_the_state_but_for_x_and_leads_to_the_same_observation(name):
     env = make(name)
-    run = drive(env, None, seed=0, limit=20)
-    whole = (np.abs(run["qvel"][:-1]) < 10).all(1) | (name == "halfcheetah")  # the observation clipped nothing
-    qpos, qvel = locomotion.state(env, run["obs"][:-1][whole])
-    assert np.array_equal(qpos[:, 1:], run["qpos"][:-1][whole, 1:]) and np.array_equal(qvel, run["qvel"][:-1][whole])
+    run = uniform(env, 0, 20)
+    whole = (np.abs(run.infos["qvel"][:-1]) < 10).all(1) | (name == "halfcheetah")  # the observation clipped nothing
+    qpos, qvel = locomotion.state(env, run.obs[:-1][whole])
+    assert np.array_equal(qpos[:, 1:], run.infos["qpos"][:-1][whole, 1:])
+    assert np.array_equal(qvel, run.infos["qvel"][:-1][whole])
     assert (qpos[:, 0] == 0).all() and len(qpos) > 1
-    led = replay(env, qpos, qvel, run["act"][whole, None])
-    assert np.abs(led.obs[:, 0] - run["obs"][1:][whole]).max() < 1e-9
+    led = replay(env, qpos, qvel, run.act[whole, None])
+    assert np.abs(led.obs[:, 0] - run.obs[1:][whole]).max() < 1e-9
     env.close()
 
 
@@ -236,27 +247,27 @@ def test_minari_itself_opens_a_recording_with_its_infos_and_scores_it(hopper):
 def test_a_remote_dataset_of_a_robot_is_opened_by_the_same_reader(remote, tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     env = make("hopper")
-    run = drive(env, None, seed=0)
-    steps = len(run["act"])
+    run = uniform(env, 0)
+    steps = len(run.act)
 
     def stand_in(dataset_id, **_):  # as Minari's own collector stores Hopper: float64, infos of every row
         buffer = EpisodeBuffer(
             id=0,
             seed=0,
-            observations=run["obs"],
-            actions=run["act"],
-            rewards=run["rew"],
+            observations=run.obs,
+            actions=run.act,
+            rewards=run.rew,
             terminations=np.arange(steps) == steps - 1,
             truncations=np.zeros(steps, bool),
-            infos={"x_position": run["qpos"][:, 0]},
+            infos={"x_position": run.infos["qpos"][:, 0]},
         )
         minari.create_dataset_from_buffers(dataset_id, [buffer], env=env)
 
     monkeypatch.setattr(minari, "download_dataset", stand_in)
     episodes = recordings.read(remote)
-    assert_close(episodes.obs, torch.tensor(run["obs"]).float())
+    assert_close(episodes.obs, torch.tensor(run.obs).float())
     assert episodes.last[-1] == TERMINAL
-    assert np.array_equal(recordings.infos(remote, ("x_position",))["x_position"], run["qpos"][:, 0])
+    assert np.array_equal(recordings.infos(remote, ("x_position",))["x_position"], run.infos["qpos"][:, 0])
     with pytest.raises(ValueError, match=r"no info 'qpos'.*it has \['x_position'\]"):
         recordings.infos(remote, ("qpos",))
     env.close()
@@ -328,7 +339,7 @@ def test_the_shipped_medium_policy_scores_30_to_50_and_the_expert_at_least_80_an
     ):
         told = held.about["measured"][who]
         assert least <= 100 * (told["mean"] - low) / (high - low) <= most
-        again = locomotion.returns(env, held.policies[rung], range(500, 510))
+        again = np.array([e.total for e in drive_all([env], Behaviour(held.policies[rung]), range(500, 510))])
         error = np.hypot((told["high"] - told["low"]) / 3.92, again.std(ddof=1) / np.sqrt(10))
         assert abs(again.mean() - told["mean"]) < 5 * error  # standard errors of the difference
     assert_close(locomotion.normalised_score(name, [low, high]), np.array([0.0, 100.0]))

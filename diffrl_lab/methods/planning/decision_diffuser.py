@@ -246,9 +246,8 @@ class Agent(Follower):
         self.inverse = model.inverse
 
     @torch.no_grad()
-    def act(self, obs: ArrayLike) -> NDArray[np.float64]:
-        super().act(obs)  # plans again where that helps, and counts the step
-        s, after = (torch.as_tensor(np.asarray(x), dtype=torch.float32)[None] for x in (obs, self._target()))
+    def towards(self, obs: NDArray, target: NDArray) -> NDArray[np.float64]:
+        s, after = (torch.as_tensor(np.asarray(x), dtype=torch.float32)[None] for x in (obs, target))
         return self.inverse(s, after)[0].clamp(-1, 1).double().numpy()
 
 

@@ -14,6 +14,7 @@ driving goes wrong.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ from diffrl_lab.methods.planning.plans import (
     seconds_per_step,
 )
 from diffrl_lab.nets import PlanMLP
-from diffrl_lab.worlds.driving import Episode, Follower, roll_out
+from diffrl_lab.worlds.driving import Episode, Follower, drive, indices
 
 Array = NDArray[np.float64]
 
@@ -367,7 +368,7 @@ class Diffuser(nn.Module):
 
     def drive(self, env, *, seed: int, **options: Any) -> Episode:
         """One episode in an environment, from its own random reset; options of `Agent`."""
-        return roll_out(env, Agent(self, **options), seed=seed)
+        return drive([env], Agent(self, **options), [seed])[0]
 
     def frames(
         self, start: ArrayLike, goal: ArrayLike, seed: int = 0, n: int | None = None, *, steps: int = 24
@@ -393,15 +394,21 @@ class OwnActions:
     def __init__(self, planner: Diffuser):
         self.planner, self.inverse = planner, planner.inverse.double().numpy()
 
-    def reset(self, obs: ArrayLike, goal: ArrayLike, seed: int = 0) -> None:
-        self.reference, self.step = self.planner.route(obs, goal, seed), 0
-        s, after = self.reference[:-1], self.reference[1:]
-        self.actions = np.concatenate([np.ones((len(s), 1)), s, after - s], 1) @ self.inverse
+    def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: ArrayLike | None = None) -> None:
+        each = zip(np.asarray(obs, float), np.asarray(goal, float), seeds, strict=True)
+        self.reference, self.step = [self.planner.route(o, g, seed) for o, g, seed in each], np.zeros(len(seeds), int)
+        pairs = [(x[:-1], x[1:]) for x in self.reference]
+        self.actions = [np.concatenate([np.ones((len(s), 1)), s, z - s], 1) @ self.inverse for s, z in pairs]
 
-    def act(self, obs: ArrayLike) -> Array:
-        self.step += 1
-        done = self.step > len(self.actions)
-        return np.zeros(self.actions.shape[1]) if done else np.clip(self.actions[self.step - 1], -1, 1)
+    def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> Array:
+        now = indices(obs, which)
+        self.step[now] += 1
+        rest = np.zeros((1, self.inverse.shape[1]))  # after the plan's end
+        todo = [np.concatenate([self.actions[k][self.step[k] - 1 :], rest])[0] for k in now]
+        return np.clip(todo, -1, 1)
+
+    def extras(self, k: int) -> dict[str, Any]:
+        return {"reference": self.reference[k], "plans": 1}
 
 
 def train(

@@ -179,7 +179,7 @@ class Agent:
         self.model, self.config = model, replace(model.config, **options)
         self.scale = self.config.scale if scale is None else scale
 
-    def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: None = None) -> None:
+    def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: ArrayLike | None = None) -> None:
         """Begin an episode for each seed."""
         n = len(seeds)
         self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.studies.planners import expert
-from diffrl_lab.worlds.driving import follow
+from diffrl_lab.worlds.driving import drive, follow, indices
 from diffrl_lab.worlds.mazes import make_maze
 from diffrl_lab.worlds.walls import Walls
 
@@ -93,26 +94,36 @@ def wander(maze: str, transitions: int, how: str, seed: int) -> Episodes:
     if how not in ("targets", "actions"):
         raise ValueError(f"a random recorder draws 'targets' or 'actions', got {how!r}")
     env, rng, parts, left = make_maze(maze), np.random.default_rng([seed, 77]), [], transitions
-    walls = Walls.of(env)
-    free = np.argwhere(~walls.blocked)
+    agent = _Wanderer(how, Walls.of(env), rng)
     while left:
-        obs = [env.reset(seed=int(rng.integers(10**6, 2**31)))[0]["observation"]]
-        act, rew = [], []
-        for step in range(min(300, left)):
-            if how == "actions":
-                action = rng.uniform(-1, 1, 2)
-            else:
-                if step % HELD == 0:
-                    target = walls.centre(free[rng.integers(len(free))]) + rng.uniform(-0.4, 0.4, 2)
-                action = follow(np.r_[target, 0, 0], obs[-1])
-            found, reward, *_ = env.step(action)
-            obs.append(found["observation"])
-            act.append(action)
-            rew.append(float(reward))
-        parts.append((np.array(obs, np.float32), np.array(act, np.float32), np.array(rew, np.float32), False))
-        left -= len(act)
+        reset = int(rng.integers(10**6, 2**31))
+        most = min(300, left)
+        run = drive([env], agent, [reset], until=lambda e: e.steps == most)[0]  # noqa: B023 - called at once
+        parts.append((*(x.astype(np.float32) for x in (run.obs, run.act, run.rew)), False))
+        left -= run.steps
     env.close()
     return Episodes.join(parts)
+
+
+class _Wanderer:
+    """What `wander` describes, as an agent; all its episodes draw from one generator."""
+
+    def __init__(self, how: str, walls: Walls, rng: np.random.Generator):
+        self.how, self.walls, self.rng, self.free = how, walls, rng, np.argwhere(~walls.blocked)
+
+    def reset(self, obs: ArrayLike, seeds: Any, goal: ArrayLike | None = None) -> None:
+        self.step, self.target = 0, np.zeros((len(seeds), 4))
+
+    def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> NDArray[np.float64]:
+        now = indices(obs, which)
+        if self.how == "actions":
+            return np.array([self.rng.uniform(-1, 1, 2) for _ in now])
+        if self.step % HELD == 0:
+            for k in now:
+                place = self.walls.centre(self.free[self.rng.integers(len(self.free))])
+                self.target[k, :2] = place + self.rng.uniform(-0.4, 0.4, 2)
+        self.step += 1
+        return follow(self.target[now], obs)
 
 
 @lru_cache(maxsize=2)

@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+import torch
+from numpy.typing import NDArray
 
 from diffrl_lab.analysis.intervals import bootstrap, wilson
 from diffrl_lab.analysis.sweeps import Table
@@ -16,9 +17,8 @@ from diffrl_lab.methods.baselines.retrieval import retrieval
 from diffrl_lab.methods.planning import diffuser
 from diffrl_lab.methods.policies import cloning, diffusion_policy
 from diffrl_lab.studies.data.recordings import MAZE, cells_apart, named_walls, recorded
-from diffrl_lab.worlds.driving import Follower, roll_out
+from diffrl_lab.worlds.driving import Follower, arrived, drive, indices
 from diffrl_lab.worlds.mazes import make_maze
-from diffrl_lab.worlds.walls import REACHED
 
 EPISODES, FIRST = 134, 1000  # environment seeds from FIRST on
 METHODS = ("bc", "diffusion-bc", "planner", "retrieval")
@@ -33,51 +33,29 @@ def _envs() -> list[Any]:
     return [make_maze(MAZE) for _ in range(38)]  # 12 MB each
 
 
-def together(envs: list[Any], agent: Any, seeds: ArrayLike) -> NDArray[np.bool_]:
-    """Whether an agent that drives m balls side by side (obs [m, 2n] -> actions [m, n]) reached each goal in time. The
-    same as `roll_out` for each, to the moment at which the last goal is reached. -> [m]"""
-    first = [env.reset(seed=int(s))[0] for env, s in zip(envs, np.asarray(seeds), strict=True)]
-    obs, goal = (np.array([o[key] for o in first]) for key in ("observation", "desired_goal"))
-    agent.reset(obs, seeds, goal)
-    reached, over = np.zeros(len(envs), bool), np.zeros(len(envs), bool)
-    while not over.all():
-        act = agent.act(obs)
-        for k in (~over).nonzero()[0]:
-            found, _, terminated, truncated, _ = envs[k].step(act[k])
-            obs[k] = found["observation"]
-            reached[k] = np.linalg.norm(obs[k, :2] - goal[k]) <= REACHED
-            over[k] = reached[k] or terminated or truncated
-    return reached
+class _Whole:
+    """A policy as the tables were measured with it: balls that have arrived stay in its batch, whose size the last bits
+    of a network's output depend on; and the noise of all comes from one generator, seeded 0."""
+
+    def __init__(self, agent: Any):
+        self.agent = agent
+
+    def reset(self, obs: NDArray, seeds: Any, goal: NDArray | None = None) -> None:
+        self.obs = obs.copy()
+        self.agent.reset(obs, seeds, goal)
+        if isinstance(self.agent, diffusion_policy.Agent):
+            self.agent.generators = [torch.Generator().manual_seed(0)] * len(seeds)
+
+    def act(self, obs: NDArray, which: NDArray | None = None) -> NDArray[np.float64]:
+        now = indices(obs, which)
+        self.obs[now] = obs
+        return self.agent.act(self.obs)[now]
 
 
 def driven(agent: Any) -> NDArray[np.bool_]:
-    """Which of the episodes with seeds `FIRST` and on an agent of balls side by side brings to their goal."""
-    seeds, envs = np.arange(FIRST, FIRST + EPISODES), _envs()
-    rounds = [seeds[k : k + len(envs)] for k in range(0, EPISODES, len(envs))]
-    return np.concatenate([together(envs[: len(some)], agent, some) for some in rounds])
-
-
-class _Until:
-    """An environment that is over once the goal is reached: what comes after does not change a success."""
-
-    def __init__(self, env: Any):
-        self.env = env
-
-    def reset(self, **options: Any) -> Any:
-        return self.env.reset(**options)
-
-    def step(self, action: Any) -> Any:
-        obs, reward, terminated, truncated, info = self.env.step(action)
-        near = np.linalg.norm(obs["achieved_goal"] - obs["desired_goal"]) <= REACHED
-        return obs, reward, terminated or bool(near), truncated, info
-
-
-class _Few(Follower):
-    """Asks for a route at most `PLANS` times an episode; when the last one has ended it makes for the goal."""
-
-    def _ask(self, obs: NDArray[np.float64]) -> None:
-        super()._ask(obs)
-        self.again = self.plans < PLANS
+    """Which of the episodes with seeds `FIRST` and on an agent brings to their goal, driven side by side to it."""
+    episodes = drive(_envs(), _Whole(agent), range(FIRST, FIRST + EPISODES), until=arrived)
+    return np.array([e.reached for e in episodes])
 
 
 @lru_cache(maxsize=1)
@@ -115,8 +93,8 @@ def trial(recorder: str, k: int, transitions: int, method: str, *, seed: int) ->
     else:
         seeds = range(FIRST, FIRST + EPISODES)
         follower = retrieval(episodes) if method == "retrieval" else diffuser.Agent(run.model)
-        few = _Few(follower.route)
-        reached = np.array([roll_out(_Until(_envs()[0]), few, seed=s).reached for s in seeds])
+        few = Follower(follower.route, most=PLANS)  # when the last route has ended it makes for the goal
+        reached = np.array([e.reached for e in drive(_envs()[:1], few, seeds, until=arrived)])
     return {
         "reached": "".join("01"[int(r)] for r in reached),
         "success": float(reached.mean()),

@@ -18,7 +18,7 @@ from diffrl_lab.methods.planning.plans import Plan
 from diffrl_lab.methods.planning.value_guidance import scaled
 from diffrl_lab.studies.guidance.models import WORLDS, classifier, data, ends, models
 from diffrl_lab.studies.study import Tensors
-from diffrl_lab.worlds.driving import Follower, roll_out
+from diffrl_lab.worlds.driving import Follower, drive
 from diffrl_lab.worlds.mazes import EPISODE_STEPS, make_maze
 from diffrl_lab.worlds.walls import REACHED, Walls
 
@@ -186,7 +186,7 @@ def driven(world: str, form: str, scale: float, *, seed: int, episodes: int = 20
 
     env = make_maze(maze)
     first = 1000 + 100 * seed
-    rows = [roll_out(env, Follower(route, again=False), seed=first + k) for k in range(episodes)]
+    rows = drive([env], Follower(route, again=False), range(first, first + episodes))
     env.close()
     return {
         "returns": [float(e.rew.sum()) for e in rows],

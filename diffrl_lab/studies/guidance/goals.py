@@ -22,7 +22,7 @@ from diffrl_lab.methods.planning.diffuser import Diffuser, Pieces, known_ends
 from diffrl_lab.methods.planning.plans import plan_scaler
 from diffrl_lab.studies.guidance.models import RUNS, averaged, fresh, fresh_guide, learning
 from diffrl_lab.studies.planners import expert
-from diffrl_lab.worlds.driving import follow
+from diffrl_lab.worlds.driving import Along, arrived, drive
 from diffrl_lab.worlds.mazes import make_maze
 from diffrl_lab.worlds.walls import RADIUS, REACHED, Walls
 
@@ -106,16 +106,7 @@ def goal_plans(
 def arrives(env, reference: NDArray[np.float64], *, seed: int) -> bool:
     """Whether the ball, led along reference [T, 4] by the PD controller and held at its end, comes within 0.45 m of the
     goal before the time limit. The plan is asked for once, and the episode is over on arrival."""
-    obs, _ = env.reset(seed=seed)
-    over, step = False, 0
-    while not over:
-        step += 1
-        action = follow(reference[min(step, len(reference) - 1)], obs["observation"])
-        obs, _, terminated, truncated, _ = env.step(action)
-        if np.linalg.norm(obs["achieved_goal"] - obs["desired_goal"]) <= REACHED:
-            return True
-        over = terminated or truncated
-    return False
+    return bool(drive([env], Along(lambda *_: reference), [seed], until=arrived)[0].reached)
 
 
 def goal(

@@ -186,8 +186,8 @@ def test_the_inverse_dynamics_are_found_exactly_where_they_are_linear() -> None:
 def test_own_actions_are_driven_without_looking() -> None:
     agent = OwnActions(train(field(), TINY).model)
     taken = []
-    for obs in (np.zeros(4), np.full(4, 9.0)):
-        agent.reset(np.zeros(4), np.ones(2), 0)
+    for obs in (np.zeros((1, 4)), np.full((1, 4), 9.0)):
+        agent.reset(np.zeros((1, 4)), [0], np.ones((1, 2)))
         taken.append([agent.act(obs) for _ in range(5)])
     assert_close(np.array(taken[0]), np.array(taken[1]), rtol=0, atol=0)
 

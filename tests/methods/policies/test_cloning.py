@@ -60,9 +60,9 @@ def test_cloning_finds_a_policy_that_is_a_function_of_state_and_goal() -> None:
 
 def test_straight_ahead_pulls_towards_the_goal_and_never_plans_again() -> None:
     agent = straight()
-    agent.reset(np.zeros(4), np.array([3.0, -4.0]))
-    pulls = [agent.act(np.array([0.0, 0, 0, 0])) for _ in range(50)]
-    assert isinstance(agent, Follower) and agent.plans == 1
+    agent.reset(np.zeros((1, 4)), [0], np.array([[3.0, -4.0]]))
+    pulls = [agent.act(np.zeros((1, 4)))[0] for _ in range(50)]
+    assert isinstance(agent, Follower) and agent.extras(0)["plans"] == 1
     assert_close(np.array(pulls), np.tile([1.0, -1.0], (50, 1)))
 
 
