@@ -40,7 +40,13 @@ def weights(maze: str, seed: int, held_out: bool, folder: Path) -> Path:
     tag = "-held-out" if held_out else ""
     path = folder / f"seed{seed}" / f"maze-{maze}{tag}-good.safetensors"
     if not path.is_file():
-        planners.train(f"maze-{maze}", seed=seed, held_out=held_out, out=path.parent, resume=True)
+        planners.train(
+            f"maze-{maze}",
+            seed=seed,
+            held_out=held_out,
+            out=path.parent,
+            resume=any(path.parent.glob(f"maze-{maze}{tag}-seed*")),
+        )
     return path
 
 
