@@ -17,7 +17,7 @@ import typer
 from typer.completion import completion_init
 from typer.core import TyperGroup
 
-from diffrl_lab.files import show_anything
+from diffrl_lab.files import show_anything, writable
 
 Refusal: Any = typer.BadParameter.__mro__[1]  # UsageError, which lies in click or, from some version on, in typer
 COMPLETE = "_DIFFRL_LAB_COMPLETE"  # in this variable the script of `completion` asks
@@ -163,6 +163,7 @@ def train(
     ladder: Annotated[bool, typer.Option("--ladder", help="Keep untrained, 10 % and overfit weights too.")] = False,
     held_out: Annotated[bool, typer.Option("--held-out", help="Leave a fifth of all pairs of cells out.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint of a stopped run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace weights and checkpoint there.")] = False,
     ship: Annotated[bool, typer.Option("--ship", help="Into data/weights and its manifest.")] = False,
 ) -> None:
     """Train a planner on a recorded maze (umaze, two-ways: 1 to 2 minutes; large: 4 to 7 on two cores)."""
@@ -178,6 +179,7 @@ def train(
         ladder=ladder,
         held_out=held_out,
         resume=resume,
+        overwrite=overwrite,
         ship=ship,
     )
     for path in made:
@@ -200,6 +202,8 @@ def evaluate(
     """Drive a planner, or what it is compared with, in its maze: success and score with 95 % intervals."""
     from diffrl_lab.studies import planners
 
+    if json not in (None, "-"):
+        writable(json)
     found = planners.evaluate(
         name,
         episodes=episodes,
@@ -250,6 +254,7 @@ def run(
     from diffrl_lab.publish import pages
 
     with _cells():
+        summary = writable(out / "report.json")
         which, parameters = course.split_parameters(words)
         parameters = {"PROFILE": profile} | parameters
         done = course.run(
@@ -258,7 +263,7 @@ def run(
         for made, seconds, peak in done:
             typer.echo(f"{made.with_suffix('.html') if html else made}  {seconds:.0f} s  {peak} MB")
         about = course.report(done, f"diffrl-lab run {' '.join(words)} --profile {profile}")
-        (out / "report.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        summary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 @lessons.command()

@@ -92,19 +92,17 @@ def free_name(file: Path) -> Path:
     return next(p for n in range(1, 10**6) if not (p := file.with_name(f"{file.stem}.{n}{file.suffix}")).exists())
 
 
-def writable(path: str | os.PathLike) -> Path:
-    """The path, after a trial before the work: a file or folder can be written there; folders above it are made.
+def writable(file: str | os.PathLike) -> Path:
+    """The path of a file, after a trial before the work that it can be written; folders above it are made.
 
-    Raises OSError (FileExistsError, PermissionError, ...) where not. What stands at `path` is not touched; it must be
-    of the kind that `path` will be: a name without an extension is a folder's.
+    Raises OSError (IsADirectoryError, PermissionError, ...) where not. What stands at `file` is not touched.
     """
-    path = Path(path)
-    folder = path.parent if path.suffix else path
-    folder.mkdir(parents=True, exist_ok=True)
-    if path.suffix and path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name a file")
-    tempfile.TemporaryFile(dir=folder).close()
-    return path
+    file = Path(file)
+    if file.is_dir():
+        raise IsADirectoryError(f"{file} is a folder; name a file")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=file.parent).close()
+    return file
 
 
 def show_anything() -> None:

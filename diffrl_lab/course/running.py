@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import os
 import platform
 import re
@@ -9,7 +11,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ def execute(notebook: Any, folder: Path) -> None:
         ).execute()
 
 
-@contextmanager
+@contextlib.contextmanager
 def quiet_progress(**also: str) -> Iterator[None]:
     """Kernels started inside this block keep progress in memory only; `also` is added to their environment."""
     before = os.environ.copy()
@@ -73,11 +74,12 @@ def run(
     """Run lessons with other parameters through papermill into the folder `out`.
 
     page(notebook, path): what writes each as HTML, too.
-    Raises ValueError for a parameter that a lesson does not have (its own are named) or a profile that does not exist.
+    Raises ValueError for a parameter that a lesson does not have (its own are named), one that is not of its default's
+    type, or a profile that does not exist.
     """
     import papermill
 
-    chosen = sources(which, root)
+    chosen, typed = sources(which, root), dict[Path, dict[str, Any]]()
     for source in chosen:
         known = papermill.inspect_notebook(str(target(source, solutions)))
         for name in parameters:
@@ -85,6 +87,7 @@ def run(
                 raise ValueError(
                     f"lesson {source.stem} has no parameter {name!r}; it has: {', '.join(sorted(known)) or 'none'}"
                 )
+        typed[source] = {name: as_default(name, value, known[name]["default"]) for name, value in parameters.items()}
     if parameters.get("PROFILE", PROFILES[0]) not in PROFILES:
         raise ValueError(f"no profile is called {parameters['PROFILE']!r}; there are: {', '.join(PROFILES)}")
     out.mkdir(parents=True, exist_ok=True)
@@ -96,31 +99,53 @@ def run(
             notebook = papermill.execute_notebook(
                 str(target(source, solutions)),
                 str(made),
-                dict(parameters),
+                typed[source],
                 kernel_name="python3",
                 cwd=str(target(source).parent),
                 progress_bar=progress_bar,
                 extra_arguments=[*QUIET, f"--IPKernelApp.exec_lines={at_start}"],
             )
-            seconds, peak = time.monotonic() - began, int(Path(os.environ[PEAK]).read_text())
+            seconds, peak = time.monotonic() - began, int(Path(os.environ[PEAK]).read_text("utf-8"))
         done.append(Ran(made, seconds, round(peak / 1e6)))
         if page is not None:
             page(notebook, made.with_suffix(".html"))
     return done
 
 
+TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a table"}
+
+
+def as_default(name: str, value: Any, default: str) -> Any:
+    """A parameter's value, in the type of its default (the text of a Python expression). A whole number is a number.
+
+    Raises ValueError with name, value and what is wanted. A default that is None or no constant takes anything.
+    """
+    try:
+        wanted = type(ast.literal_eval(default))
+    except (ValueError, SyntaxError):
+        return value
+    if wanted is float and not isinstance(value, bool):
+        with contextlib.suppress(TypeError, ValueError):  # YAML 1.1 takes 1e3 for text
+            return float(value)
+    wanted = list if wanted is tuple else wanted
+    if wanted not in TYPES or type(value) is wanted and not (name == "SEED" and value < 0):
+        return value
+    least = " from 0 on" if name == "SEED" else ""
+    raise ValueError(f"{name} is {TYPES[wanted]}{least}, such as {default}; got {value!r}")
+
+
 def keep_peak() -> None:
     """In a kernel: write the most memory it will have had, in bytes, into the file that PEAK names, when it ends."""
     import atexit
 
-    atexit.register(lambda: Path(os.environ[PEAK]).write_text(str(peak_bytes())))
+    atexit.register(lambda: Path(os.environ[PEAK]).write_text(str(peak_bytes()), "utf-8"))
 
 
 def peak_bytes() -> int:
     """The most physical memory this process has had so far."""
     status = Path("/proc/self/status")
     if status.exists():  # Linux: getrusage would count what the parent had when it forked
-        return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0])
+        return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text("utf-8"))[0])
     if sys.platform == "win32":
         import psutil
 
@@ -155,5 +180,8 @@ def split_parameters(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
             raise ValueError(f"-p wants a name and a value; came: {' '.join(words)}")
         else:
             name, value = rest.pop(0), rest.pop(0)
-            parameters[name] = yaml.safe_load(value)
+            try:
+                parameters[name] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                raise ValueError(f"-p {name} wants a value as YAML writes it; got {value!r}") from None
     return which, parameters

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json as json_
+import signal
+import sys
+import threading
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +18,7 @@ import torch
 
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.diffusion import Run
+from diffrl_lab.files import ROOT, WEIGHTS, writable, write_text
 from diffrl_lab.methods.planning import diffuser
 from diffrl_lab.methods.planning.diffuser import CONFIGS, RUNGS, Agent, Config, Diffuser, OwnActions
 from diffrl_lab.methods.planning.plans import is_held_out
@@ -21,6 +26,7 @@ from diffrl_lab.worlds.mazes import Controller, make_maze
 from diffrl_lab.worlds.walls import Walls
 
 METHODS = ("planner", "pd", "bc", "retrieval", "own-actions", "controller")
+OUT = Path("runs/weights")  # where `train` writes
 OVERFIT = 8  # episodes that the overfit rung is trained on
 
 
@@ -31,16 +37,20 @@ def train(
     dataset: str | None = None,
     env: str | None = None,
     steps: int | None = None,
-    out: Path = Path("runs/weights"),
+    out: Path = OUT,
     ladder: bool = False,
     held_out: bool = False,
     resume: bool = False,
+    overwrite: bool = False,
     ship: bool = False,
     progress: bool = True,
 ) -> list[Path]:
     """Train `name` and write its weights -> the files, the good rung first.
 
-    The run is checkpointed every 500 steps beside them; `resume` goes on from there, bit for bit.
+    The run is checkpointed every 500 updates beside them, and at Ctrl-C; `resume` goes on from there, bit for bit.
+    Raises ValueError, before any work, where weights or a checkpoint would be replaced (unless `overwrite` or `ship`),
+    and for `resume` where there is no checkpoint; OSError where nothing can be written. KeyboardInterrupt, with a text
+    that says how to go on, once the checkpoint is written.
     """
     maze = _maze(name)
     if maze is None and dataset is None:
@@ -50,24 +60,27 @@ def train(
         )
     config = CONFIGS.get(maze or "", Config())
     config = config if steps is None else replace(config, updates=steps)
-    episodes, source = recording(name, dataset, progress)
-    origin = _origin(maze, env) if held_out else None
     if ship:
         from diffrl_lab.data.shipped import DATA
 
         out = DATA / "weights"
     tag = "-held-out" if held_out else ""
-    paths = {rung: out / f"{name}{tag}-{suffix}.safetensors" for rung, suffix in RUNGS.items()}
+    rungs = [r for r in RUNGS if r == "good" or ladder and not (ship and r == "untrained")]  # which a seed makes again
+    paths = {rung: out / f"{name}{tag}-{RUNGS[rung]}.safetensors" for rung in rungs}
     checkpoint = out / f"{name}{tag}-seed{seed}.checkpoint.safetensors"
+    ahead = [p for rung, p in paths.items() if not resume or rung in ("good", "overfit")]  # the others are this run's
+    _try_outputs(ahead, checkpoint, resume, overwrite or ship)
+    episodes, source = recording(name, dataset, progress)
+    origin = _origin(maze, env) if held_out else None
     about = {"name": name, "maze": maze, "dataset": source, "env": env}
 
     begun = time.perf_counter()
     run = diffuser.train(episodes, config, seed=seed, held_out=origin)
-    if resume and checkpoint.is_file():
+    if resume:
         run.load(checkpoint)
-    elif ladder:
+    elif "untrained" in paths:
         run.model.save(paths["untrained"], **about, rung="untrained")
-    for row in _bar(run, name, progress):
+    for row in _until_stopped(_bar(run, name, progress), run, checkpoint):
         if ladder and row["step"] == max(1, config.updates // 10):
             run.model.save(paths["10%"], **about, rung="10%")
         if row["step"] % 500 == 0 and row["step"] < config.updates:
@@ -92,6 +105,48 @@ def train(
     return made
 
 
+def _try_outputs(paths: list[Path], checkpoint: Path, resume: bool, overwrite: bool) -> None:
+    for path in (checkpoint, *paths):
+        writable(path)
+    if resume and not checkpoint.is_file():
+        raise ValueError(f"there is no checkpoint {checkpoint} to go on from; leave out --resume to begin")
+    if checkpoint.is_file() and not (resume or overwrite):
+        raise ValueError(
+            f"{checkpoint} is what a stopped training left: go on with --resume, name another folder with --out, or "
+            "--overwrite it"
+        )
+    there = [str(path) for path in paths if path.exists()]
+    if there and not overwrite:
+        raise ValueError(f"{', '.join(there)} would be replaced: name another folder with --out, or --overwrite")
+
+
+def _until_stopped(rows: Iterable[dict[str, Any]], run: Run, checkpoint: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a training until Ctrl-C: the update at hand is finished, the checkpoint written. A second Ctrl-C
+    stops at once."""
+    stops: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        stops.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.getsignal(signal.SIGINT)
+    here = threading.current_thread() is threading.main_thread()  # no other may listen to signals
+    if here:
+        signal.signal(signal.SIGINT, stop)
+    try:
+        for row in rows:
+            yield row
+            if stops:
+                run.save(checkpoint)
+                raise KeyboardInterrupt(
+                    f"stopped after {run.step} of {run.updates} updates, which are in {checkpoint}: "
+                    "the same command with --resume goes on"
+                )
+    finally:
+        if here:
+            signal.signal(signal.SIGINT, before)
+
+
 def evaluate(
     name: str,
     *,
@@ -113,10 +168,14 @@ def evaluate(
         raise ValueError(f"a method is one of {', '.join(METHODS)}; got {method!r}")
     if episodes < 1 or seed < 0:
         raise ValueError(f"episodes must be at least 1 and seed at least 0, got {episodes} and {seed}")
-    maze, planner, about = _maze(name), None, {}
+    maze, planner = _maze(name), None
+    about: dict[str, Any] = {}
     if method in ("planner", "own-actions"):
         planner = Diffuser.load(weights if weights is not None else name, rung)
-        about = {k: planner.about.get(k) for k in ("seed", "trained", "dataset", "seconds", "rung", "held_out")}
+        shipped = "good" if rung == "untrained" else rung  # whose seed makes the untrained ones again
+        file = weights if weights is not None else WEIGHTS / f"{name}-{RUNGS[shipped]}.safetensors"
+        about = {"file": f"{file.relative_to(ROOT) if file.is_relative_to(ROOT) else file}"}
+        about |= {k: planner.about.get(k) for k in ("seed", "trained", "dataset", "seconds", "rung", "held_out")}
         env = env or planner.about.get("env")
         if held_out and not planner.about.get("held_out"):
             raise ValueError("--held-out needs weights that were trained with --held-out; give them with --weights")
@@ -126,11 +185,23 @@ def evaluate(
     agent = _agent(method, planner, world, maze, name, dataset, origin)
     if agent is planner is None:
         raise ValueError(f"{method} could not be made for {name}")
+    if about and progress:
+        print(driven(about) + _own_weights(name, weights), file=sys.stderr, flush=True)
     bar = _progress(len(seeds), f"{name}, {method}", progress)
     with bar:
         found = measure(world, agent, seeds, maze=maze, on_episode=lambda _: bar.update(1))
     world.close()
     return {"name": name, "method": method, **found, "held_out": held_out, "weights": about or None, **provenance()}
+
+
+def _own_weights(name: str, weights: Path | None) -> str:
+    mine = OUT / f"{name}-{RUNGS['good']}.safetensors"
+    return f"; those trained here: --weights {mine}" if weights is None and mine.is_file() else ""
+
+
+def driven(weights: dict[str, Any]) -> str:
+    """Which weights were driven, in a line: file, training seed, updates."""
+    return f"weights {weights['file']} (training seed {weights['seed']}, {weights['trained']} updates)"
 
 
 def report(found: dict[str, Any], target: str | None) -> str:
@@ -139,13 +210,15 @@ def report(found: dict[str, Any], target: str | None) -> str:
     if target == "-":
         return text
     if target is not None:
-        Path(target).write_text(text + "\n", encoding="utf-8")
+        write_text(target, text + "\n")
         return ""
     low, high = found["success_interval"]
     lines = [
         f"{found['name']}, {found['method']}, {found['episodes']} episodes from seed {found['seeds'][0]}",
         f"success {found['success']:.1%}  [{low:.1%}, {high:.1%}]",
     ]
+    if found.get("weights"):
+        lines.insert(1, driven(found["weights"]))
     if "score" in found:
         lines.append(
             f"score   {found['score']:.1f}  [{found['score_interval'][0]:.1f}, {found['score_interval'][1]:.1f}]"

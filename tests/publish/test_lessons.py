@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -142,6 +143,28 @@ def test_parameters_reach_the_notebook_and_unknown_ones_are_errors(root: Path) -
         running.run(["77"], {"SED": 1}, root / "runs", root=root)
     with pytest.raises(ValueError, match="no profile is called 'tiny'"):
         running.run(["77"], {"PROFILE": "tiny"}, root / "runs", root=root)
+
+
+@pytest.mark.parametrize("words", ["SEED 1e3", "SEED 3.5", "SEED abc", "SEED -1", "SEED true", "PROFILE 3", "SEED ["])
+def test_a_parameter_of_another_type_than_its_default_is_refused_before_a_kernel_starts(
+    words: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lessons.build(run=False, root=root)
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: pytest.fail("a kernel was started"))
+    name, value = words.split()
+    with pytest.raises(ValueError, match=rf"(?i){name} .*got .?{re.escape(value)}"):
+        running.run(*running.split_parameters(["77", "-p", *words.split()]), root / "runs", root=root)
+
+
+def test_a_parameter_becomes_the_type_of_its_default() -> None:
+    known = {"0.5": [(1, 1.0), ("1e3", 1e3), (2.5, 2.5)], "3": [(7, 7)], "None": [("x", "x")], "f(1)": [([1], [1])]}
+    for default, pairs in known.items():
+        for value, wanted in pairs:
+            made = running.as_default("X", value, default)
+            assert made == wanted and type(made) is type(wanted)
+    for default, value in (("0.5", True), ("0.5", "x"), ("[1]", 1), ("(1, 2)", "x"), ("True", 1), ("{}", [])):
+        with pytest.raises(ValueError, match=r"^X is .* such as .*; got "):
+            running.as_default("X", value, default)
 
 
 def test_an_unknown_lesson_is_an_error_that_names_the_known_ones(root: Path) -> None:
