@@ -67,7 +67,7 @@ BROUGHT = {
     "cycler": "matplotlib", "filelock": "torch", "h5py": "minari", "ipython": "ipykernel", "psutil": "ipython",
     "jupyter-client": "ipykernel", "nbclient": "nbconvert", "pygments": "nbconvert", "traitlets": "ipywidgets",
 }  # fmt: skip
-STARTED = {"jupyterlab", "ipykernel", "plotly"}  # what nobody imports, since it is run
+STARTED = {"jupyterlab", "ipykernel"}  # what nobody imports, since it is run
 
 
 def imported() -> set[str]:
