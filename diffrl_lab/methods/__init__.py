@@ -1,1 +1,38 @@
-"""One file, one method."""
+"""One file, one method: found by its file's name, without a registry."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+SHARED = {"plans"}  # what several methods of a role use
+UNTRAINED = {"baselines"}  # what needs no training
+
+
+def names() -> dict[str, str]:
+    """The methods that can be trained: name -> role, which are the names of file and folder."""
+    files = sorted(Path(__file__).parent.glob("*/*.py"), key=lambda p: p.stem)
+    return {
+        p.stem: p.parent.name for p in files if p.stem not in SHARED | {"__init__"} and p.parent.name not in UNTRAINED
+    }
+
+
+def named(name: str) -> ModuleType:
+    """The module of a method. Raises ValueError for a name that no file has."""
+    every = names()
+    if name not in every:
+        raise ValueError(f"there is no method {name!r}; there are {', '.join(every)}")
+    return importlib.import_module(f"{__name__}.{every[name]}.{name}")
+
+
+def of_class(title: str) -> tuple[ModuleType, Any]:
+    """The module and the class of a model by the name that its weights' file has ("DiffusionPolicy").
+
+    Raises ValueError for a name that no method has.
+    """
+    for name in names():
+        if name.replace("_", "") == title.lower():
+            return named(name), getattr(named(name), title)
+    raise ValueError(f"there is no method {title!r}")

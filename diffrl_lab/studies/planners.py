@@ -69,7 +69,7 @@ def train(
     paths = {rung: out / f"{name}{tag}-{RUNGS[rung]}.safetensors" for rung in rungs}
     checkpoint = out / f"{name}{tag}-seed{seed}.checkpoint.safetensors"
     ahead = [p for rung, p in paths.items() if not resume or rung in ("good", "overfit")]  # the others are this run's
-    _try_outputs(ahead, checkpoint, resume, overwrite or ship)
+    try_outputs(ahead, checkpoint, resume, overwrite or ship)
     episodes, source = recording(name, dataset, progress)
     origin = _origin(maze, env) if held_out else None
     about = {"name": name, "maze": maze, "dataset": source, "env": env}
@@ -80,7 +80,7 @@ def train(
         run.load(checkpoint)
     elif "untrained" in paths:
         run.model.save(paths["untrained"], **about, rung="untrained")
-    for row in _until_stopped(_bar(run, name, progress), run, checkpoint):
+    for row in until_stopped(bar_of(run, name, progress), run, checkpoint):
         if ladder and row["step"] == max(1, config.updates // 10):
             run.model.save(paths["10%"], **about, rung="10%")
         if row["step"] % 500 == 0 and row["step"] < config.updates:
@@ -93,7 +93,7 @@ def train(
         few = diffuser.train(
             episodes[: min(OVERFIT, len(episodes))], replace(config, updates=max(1, config.updates // 4)), seed=seed
         )
-        for _ in _bar(few, f"{name}, overfit", progress):
+        for _ in bar_of(few, f"{name}, overfit", progress):
             pass
         few.model.save(paths["overfit"], **about, rung="overfit")
         made = [paths["good"], *(p for rung, p in paths.items() if rung != "good")]
@@ -105,7 +105,8 @@ def train(
     return made
 
 
-def _try_outputs(paths: list[Path], checkpoint: Path, resume: bool, overwrite: bool) -> None:
+def try_outputs(paths: list[Path], checkpoint: Path, resume: bool, overwrite: bool) -> None:
+    """Raises, before any work, what `train` says of files that are there or cannot be written."""
     for path in (checkpoint, *paths):
         writable(path)
     if resume and not checkpoint.is_file():
@@ -120,7 +121,7 @@ def _try_outputs(paths: list[Path], checkpoint: Path, resume: bool, overwrite: b
         raise ValueError(f"{', '.join(there)} would be replaced: name another folder with --out, or --overwrite")
 
 
-def _until_stopped(rows: Iterable[dict[str, Any]], run: Run, checkpoint: Path) -> Iterator[dict[str, Any]]:
+def until_stopped(rows: Iterable[dict[str, Any]], run: Run, checkpoint: Path) -> Iterator[dict[str, Any]]:
     """The rows of a training until Ctrl-C: the update at hand is finished, the checkpoint written. A second Ctrl-C
     stops at once."""
     stops: list[int] = []
@@ -187,7 +188,7 @@ def evaluate(
         raise ValueError(f"{method} could not be made for {name}")
     if about and progress:
         print(driven(about) + _own_weights(name, weights), file=sys.stderr, flush=True)
-    bar = _progress(len(seeds), f"{name}, {method}", progress)
+    bar = progress_bar(len(seeds), f"{name}, {method}", progress)
     with bar:
         found = measure(world, agent, seeds, maze=maze, on_episode=lambda _: bar.update(1))
     world.close()
@@ -332,15 +333,16 @@ def _agent(
     return cloning.Agent(run.model)
 
 
-def _progress(total: int, what: str, shown: bool):
+def progress_bar(total: int, what: str, shown: bool):
+    """A progress bar of `total` steps, or nothing that is seen."""
     from tqdm.auto import tqdm
 
     return tqdm(total=total, desc=what, disable=not shown)
 
 
-def _bar(run: Run, what: str, shown: bool):
+def bar_of(run: Run, what: str, shown: bool):
     """The rows of a training, a progress bar beside them."""
-    with _progress(run.updates, what, shown) as bar:
+    with progress_bar(run.updates, what, shown) as bar:
         bar.update(run.step)
         for row in run:
             bar.update(1)

@@ -29,8 +29,7 @@ from diffrl_lab.data import minari as recordings
 from diffrl_lab.data.episodes import Episodes, windows
 from diffrl_lab.files import ROOT
 from diffrl_lab.methods.planning import receding
-from diffrl_lab.methods.planning.receding import Receding
-from diffrl_lab.methods.planning.value_guidance import windows_to_go
+from diffrl_lab.methods.planning.receding import Receding, windows_to_go
 from diffrl_lab.methods.policies import cloning
 from diffrl_lab.methods.policies.cloning import best_episodes
 from diffrl_lab.studies.study import Part

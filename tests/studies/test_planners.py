@@ -52,7 +52,7 @@ def test_a_stopped_run_is_gone_on_with_or_left_alone(tmp_path: Path, monkeypatch
     assert code == 2 and f"no checkpoint {tmp_path / CHECKPOINT}" in said
     assert trained(tmp_path / "whole", "--ladder")[0] == 0
 
-    rows = planners._bar
+    rows = planners.bar_of
 
     def stopped(*words):  # Ctrl-C comes in the midst of the second update
         for row in rows(*words):

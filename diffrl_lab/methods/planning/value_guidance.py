@@ -19,7 +19,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from diffrl_lab.data.episodes import Episodes, padded_windows, returns_to_go
+from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import (
     Batches,
@@ -60,25 +60,6 @@ class Config:
     def __post_init__(self) -> None:
         if self.law not in ("value", "energy"):
             raise ValueError(f'law must be "value" or "energy", got {self.law!r}')
-
-
-def windows_to_go(episodes: Episodes, horizon: int, gamma: float = 0.99) -> tuple[Tensor, Tensor, Tensor]:
-    """Every window of `horizon` rows and what its first step goes on to return: rows, mask [N, H], R [N].
-
-    R = r_0 + gamma r_1 + ... from the window's first step to the end of its *episode*, not of the window (Diffuser's
-    guide; it too trains at gamma = 0.99). After a terminal nothing follows; after a time limit the robot would have
-    gone on, and counts as earning for ever the mean reward of the episode's last 1 / (1 - gamma) steps. Rows past the
-    end of an episode repeat its last one (`padded_windows`), mask is False there.
-    Raises ValueError unless 0 <= gamma < 1.
-    """
-    if not 0 <= gamma < 1:
-        raise ValueError(f"a return that goes on for ever needs 0 <= gamma < 1, got {gamma}")
-    rows, mask = padded_windows(episodes, horizon)
-    total = episodes.rew.double().cumsum(0)  # the last row of an episode earns 0
-    back = episodes.lengths.clamp(max=max(round(1 / (1 - gamma)), 1))
-    last = episodes.ends - 1
-    late = (total[last] - total[last - back] * (last >= back)) / back
-    return rows, mask, returns_to_go(episodes, gamma, late / (1 - gamma))[rows[:, 0]].float()
 
 
 class ValueGuidance(nn.Module):

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.diffusion import Cosine, Function, MixtureDenoiser
-from diffrl_lab.methods.planning.receding import Agent, Config, Receding, train
+from diffrl_lab.methods.planning.receding import Agent, Config, Receding, train, windows_to_go
 from diffrl_lab.methods.weights import around
 
 TINY = Config(horizon=4, width=32, depth=1, channels=8, updates=250, batch=64, value_width=32, value_updates=250)
@@ -152,3 +152,21 @@ def test_more_actions_than_a_plan_has_are_refused_and_so_are_goals_and_other_fil
     save(tmp_path / "other.safetensors", {"x": torch.zeros(1)})
     with pytest.raises(ValueError, match="holds no model of this library; a Receding was wanted"):
         Receding.load(tmp_path / "other.safetensors")
+
+
+def test_a_windows_return_ends_with_a_fall_and_goes_on_past_a_time_limit() -> None:
+    L, gamma = 30, 0.9
+    obs, act, rew = np.zeros((L + 1, 2)), np.zeros((L, 1)), np.ones(L)
+    both = Episodes.join([(obs, act, rew, False), (obs, act, rew, True), (obs, act, np.arange(L) * 1.0, False)])
+    rows, mask, R = windows_to_go(both, 8, gamma)
+    assert rows.shape == mask.shape == (3 * L, 8) and mask.sum() == 3 * (8 * L - 21)
+    left = L - torch.arange(L)
+    assert_close(R[L : 2 * L].double(), (1 - gamma ** left.double()) / (1 - gamma), rtol=0, atol=1e-5)
+    assert_close(R[:L], torch.full((L,), 1 / (1 - gamma)))  # 1 a step for ever, whatever the time
+    late = np.arange(L)[-10:].mean() / (1 - gamma)  # of the last 1 / (1 - gamma) = 10 steps
+    assert_close(float(R[-1]), L - 1 + gamma * late, rtol=1e-6, atol=0)
+    assert (rows[-1] == rows[-1, 1]).sum() == 7 and int(rows[-1, 1]) == int(both.ends[-1])
+    short = Episodes.join([(obs[:5], act[:4], rew[:4], False)])  # shorter than 1 / (1 - gamma)
+    assert_close(windows_to_go(short, 8, gamma)[2], torch.full((4,), 1 / (1 - gamma)))
+    with pytest.raises(ValueError, match="gamma"):
+        windows_to_go(both, 8, 1.0)

@@ -24,7 +24,7 @@ from diffrl_lab.methods.guides import (
 )
 from diffrl_lab.methods.planning import diffuser
 from diffrl_lab.methods.planning.diffuser import drives, known_ends
-from diffrl_lab.methods.planning.value_guidance import Config, ValueGuidance, scaled, train, windows_to_go
+from diffrl_lab.methods.planning.value_guidance import Config, ValueGuidance, scaled, train
 
 S = Cosine()
 TWO = MixtureDenoiser([0.3, 0.7], [[-1.0], [1.0]], S, std=0.3)
@@ -140,24 +140,6 @@ def test_candidates_come_sorted_by_the_value_of_the_finished_plan_and_climbing_t
     assert_close(middle[0], middle[1].sort(descending=True)[0])
     assert (middle[0] != middle[1]).any()
     assert_close(best.route(np.zeros(4), np.ones(2), 0)[-1, :2], np.ones(2), rtol=0, atol=1e-5)
-
-
-def test_a_windows_return_ends_with_a_fall_and_goes_on_past_a_time_limit() -> None:
-    L, gamma = 30, 0.9
-    obs, act, rew = np.zeros((L + 1, 2)), np.zeros((L, 1)), np.ones(L)
-    both = Episodes.join([(obs, act, rew, False), (obs, act, rew, True), (obs, act, np.arange(L) * 1.0, False)])
-    rows, mask, R = windows_to_go(both, 8, gamma)
-    assert rows.shape == mask.shape == (3 * L, 8) and mask.sum() == 3 * (8 * L - 21)
-    left = L - torch.arange(L)
-    assert_close(R[L : 2 * L].double(), (1 - gamma ** left.double()) / (1 - gamma), rtol=0, atol=1e-5)
-    assert_close(R[:L], torch.full((L,), 1 / (1 - gamma)))  # 1 a step for ever, whatever the time
-    late = np.arange(L)[-10:].mean() / (1 - gamma)  # of the last 1 / (1 - gamma) = 10 steps
-    assert_close(float(R[-1]), L - 1 + gamma * late, rtol=1e-6, atol=0)
-    assert (rows[-1] == rows[-1, 1]).sum() == 7 and int(rows[-1, 1]) == int(both.ends[-1])
-    short = Episodes.join([(obs[:5], act[:4], rew[:4], False)])  # shorter than 1 / (1 - gamma)
-    assert_close(windows_to_go(short, 8, gamma)[2], torch.full((4,), 1 / (1 - gamma)))
-    with pytest.raises(ValueError, match="gamma"):
-        windows_to_go(both, 8, 1.0)
 
 
 @pytest.mark.parametrize("law", ["value", "energy"])
