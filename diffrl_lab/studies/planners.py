@@ -161,7 +161,7 @@ def evaluate(
     held_out: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """`analysis.returns.evaluate` of a method on `episodes` seeds from `seed` on, and its provenance: JSON-able."""
+    """`analysis.evaluate.evaluate` of a method on `episodes` seeds from `seed` on, and its provenance: JSON-able."""
     from diffrl_lab.analysis.evaluate import evaluate as measure
     from diffrl_lab.files import provenance
 
@@ -213,17 +213,13 @@ def report(found: dict[str, Any], target: str | None) -> str:
     if target is not None:
         write_text(target, text + "\n")
         return ""
-    low, high = found["success_interval"]
-    lines = [
-        f"{found['name']}, {found['method']}, {found['episodes']} episodes from seed {found['seeds'][0]}",
-        f"success {found['success']:.1%}  [{low:.1%}, {high:.1%}]",
-    ]
-    if found.get("weights"):
-        lines.insert(1, driven(found["weights"]))
-    if "score" in found:
-        lines.append(
-            f"score   {found['score']:.1f}  [{found['score_interval'][0]:.1f}, {found['score_interval'][1]:.1f}]"
-        )
+    lines = [f"{found['name']}, {found['method']}, {found['episodes']} episodes from seed {found['seeds'][0]}"]
+    lines += [driven(found["weights"])] if found.get("weights") else []
+    shown = {"success": ".1%", "score" if "score" in found else "return": ".1f"}
+    for key, form in shown.items():
+        if found[key] is not None:  # a world need not say what a success is
+            low, high = found[f"{key}_interval"]
+            lines.append(f"{key:<7} {found[key]:{form}}  [{low:{form}}, {high:{form}}]")
     for key in (
         "path_ratio",
         "plan_points_in_walls",

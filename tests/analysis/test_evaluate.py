@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import gymnasium
 import numpy as np
 import pytest
 from scipy import stats
@@ -19,6 +20,7 @@ from diffrl_lab.analysis.intervals import (
     wilson,
 )
 from diffrl_lab.files import provenance
+from diffrl_lab.worlds.driving import Uniform
 from diffrl_lab.worlds.mazes import Controller, make_maze
 from diffrl_lab.worlds.walls import Walls
 
@@ -45,6 +47,43 @@ def test_the_controller_that_knows_the_map_reaches_every_goal_on_nearly_the_shor
     assert found["plan_points_in_walls"] == found["plan_segments_in_walls"] == 0
     assert found["score_interval"][0] <= found["score"] <= found["score_interval"][1]
     assert json.loads(json.dumps({**found, **provenance()}))["episodes"] == 5
+
+
+class Swing:
+    """Swings Pendulum's rod up by its energy and holds it there; its torque of at most 2 N m is 1 here."""
+
+    def reset(self, obs, seeds, goal=None) -> None:
+        pass
+
+    def act(self, obs, which=None) -> np.ndarray:
+        c, s, w = np.asarray(obs, float).T
+        angle, energy = np.arctan2(s, c), w**2 / 6 + 5 * (c - 1)  # upright and at rest: 0, in J
+        pump = np.where(w < 0, -1, 1) * np.clip(-energy, -1, 1)
+        return np.clip(np.where(np.abs(angle) < 0.5, -5 * angle - 1.5 * w, pump), -1, 1)[:, None]
+
+
+def test_an_environment_of_any_maker_is_evaluated_by_its_return_and_several_at_once_give_the_same() -> None:
+    envs = [gymnasium.make("Pendulum-v1") for _ in range(3)]
+    found, random = (evaluate(envs[0], agent, range(8)) for agent in (Swing(), Uniform(1)))
+    # were torques not stretched to 2 N m, the rod would never come up
+    assert random["return_interval"][1] < -700 < -300 < found["return_interval"][0]
+    assert found["success"] is found["success_interval"] is found["steps_to_goal"] is None and "score" not in found
+    assert evaluate(envs, Swing(), range(8)) == found
+    seen: list[float] = []
+    evaluate(envs, Uniform(1), range(8), on_episode=lambda e: seen.append(e.total))
+    assert np.mean(seen) == random["return"] and len(set(seen)) == 8
+    for env in envs:
+        env.close()
+
+
+def test_worlds_that_no_agent_here_can_act_in_are_refused_by_name() -> None:
+    for name in ("CartPole-v1", "FrozenLake-v1"):
+        env = gymnasium.make(name)
+        with pytest.raises(
+            ValueError, match="a bounded Box of actions and a Box of observations.*has actions Discrete"
+        ):
+            evaluate(env, Uniform(1), [0])
+        env.close()
 
 
 def test_errors_say_what_came() -> None:
