@@ -232,7 +232,9 @@ def _value(value: Any, outer: tuple) -> Any:
         }
     if isinstance(value, types.MethodType) and type(value.__self__).__module__ == torch.no_grad.__module__:
         return {"method": value.__qualname__} | vars(value.__self__)  # what the decorator @torch.no_grad() holds
-    return _plain(value)
+    if isinstance(value, list | tuple):
+        return [_value(v, outer) for v in value]
+    return _plain({k: _value(v, outer) for k, v in value.items()} if isinstance(value, Mapping) else value)
 
 
 def _key(what: dict[str, Any], params: dict[str, Any], seed: int) -> str:
