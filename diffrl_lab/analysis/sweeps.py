@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -151,7 +151,8 @@ def run_grid(
     formerly: the qualified name that fn had in another module. Points with this name and fn's text are taken over under
     the new name; without `formerly` they are not used, and a warning says so.
     executor: None computes here; a number n in n processes (spawned; fn importable from a module); "tcp://host:8786" on
-    the Dask scheduler there (extra [cluster]). One thread for each point everywhere, so results are alike.
+    the Dask scheduler there (extra [cluster]). One thread for each point everywhere, so results are alike. The pool's
+    processes end with the one that started them, even if that is killed.
     A worker that dies loses nothing: what it computed is computed again, at most `deaths` times alone (in a pool) or as
     often as the scheduler allows (Dask: 3). A bar shows progress of runs over two seconds.
     Raises ValueError for grids and functions that cannot be run or hashed, and where no Dask scheduler answers within
@@ -220,7 +221,7 @@ def _described(fn: Any, outer: tuple = ()) -> dict[str, Any]:
         raise ValueError(f"a sweep needs a function whose source can be read, got {fn!r} ({error})") from None
     if fn.__name__ == "<lambda>":  # a source is whole lines, and two may stand in one
         places = [(row - fn.__code__.co_firstlineno, a, b) for row, _, a, b in fn.__code__.co_positions() if row and b]
-        what["place"] = [min(places), max(places)]
+        what["place"] = [min(places), max(places)] if places else None
     cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
     parameters = inspect.signature(fn, follow_wrapped=False).parameters.values()
     values = {
@@ -246,10 +247,14 @@ def _value(value: Any, outer: tuple) -> Any:
     if isinstance(value, types.ModuleType):
         return {"module": value.__name__}
     if is_dataclass(value) and not isinstance(value, type):
-        return {"class": type(value).__qualname__} | {k: _value(v, outer) for k, v in vars(value).items()}
+        return {"class": type(value).__qualname__} | {
+            f.name: _value(getattr(value, f.name), outer) for f in fields(value)
+        }
     if isinstance(value, types.MethodType) and type(value.__self__).__module__ == torch.no_grad.__module__:
         return {"method": value.__qualname__} | vars(value.__self__)  # what the decorator @torch.no_grad() holds
-    return _plain(value)
+    if isinstance(value, list | tuple):
+        return [_value(v, outer) for v in value]
+    return _plain({k: _value(v, outer) for k, v in value.items()} if isinstance(value, Mapping) else value)
 
 
 def _key(what: dict[str, Any], params: dict[str, Any], seed: int) -> str:
@@ -475,8 +480,9 @@ def _read(folder: Path, point: Point) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if (record["params"], record["seed"]) != (point.params, point.seed):
-            raise ValueError(f"it is of {record['params']} seed {record['seed']}")
+        of, wanted = ({k: x[k] for k in ("params", "seed")} for x in (record, point._asdict()))
+        if json.dumps(of, sort_keys=True) != json.dumps(wanted, sort_keys=True):  # as text, since NaN is not NaN
+            raise ValueError(f"it is of {of}")
         if lacking := {"result", "arrays", "cpu_seconds", "made"} - set(record):
             raise ValueError(f"it lacks {sorted(lacking)}")
         names, record["arrays"] = record["arrays"], {}

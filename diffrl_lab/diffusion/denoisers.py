@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from .schedules import Schedule, expand, tensor, weights
+from .schedules import Schedule, expand, mask, tensor, weights
 
 Cond = Tensor | Mapping[str, Tensor] | None
 PREDICTIONS = ("eps", "x0", "v", "flow", "edm")
@@ -113,10 +113,10 @@ def _at_least_float32(method: Method) -> Method:
     def wide(self: Any, x_t: Any, *args: Any, **options: Any) -> Any:
         x = tensor("x_t", x_t)
         with torch.autocast(x.device.type, enabled=False):
-            found = method(self, x.to(torch.promote_types(x.dtype, torch.float32)), *args, **options)
+            out = method(self, x.to(torch.promote_types(x.dtype, torch.float32)), *args, **options)
         if not x.is_floating_point():
-            return found
-        return tuple(p.to(x.dtype) for p in found) if isinstance(found, tuple) else found.to(x.dtype)
+            return out
+        return tuple(p.to(x.dtype) for p in out) if isinstance(out, tuple) else out.to(x.dtype)
 
     return cast(Method, wide)
 
@@ -250,8 +250,11 @@ class MixtureDenoiser:
         return (self.means[k] + torch.einsum("bm,bnm->bn", z, self.vectors[k])).reshape(n, *self.event).to(dtype)
 
     def condition(self, known: Any, value: Any) -> MixtureDenoiser:
-        """The mixture given that the entries `known` (bool, [*event]) equal `value` ([*event]); exact, unlike `pin`."""
-        known = tensor("known", known).expand(self.event).reshape(-1)
+        """The mixture given that the entries `known` (bool, [*event]) equal `value` ([*event]); exact, unlike `pin`.
+
+        Raises ValueError for a mask that is not bool.
+        """
+        known = mask("known", known).expand(self.event).reshape(-1)
         value = tensor("value", value).double().expand(self.event).reshape(-1)[known]
         cov, mu = self.cov, self.means.clone()
         c_kk, c_xk = cov[:, known][:, :, known], cov[:, :, known]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .denoisers import Cond, Denoiser, Function
-from .schedules import expand, tensor
+from .schedules import expand, mask, tensor
 
 
 def given(D: Denoiser, cond: Cond) -> Denoiser:
@@ -155,13 +155,11 @@ def pin(D: Denoiser, known: Tensor, value: Tensor) -> Denoiser:
     the clean entries for noisy ones. The exact answer for a mixture is `MixtureDenoiser.condition`. Raises ValueError
     for a mask that is not bool.
     """
-    known, value = tensor("known", known), tensor("value", value)
-    if known.dtype != torch.bool:
-        raise ValueError(f"known must be boolean, got {known.dtype}")
+    known, value = mask("known", known), tensor("value", value)
 
     def pinned(x_t: Tensor, t: Tensor, cond: Cond = None) -> Tensor:
-        mask, v = known.to(x_t.device), value.to(x_t)
-        return torch.where(mask, v, D(torch.where(mask, v, x_t), t, cond))
+        here, v = known.to(x_t.device), value.to(x_t)
+        return torch.where(here, v, D(torch.where(here, v, x_t), t, cond))
 
     return Function(pinned, D.schedule)
 

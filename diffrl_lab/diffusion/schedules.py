@@ -33,6 +33,14 @@ def tensor(name: str, value: Any) -> Tensor:
         return value.clone()
 
 
+def mask(name: str, value: Any) -> Tensor:
+    """`value` as a tensor of bool. Raises ValueError, with `name`, for numbers (0 and 1 would be taken for places)."""
+    known = tensor(name, value)
+    if known.dtype != torch.bool:
+        raise ValueError(f"{name} must be boolean, got {known.dtype}")
+    return known
+
+
 def expand(level: Tensor, ndim: int) -> Tensor:
     """`level` with trailing axes of length one up to `ndim` axes: a prefix of x's shape becomes broadcastable."""
     if level.ndim > ndim:

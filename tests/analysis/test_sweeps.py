@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 import torch
 
 from diffrl_lab.analysis import sweeps
-from diffrl_lab.analysis.sweeps import SweepError, Table, run_grid
+from diffrl_lab.analysis.sweeps import Point, SweepError, Table, run_grid
 
 
 def noted(a: float, log: str, seed: int, b: int = 0) -> dict:
@@ -68,6 +69,11 @@ def calling(helper: Any) -> Any:
     return inner
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    width: int
+
+
 class Bound:
     def measure(self, seed: int) -> dict:
         return {}
@@ -114,6 +120,12 @@ def test_every_point_and_seed_is_computed_once_and_a_second_call_computes_nothin
         np.testing.assert_equal(one, other)
 
 
+def test_a_parameter_that_is_no_number_is_the_same_point_again(tmp_path: Path, log: str) -> None:
+    for _ in range(2):
+        run_grid(noted, {"a": [float("nan")], "log": [log]}, seeds=[0], cache=tmp_path)
+    assert lines(log) == ["nan 0 0"]
+
+
 def test_a_changed_grid_computes_only_what_is_new(tmp_path: Path, log: str) -> None:
     run_grid(noted, {"a": [1, 2], "log": [log]}, seeds=[0], cache=tmp_path)
     run_grid(noted, [{"a": 2, "log": log}, {"a": 2, "b": 5, "log": log}], seeds=[0, 1], cache=tmp_path)
@@ -133,16 +145,13 @@ def test_another_version_or_another_source_is_another_point(tmp_path: Path, log:
 def test_what_a_function_holds_is_part_of_the_key(tmp_path: Path, log: str) -> None:
     grid = {"a": [1], "log": [log]}
     sevens = [lambda a: 7 * a, lambda a: 7 * a + 0]
-    made = [holding(5), holding(7), holding(7, np.arange(2)), holding(slice_of(5)), *map(calling, sevens)]
+    nested = holding({"of": [1, Point("k", {}, 3)]})
+    made = [holding(5), holding(7), holding(7, np.arange(2)), nested, holding(Size(3)), *map(calling, sevens)]
     for n, fn in enumerate(made, 1):
         for _ in range(2):
             (row,) = run_grid(fn, grid, seeds=[0], cache=tmp_path).rows
             assert row == fn(**{"a": 1, "log": os.devnull}, seed=0) | row
         assert len(lines(log)) == n
-
-
-def slice_of(n: int) -> Any:
-    return n if n < 5 else [n, {"of": n}]
 
 
 def test_a_function_whose_values_cannot_be_hashed_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -275,6 +276,24 @@ def test_flow_matchings_velocity_is_the_expected_difference_of_noise_and_data():
     assert_close((x - D(x, t))[:, 0] / t, velocity, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_what_holds_the_numbers_of_an_exact_denoiser_makes_no_difference(dtype):
+    cov, x = [[1.0, 0.5], [0.5, 1.0]], torch.linspace(-2, 2, 12, dtype=f64).reshape(6, 2)
+
+    def values(put):
+        two = MixtureDenoiser(put([0.25, 0.75]), put([[-1.0, 0.0], [1.0, 0.5]]), Linear(), std=put([0.25, 0.5]))
+        one = GaussianDenoiser(put([0.0, 1.0]), Linear(), cov=put(cov)).tilt(put([0.5, 0.0]))
+        known = one.condition(np.array(put([1.0, 0.0])) > 0.5, put([0.5, 0.0]))
+        points = EmpiricalDenoiser(put([[0.0, 1.0], [0.5, 0.25]]), Linear())
+        bridge = brownian_bridge(2, put([0.0]), put([1.0]), Linear())
+        hats = [D(x, 0.5) for D in (two, one, known, points)] + [bridge(x[..., None], 0.5), two.log_prob(x)]
+        return torch.cat([hat.flatten() for hat in (*hats, two(x, 0.5, put([[1.0, 0.0]] * 6)), two(x.numpy(), 0.5))])
+
+    wanted = values(lambda v: torch.tensor(v, dtype=f64))
+    for put in (lambda v: v, lambda v: np.array(v, dtype), lambda v: torch.tensor(np.array(v, dtype))):
+        assert torch.equal(values(put), wanted)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -285,6 +304,9 @@ def test_flow_matchings_velocity_is_the_expected_difference_of_noise_and_data():
         lambda: MixtureDenoiser([1.0], [[0.0]], Linear()),
         lambda: two_modes()(torch.zeros(3, 2), 0.5),
         lambda: EmpiricalDenoiser(torch.zeros(0, 2), Linear()),
+        lambda: GaussianDenoiser([0.0, 0.0], Linear(), std=1.0).condition([1, 0], [0.5, 0.0]),
+        lambda: GaussianDenoiser("zero", Linear(), std=1.0),
+        lambda: GaussianDenoiser([0.0], Linear(), std=1.0)("x", 0.5),
     ],
 )
 def test_nonsense_is_refused(make):

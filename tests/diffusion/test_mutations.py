@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 MISTAKES = {  # name: (file, what it says, what it says with the mistake, the tests chosen)
-    "pin shows noisy entries": ("guidance", "D(torch.where(mask, v, x_t), t, cond)", "D(x_t, t, cond)", "pin"),
+    "pin shows noisy entries": ("guidance", "D(torch.where(here, v, x_t), t, cond)", "D(x_t, t, cond)", "pin"),
     "known entries in the loss": ("training", "valid = ~known if valid is None else valid & ~known", "pass", "known"),
     "guidance without 1 / alpha": ("guidance", "sigma**2 / alpha.clamp(min=1e-4)", "sigma**2", "ascent"),
     "the other w": ("guidance", "return free + _rows(", "return conditional + _rows(", "cfg"),
