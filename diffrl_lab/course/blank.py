@@ -143,18 +143,18 @@ def _forward(asked: dict[str, Any], said: dict[str, Any]) -> Iterator[str]:
         elif not ((b > 0) & (b < 1)).all():
             yield f"betas({T}) leaves the interval from 0 to 1: {b.min():.3g} to {b.max():.3g}"
         elif np.prod(1 - b) > 0.01:
-            left = f"{np.prod(1 - b):.0%} of the signal's variance is left"
-            yield f"after all {T} steps of betas({T}) {left}: samples cannot start from pure noise"
+            rest = f"{np.prod(1 - b):.0%} of the signal's variance is left"
+            yield f"after all {T} steps of betas({T}) {rest}: samples cannot start from pure noise"
     beta, x_0, eps = (np.asarray(asked[name]) for name in ("beta", "x_0", "eps"))
     for n, given in said["noised"].items():
-        kept, one = np.prod(1 - beta[: int(n)]), 1 - beta[int(n) - 1]
+        share, one = np.prod(1 - beta[: int(n)]), 1 - beta[int(n) - 1]
         slips = {
-            "your scales are shares of variance; a scale is the root of it": kept * x_0 + (1 - kept) * eps,
+            "your scales are shares of variance; a scale is the root of it": share * x_0 + (1 - share) * eps,
             "you took step n alone; a jump multiplies all steps up to n": one**0.5 * x_0 + (1 - one) ** 0.5 * eps,
-            "you swapped the scales of signal and noise": (1 - kept) ** 0.5 * x_0 + kept**0.5 * eps,
+            "you swapped the scales of signal and noise": (1 - share) ** 0.5 * x_0 + share**0.5 * eps,
         }
         if int(n) > 1:
-            right = kept**0.5 * x_0 + (1 - kept) ** 0.5 * eps
+            right = share**0.5 * x_0 + (1 - share) ** 0.5 * eps
             yield from _compared(f"noised(x_0, {n}, ...)", given, right, slips)
     n, right = 1, (1 - beta[0]) ** 0.5 * x_0 + beta[0] ** 0.5 * eps
     yield from _compared("noised(x_0, 1, ...)", said["noised"]["1"], right, {})
@@ -187,8 +187,8 @@ def _compared(what: str, came: Any, right: np.ndarray, slips: dict[str, np.ndarr
     if x.shape != right.shape:
         yield f"{what} has {x.size} numbers; {right.size} are wanted"
     elif not np.allclose(x, right, rtol=1e-4, atol=1e-5):
-        found = [text for text, slip in slips.items() if np.allclose(x, slip, rtol=1e-4, atol=1e-5)]
-        yield f"{what}: {found[0] if found else f'{x[0]:.4g} where {right[0]:.4g} is right'}"
+        names = [text for text, slip in slips.items() if np.allclose(x, slip, rtol=1e-4, atol=1e-5)]
+        yield f"{what}: {names[0] if names else f'{x[0]:.4g} where {right[0]:.4g} is right'}"
 
 
 def _samples(asked: dict[str, Any], said: dict[str, Any], fresh: np.ndarray) -> Iterator[str]:
@@ -257,16 +257,16 @@ def _guidance(asked: dict[str, Any], said: dict[str, Any]) -> Iterator[str]:
         if not np.isin(rows[:, 1], (0, 1)).all():
             yield f"the second column of dropped(c, {p:g}, seed) is a flag, 0 or 1; got {rows[:, 1].min():.3g} and more"
             return
-        kept = rows[:, 1] == 1
+        whole = rows[:, 1] == 1
         if p == 0 and np.array_equal(rows[:, 1], (c != 0).astype(float)):
             yield "your flag is 0 for a wish of 0: that is a wish, too, and not a missing one"
-        elif p in (0, 1) and kept.mean() == p:
+        elif p in (0, 1) and whole.mean() == p:
             yield "your flag is upside down: 1 says that there is a wish"
-        elif abs((1 - kept).mean() - p) > 4 * (p * (1 - p) / n) ** 0.5 + 1e-9:
-            yield f"dropped(c, {p:g}, seed) dropped {(1 - kept).mean():.0%} of {n} wishes, each by itself {p:.0%}"
-        if not (rows[~kept, 0] == 0).all():
+        elif abs((1 - whole).mean() - p) > 4 * (p * (1 - p) / n) ** 0.5 + 1e-9:
+            yield f"dropped(c, {p:g}, seed) dropped {(1 - whole).mean():.0%} of {n} wishes, each by itself {p:.0%}"
+        if not (rows[~whole, 0] == 0).all():
             yield "the value of a dropped wish is still there: put a 0 in its place"
-        if not (rows[kept, 0] == c[kept]).all():
+        if not (rows[whole, 0] == c[whole]).all():
             yield "a wish that was not dropped has changed"
     if not np.array_equal(drops[2], drops[3]):
         yield "dropped(c, 0.25, 1) twice gives two results: draw from a generator with that seed"

@@ -61,9 +61,9 @@ def claims(lesson: str | None = None, file: Path = FILE) -> Table:
     wanted = [f.name for f in fields(Claim)]
     if rows and list(rows[0]) != wanted:
         raise ValueError(f"{file.name} has the columns {', '.join(map(str, rows[0]))}; wanted: {', '.join(wanted)}")
-    found = Table(Claim(**row) for row in rows)
-    _validate(found, file.name)
-    return Table(c for c in found if lesson is None or c.lesson == lesson)
+    every = Table(Claim(**row) for row in rows)
+    _validate(every, file.name)
+    return Table(c for c in every if lesson is None or c.lesson == lesson)
 
 
 def _validate(rows: Iterable[Claim], where: str) -> None:

@@ -40,7 +40,7 @@ def unsolved(text: str) -> str:
 
     Raises ValueError for markers that do not pair up, and for a `raise` outside a function: it would stop the notebook.
     """
-    kept: list[str] = []
+    rows: list[str] = []
     stub: list[str] = []
     indent: str | None = None
     for line in text.split("\n"):
@@ -52,17 +52,17 @@ def unsolved(text: str) -> str:
                 raise ValueError(
                     f"an answer at the left margin needs a {STUB} line (say: {STUB} answer = None), in\n{text}"
                 )
-            kept += [indent + s if s else "" for s in (stub or TODO)]
+            rows += [indent + s if s else "" for s in (stub or TODO)]
             indent = None
         elif mark in (BEGIN, END):
             raise ValueError(f"{mark} without its partner in\n{text}")
         elif indent is None:
-            kept.append(line)
+            rows.append(line)
         elif mark.startswith(STUB):
             stub.append(line.strip().removeprefix(STUB).removeprefix(" "))
     if indent is not None:
         raise ValueError(f"{BEGIN} without {END} in\n{text}")
-    return "\n".join(kept)
+    return "\n".join(rows)
 
 
 def solved(text: str) -> str:

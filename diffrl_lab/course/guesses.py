@@ -20,9 +20,9 @@ def guess(name: str, question: str, low: float, high: float, unit: str = "", *, 
     if not re.fullmatch(r"\d\d\.\w+", name):
         raise ValueError(f'a guess is named by lesson and word, such as "01.snap"; got {name!r}')
 
-    def keep(name: str, guess: float, found: float | None) -> None:
+    def keep(name: str, guess: float, outcome: float | None) -> None:
         # a first guess that arrives together with its truth was committed after the answer was shown
-        progress.record_guess(name, guess, found, low, high, unit, late=found is not None and truth is None)
+        progress.record_guess(name, guess, outcome, low, high, unit, late=outcome is not None and truth is None)
 
     return ask(question, low, high, unit, truth=truth, storage=keep, name=name)
 
@@ -46,10 +46,10 @@ def aim() -> Picture | Nothing:
     The mean distance from the diagonal, in ranges, says how well the learner predicts. Guesses committed after the
     answer was shown, or kept without their range, are left out; with none left it says so.
     """
-    kept = {name: g for name, g in progress.read()["guesses"].items() if _counts(g)}
-    if not kept:
+    pairs = {name: g for name, g in progress.read()["guesses"].items() if _counts(g)}
+    if not pairs:
         return Nothing("No guess has met its truth yet. Commit some on the way, run this again, and they stand here.")
-    at = {name: (_place(g, "truth"), _place(g, "guess")) for name, g in kept.items()}
+    at = {name: (_place(g, "truth"), _place(g, "guess")) for name, g in pairs.items()}
     off = sum(abs(mine - true) for true, mine in at.values()) / len(at)
     fig, ax = figure(3.6, width=5.4)
     ax.plot([0, 1], [0, 1], label="guess = truth", **look("exact"))

@@ -12,10 +12,10 @@ from diffrl_lab.course.editions import ROOT, sources
 
 def title(source: Path) -> str:
     """The title of a lesson, "Schedules and samplers"; ValueError where its first heading is not "# NN · title"."""
-    found = re.match(rf"# %% \[markdown\]\n# # {source.stem[:2]} · (.+)\n", source.read_text(encoding="utf-8"))
-    if not found:
+    head = re.match(rf"# %% \[markdown\]\n# # {source.stem[:2]} · (.+)\n", source.read_text(encoding="utf-8"))
+    if not head:
         raise ValueError(f"{source.name} begins with the heading '# {source.stem[:2]} · title'")
-    return found[1]
+    return head[1]
 
 
 def needed(root: Path = ROOT) -> dict[str, list[str]]:

@@ -18,10 +18,10 @@ class Overview:
 
     def _cells(self) -> Iterator[tuple[str, ...]]:
         for number, title, needs, entries in self.rows:
-            found = [e for e in entries if e]
+            own = [e for e in entries if e]
             signs = "".join("○" if not e else "●" if e["solved"] else "◐" for e in entries)
-            hints = sum(e["opened"] for e in found)
-            minutes = sum(e["seconds"] for e in found) / 60
+            hints = sum(e["opened"] for e in own)
+            minutes = sum(e["seconds"] for e in own) / 60
             yield number, title, needs, signs, str(hints or ""), f"{minutes:.0f}" if minutes >= 0.5 else ""
 
     @property
@@ -59,10 +59,10 @@ def overview() -> Overview:
     """Every lesson with what it builds on, and what the learner has done in it. It shows itself."""
     from diffrl_lab.course import checks, outline
 
-    kept = read()["exercises"]
+    mine = read()["exercises"]
     return Overview(
         tuple(
-            (number, title, ", ".join(needs), tuple(kept.get(name) for name in checks.exercises(number)))
+            (number, title, ", ".join(needs), tuple(mine.get(name) for name in checks.exercises(number)))
             for number, title, needs in outline.outline()
         )
     )

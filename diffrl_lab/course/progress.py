@@ -49,9 +49,9 @@ def read() -> dict[str, Any]:
     if file is None or not file.exists():
         return _memory if file is None and _memory else _fresh()
     try:
-        kept = _renewed(json.loads(file.read_text(encoding="utf-8")))
-        if _is_ours(kept):
-            return kept
+        record = _renewed(json.loads(file.read_text(encoding="utf-8")))
+        if _is_ours(record):
+            return record
     except (OSError, ValueError, TypeError, KeyError):
         pass
     try:
@@ -94,19 +94,21 @@ def record_guess(
 def _changed(exercise: str | None, guess: str | None = None) -> Iterator[dict[str, Any]]:
     """The entry of an exercise or of a guess, to be changed and then written, while no other notebook writes."""
     with _alone():
-        kept = read()
+        record = read()
         entry: dict[str, Any] = {}
         if exercise is not None:
-            entry = kept["exercises"].setdefault(exercise, {"attempts": 0, "solved": None, "opened": 0, "seconds": 0.0})
+            entry = record["exercises"].setdefault(
+                exercise, {"attempts": 0, "solved": None, "opened": 0, "seconds": 0.0}
+            )
         elif guess is not None:
-            entry = kept["guesses"].setdefault(guess, {})
+            entry = record["guesses"].setdefault(guess, {})
         now = time.time()
-        gap = now - (kept["last"] or now)
+        gap = now - (record["last"] or now)
         if exercise is not None and 0 <= gap <= BREAK:
             entry["seconds"] = round(entry["seconds"] + gap, 1)
-        kept["last"] = round(now, 1)
+        record["last"] = round(now, 1)
         yield entry
-        _write(kept)
+        _write(record)
 
 
 @contextmanager
@@ -144,24 +146,24 @@ def _fresh() -> dict[str, Any]:
     return {"version": VERSION, "last": None, "exercises": {}, "guesses": {}}
 
 
-def _renewed(kept: Any) -> Any:
+def _renewed(record: Any) -> Any:
     """A file of version 1 in the form of today: no times were kept, and no scales of guesses."""
-    if not isinstance(kept, dict) or kept.get("version") != 1:
-        return kept
+    if not isinstance(record, dict) or record.get("version") != 1:
+        return record
     lost = {"low": None, "high": None, "unit": "", "late": False}
     return {
         "version": VERSION,
         "last": None,
-        "exercises": {name: {"seconds": 0.0} | entry for name, entry in dict(kept["exercises"]).items()},
-        "guesses": {name: lost | entry for name, entry in dict(kept["guesses"]).items()},
+        "exercises": {name: {"seconds": 0.0} | entry for name, entry in dict(record["exercises"]).items()},
+        "guesses": {name: lost | entry for name, entry in dict(record["guesses"]).items()},
     }
 
 
-def _is_ours(kept: Any) -> bool:
-    if not isinstance(kept, dict) or kept.get("version") != VERSION or set(kept) != set(_fresh()):
+def _is_ours(record: Any) -> bool:
+    if not isinstance(record, dict) or record.get("version") != VERSION or set(record) != set(_fresh()):
         return False
-    exercises, guesses = kept["exercises"], kept["guesses"]
-    if not isinstance(exercises, dict) or not isinstance(guesses, dict) or not _is(kept["last"], float, int, None):
+    exercises, guesses = record["exercises"], record["guesses"]
+    if not isinstance(exercises, dict) or not isinstance(guesses, dict) or not _is(record["last"], float, int, None):
         return False
     return all(
         isinstance(e, dict) and _is(e.get("attempts"), int) and _is(e.get("opened"), int) and "solved" in e
@@ -178,17 +180,17 @@ def _is(value: Any, *kinds: type | None) -> bool:
     return value is None if value is None and None in kinds else type(value) in kinds
 
 
-def _write(kept: dict[str, Any]) -> None:
+def _write(record: dict[str, Any]) -> None:
     """Replace the file in one step; where nothing can be written, the lesson goes on without."""
     file = path()
     if file is None:
-        _memory.update(kept)
+        _memory.update(record)
         return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(dir=file.parent, prefix=".progress-", suffix=".json")
         with os.fdopen(handle, "w", encoding="utf-8") as out:
-            json.dump(kept, out, indent=1)
+            json.dump(record, out, indent=1)
         os.replace(beside, file)
     except OSError:
         pass

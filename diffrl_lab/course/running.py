@@ -94,11 +94,11 @@ def run(
     at_start = f"__import__({__name__!r}, fromlist=[0]).keep_peak()"  # an import would leave a name in the lesson
     done = []
     for source in chosen:
-        began, made = time.monotonic(), out / f"{source.stem}.ipynb"
+        began, copy = time.monotonic(), out / f"{source.stem}.ipynb"
         with tempfile.TemporaryDirectory() as scratch, quiet_progress(**{PEAK: os.path.join(scratch, "peak")}):
             notebook = papermill.execute_notebook(
                 str(target(source, solutions)),
-                str(made),
+                str(copy),
                 typed[source],
                 kernel_name="python3",
                 cwd=str(target(source).parent),
@@ -106,9 +106,9 @@ def run(
                 extra_arguments=[*QUIET, f"--IPKernelApp.exec_lines={at_start}"],
             )
             seconds, peak = time.monotonic() - began, int(Path(os.environ[PEAK]).read_text("utf-8"))
-        done.append(Ran(made, seconds, round(peak / 1e6)))
+        done.append(Ran(copy, seconds, round(peak / 1e6)))
         if page is not None:
-            page(notebook, made.with_suffix(".html"))
+            page(notebook, copy.with_suffix(".html"))
     return done
 
 

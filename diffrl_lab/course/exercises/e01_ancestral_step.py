@@ -16,12 +16,12 @@ HINTS = (
 
 def cases(seed: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
-    made = []
+    inputs = []
     for s, t in ((0.3, 0.6), (0.85, 0.9), (0.0, 0.2)):  # angles: alpha = cos, sigma = sin; the last step ends at s = 0
         (a_s, a_t), (s_s, s_t) = np.cos(np.pi / 2 * np.array([s, t])), np.sin(np.pi / 2 * np.array([s, t]))
         x = {name: rng.normal(size=(6, 1)) for name in ("x_t", "x0_hat", "z")}
-        made.append(x | {"alpha_t": float(a_t), "sigma_t": float(s_t), "alpha_s": float(a_s), "sigma_s": float(s_s)})
-    return made
+        inputs.append(x | {"alpha_t": float(a_t), "sigma_t": float(s_t), "alpha_s": float(a_s), "sigma_s": float(s_s)})
+    return inputs
 
 
 def _step(c: dict[str, Any], std: Any = None, swap: bool = False, plain: bool = False) -> Any:

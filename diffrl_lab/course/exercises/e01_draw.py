@@ -17,13 +17,13 @@ HINTS = (
 
 def cases(seed: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
-    made = []
+    inputs = []
     for k in (2, 3):
         r = rng.uniform(0.1, 0.25, k)
         r[-1] = 1 - r[:-1].sum()
         m = np.arange(k) * 2.0 - 1.0 + rng.uniform(-0.2, 0.2, k)
-        made.append({"r": r, "m": m, "s": rng.uniform(0.08, 0.18, k), "n": 4000, "seed": seed + k})
-    return made
+        inputs.append({"r": r, "m": m, "s": rng.uniform(0.08, 0.18, k), "n": 4000, "seed": seed + k})
+    return inputs
 
 
 def ask(answer: Any, case: dict[str, Any]) -> Any:

@@ -19,13 +19,13 @@ HINTS = (
 def cases(seed: int) -> list[dict[str, Any]]:
     generator = torch.Generator().manual_seed(seed)
     exact = MixtureDenoiser([0.3, 0.7], [[-1.0], [1.0]], Linear(), std=0.2)
-    made = []
+    inputs = []
     for t in (0.1, 0.2, 0.4):
         x_0 = exact.sample(50, generator, torch.float64)
         alpha, sigma = (float(level) for level in exact.schedule(t))
         x_t = alpha * x_0 + sigma * torch.randn(50, 1, generator=generator, dtype=torch.float64)
-        made.append({"x_0": x_0.numpy(), "x0_hat": exact(x_t, t).numpy(), "alpha": alpha, "sigma": sigma})
-    return made
+        inputs.append({"x_0": x_0.numpy(), "x0_hat": exact(x_t, t).numpy(), "alpha": alpha, "sigma": sigma})
+    return inputs
 
 
 def _all(cases: list[dict[str, Any]], f: Any) -> list[Any]:

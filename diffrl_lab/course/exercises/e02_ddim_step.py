@@ -16,12 +16,12 @@ HINTS = (
 
 def cases(seed: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
-    made = []
+    inputs = []
     for a_t, a_s in ((0.2, 0.5), (0.6, 0.9), (0.7, 1.0)):
         x_t, x0_hat = rng.normal(size=(4, 1)), rng.normal(size=(4, 1))
         s_t, s_s = (1 - a_t**2) ** 0.5, (1 - a_s**2) ** 0.5
-        made.append({"x_t": x_t, "x0_hat": x0_hat, "alpha_t": a_t, "sigma_t": s_t, "alpha_s": a_s, "sigma_s": s_s})
-    return made
+        inputs.append({"x_t": x_t, "x0_hat": x0_hat, "alpha_t": a_t, "sigma_t": s_t, "alpha_s": a_s, "sigma_s": s_s})
+    return inputs
 
 
 def _all(cases: list[dict[str, Any]], f: Any) -> list[Any]:
@@ -62,8 +62,8 @@ def right(x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s):
 
 
 def by_shrinking(x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s):
-    kept = sigma_s / sigma_t
-    return kept * x_t + (alpha_s - kept * alpha_t) * x0_hat
+    share = sigma_s / sigma_t
+    return share * x_t + (alpha_s - share * alpha_t) * x0_hat
 
 
 RIGHT = [right, by_shrinking]

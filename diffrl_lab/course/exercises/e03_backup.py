@@ -31,8 +31,8 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
         "you choose the best action by its reward alone: the best action is best by r + gamma P V": greedy,
         "you take the luckiest next state: the world draws it, so take the mean over P": lucky,
     }
-    found = {message: [slip(**c) for c in cases] for message, slip in slips.items()}
-    return match(answers, [best(**c) for c in cases], found, right="mean over the world's dice, best over your actions")
+    wrong = {message: [slip(**c) for c in cases] for message, slip in slips.items()}
+    return match(answers, [best(**c) for c in cases], wrong, right="mean over the world's dice, best over your actions")
 
 
 def best(P, rew, gamma, V):

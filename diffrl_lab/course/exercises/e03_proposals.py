@@ -40,8 +40,8 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
         "you let Q choose freely in [0, 1]: an action that no proposal contains is the gap again": free,
         "you picked the worst proposal: maximise Q": worst,
     }
-    found = {message: [ask(slip, c).numpy() for c in cases] for message, slip in slips.items()}
-    return match(answers, [ask(right, c).numpy() for c in cases], found, right="Q ranks, the data propose")
+    wrong = {message: [ask(slip, c).numpy() for c in cases] for message, slip in slips.items()}
+    return match(answers, [ask(right, c).numpy() for c in cases], wrong, right="Q ranks, the data propose")
 
 
 def right(q, proposals):

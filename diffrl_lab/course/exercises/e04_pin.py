@@ -41,9 +41,9 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
         "you put *noisy* ends in, scaled by alpha_t: known means shown clean": noised,
         "the known entries belong into x_t and x0_hat, not into the noise estimate": in_eps,
     }
-    found = {message: [ask(slip, c).numpy() for c in cases] for message, slip in slips.items()}
+    wrong = {message: [ask(slip, c).numpy() for c in cases] for message, slip in slips.items()}
     truth = [ask(right, c).numpy() for c in cases]
-    return match(answers, truth, found, right="clean where D looks, clean where D speaks")
+    return match(answers, truth, wrong, right="clean where D looks, clean where D speaks")
 
 
 def right(D, x_t, t, known, value):

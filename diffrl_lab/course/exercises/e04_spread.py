@@ -28,8 +28,8 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
         "`between` compares the groups with each other; it should compare each with the mean of all": apart,
         "you took standard deviations: only variances add up": roots,
     }
-    found = {message: [slip(**c) for c in cases] for message, slip in slips.items()}
-    return match(answers, [_parts(**c) for c in cases], found, right="between + within = total, always")
+    wrong = {message: [slip(**c) for c in cases] for message, slip in slips.items()}
+    return match(answers, [_parts(**c) for c in cases], wrong, right="between + within = total, always")
 
 
 def _parts(values: Any, groups: Any) -> tuple[float, float]:

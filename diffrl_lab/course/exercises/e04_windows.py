@@ -31,8 +31,8 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
         "short episodes count negatively: none is the least there can be": negative,
         "your windows do not overlap: one may start at every step": tiled,
     }
-    found = {message: [slip(**c) for c in cases] for message, slip in slips.items()}
-    return match(answers, [right(**c) for c in cases], found, right="one for an exact fit, none for less, never across")
+    wrong = {message: [slip(**c) for c in cases] for message, slip in slips.items()}
+    return match(answers, [right(**c) for c in cases], wrong, right="one for an exact fit, none for less, never across")
 
 
 def right(lengths, horizon):

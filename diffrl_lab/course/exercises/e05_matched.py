@@ -18,13 +18,13 @@ HINTS = (
 
 def cases(seed: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
-    made = []
+    inputs = []
     for n, at in ((6, 0.35), (9, 0.6), (5, 0.8)):
         rises = rng.uniform(0.2, 1, size=n).cumsum()
         returns = (rises - rises[0]) / (rises[-1] - rises[0])
         coverage = 1 - rng.uniform(0.2, 1, size=n).cumsum() / n
-        made.append({"returns": returns, "coverage": coverage, "wanted": at})
-    return made
+        inputs.append({"returns": returns, "coverage": coverage, "wanted": at})
+    return inputs
 
 
 def right(returns, coverage, wanted):

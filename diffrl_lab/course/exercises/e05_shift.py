@@ -16,11 +16,13 @@ HINTS = (
 
 def cases(seed: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
-    made = []
+    inputs = []
     for angle, w in ((0.3, 1.0), (0.8, 2.5), (1.2, 0.7)):
         x, slope = rng.normal(size=(2, 4, 1))
-        made.append({"x0_hat": x, "slope": slope, "alpha": float(np.cos(angle)), "sigma": float(np.sin(angle)), "w": w})
-    return made
+        inputs.append(
+            {"x0_hat": x, "slope": slope, "alpha": float(np.cos(angle)), "sigma": float(np.sin(angle)), "w": w}
+        )
+    return inputs
 
 
 def right(x0_hat, slope, alpha, sigma, w):
