@@ -45,7 +45,7 @@ def measure(maze: str, method: str, held_out: bool, *, seed: int) -> dict[str, A
     row = planners.evaluate(
         f"maze-{maze}", episodes=EPISODES, seed=FIRST, method=method, weights=path, held_out=held_out
     )
-    own = {"train_seed": None, "train_minutes": None}
+    own: dict[str, Any] = {"train_seed": None, "train_minutes": None}
     if method == "planner" and path is not None:
         own = {"train_seed": seed, "train_minutes": Diffuser.load(path).about["seconds"] / 60}
     return {k: v for k, v in row.items() if k not in ("method", "held_out", "weights")} | own
