@@ -220,6 +220,29 @@ def evaluate(
         typer.echo(text)
 
 
+# ------------------------------------------------------------------------------------------------------------- studies
+def _studies(begun: str = "") -> list[str]:
+    from diffrl_lab.studies import names
+
+    return [name for name in names() if name.startswith(begun)]
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="What is studied (docs/studies.md).", autocompletion=_studies)],
+    part: Annotated[str | None, typer.Argument(help="One of its parts; all by default.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Training seeds 0 to N - 1; by default as it ships.")] = None,
+) -> None:
+    """Compute a study again, or a part of it, into data/results (minutes to hours; points that are kept are taken)."""
+    from diffrl_lab.studies import study as studies
+
+    try:
+        studies.main(name, part, seeds, typer.echo)
+    except (ValueError, OSError) as error:
+        typer.echo(f"diffrl-lab study: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
 # ------------------------------------------------------------------------------------------------------------- lessons
 @app.command()
 def start(

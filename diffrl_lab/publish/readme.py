@@ -1,7 +1,7 @@
 """The README's tables and its picture, made from what they show: `python -m diffrl_lab.publish.readme`.
 
 lessons: data/results/lessons.json (`python3 run.py bench lessons`); planner: data/results/planner.json
-(`python -m diffrl_lab.studies.planner`); bench: benchmarks/RESULTS.md (`python3 run.py bench`).
+(`diffrl-lab study planner`); bench: benchmarks/RESULTS.md (`python3 run.py bench`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The tables of docs/studies.md, made from data/results: `python -m diffrl_lab.publish.tables`.
 
 A cell is the mean over training seeds with, in brackets, its 95 % interval by Student's t; with one seed there is none.
-A table that holds summaries keeps its own intervals.
+A table that holds summaries keeps its own intervals. The command below a table is the one in the manifest.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
+from diffrl_lab.analysis.intervals import student
 from diffrl_lab.analysis.sweeps import Table
+from diffrl_lab.data.shipped import manifest
 from diffrl_lab.files import ROOT, arguments
 from diffrl_lab.publish.readme import marked
 
 PAGE, RESULTS = ROOT / "docs" / "studies.md", ROOT / "data" / "results"
 IN_README = {"lessons.json", "planner.json", "guidance-planner.json"}
 IN_LESSONS = {"guidance-asked.json", "guidance-driven.json", "guidance-laws.json"}
-UNCONDITIONED = "python -m diffrl_lab.studies.unconditioned"
 FLOORS = {f"floor_{name}_95": "floor" for name in ("energy", "precision", "recall")}
 GRIDS = ("guidance-plans-", "guidance-goals-")  # point by point, what equal return and 500 goals are made from
-GUIDANCE, DATA = (f"python -m diffrl_lab.course.{name}_study" for name in ("guidance", "data"))
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,6 @@ class Study:
     """One table of the page: a row for each combination of `by`, a column for each of `columns` (name -> format)."""
 
     file: str
-    command: str
     by: tuple[str, ...]
     columns: Mapping[str, str]
     heads: Mapping[str, str] = field(default_factory=dict)  # what a column is called, if not by its name
@@ -44,7 +42,6 @@ class Study:
 STUDIES: dict[str, Study] = {
     "exact": Study(
         "guidance-exact.json",
-        f"{GUIDANCE} exact",
         ("form", "scale"),
         {"left": ".3f", "law_left": ".3f", "over": ".2f", "law_over": ".2f"},
         {"law_left": "left, law", "law_over": "over, law"},
@@ -52,7 +49,6 @@ STUDIES: dict[str, Study] = {
     ),
     "equal return": Study(
         "guidance-frontiers.json",
-        f"{GUIDANCE} frontiers",
         ("world", "level", "form"),
         {"scale": ".2f", "left": ".2f", "entropy": ".2f", "coverage": ".2f", "invalid": ".2f", "off": ".2f"},
         {"level": "return"},
@@ -63,7 +59,6 @@ STUDIES: dict[str, Study] = {
     ),
     "equal invalid": Study(
         "guidance-frontiers.json",
-        f"{GUIDANCE} frontiers",
         ("world", "level", "form"),
         {"scale": ".2f", "valid_return": ".0f", "left": ".2f", "entropy": ".2f", "coverage": ".2f"},
         {"level": "invalid", "valid_return": "return of valid plans"},
@@ -71,7 +66,6 @@ STUDIES: dict[str, Study] = {
     ),
     "goals": Study(
         "guidance-goals.json",
-        f"{GUIDANCE} goals",
         ("maze", "form", "scale"),
         dict.fromkeys(("aimed", "clear", "reached"), ".3f")
         | {"evaluations": ".0f", "backward": ".0f", "cpu_batched": ".2f"},
@@ -80,7 +74,6 @@ STUDIES: dict[str, Study] = {
     ),
     "efficiency": Study(
         "data-efficiency.json",
-        f"{DATA} efficiency",
         ("transitions", "method"),
         {"seeds": ".0f", "success": ".2f", "over_bc": "+.2f"},
         {"over_bc": "over cloning"},
@@ -89,7 +82,6 @@ STUDIES: dict[str, Study] = {
     ),
     "stitching": Study(
         "data-stitching.json",
-        f"{DATA} stitching",
         ("k", "method"),
         {"success": ".2f", "near": ".2f"},
         {"k": "legs of at most k cells (0: whole)", "success": "goals beyond", "near": "goals within"},
@@ -98,7 +90,6 @@ STUDIES: dict[str, Study] = {
     ),
     "recorders": Study(
         "data-recorders.json",
-        f"{DATA} recorders",
         ("recorder", "method"),
         {"success": ".2f"},
         of="summary",
@@ -106,7 +97,6 @@ STUDIES: dict[str, Study] = {
     ),
     "guide": Study(
         "data-guide.json",
-        f"{DATA} guide",
         ("way", "form", "gamma", "scale"),
         {"arrive": ".2f", "prefers": ".2f"},
         {"way": "way to the goal, m", "prefers": "J prefers the better of two"},
@@ -115,14 +105,12 @@ STUDIES: dict[str, Study] = {
     ),
     "robots": Study(
         "locomotion.json",
-        "python -m diffrl_lab.studies.robots",
         ("name", "method"),
         {"iqm": ".1f", "mean": ".1f", "training_cpu": ".0f", "driving_cpu": ".0f"},
         {"name": "robot", "iqm": "IQM", "training_cpu": "training, CPU s", "driving_cpu": "10 drives, CPU s"},
     ),
     "windows": Study(
         "unconditioned.json",
-        UNCONDITIONED,
         ("world", "size", "T"),
         {
             "held_loss": ".3f",
@@ -153,7 +141,6 @@ STUDIES: dict[str, Study] = {
     ),
     "plans": Study(
         "unconditioned.json",
-        UNCONDITIONED,
         ("world", "size", "T"),
         {
             "energy": ".2f",
@@ -178,10 +165,10 @@ def interval(values: list[Any], form: str) -> str:
     x = x[np.isfinite(x)]
     if not len(x):
         return "–"
-    if len(x) == 1 or np.ptp(x) < 1e-9:  # a law is the same for every seed
+    bounds = student(x)
+    if bounds is None or np.ptp(x) < 1e-9:  # a law is the same for every seed
         return f"{x[0]:{form}}"
-    half = student.ppf(0.975, len(x) - 1) * x.std(ddof=1) / len(x) ** 0.5
-    return f"{x.mean():{form}} ({x.mean() - half:{form}} to {x.mean() + half:{form}})"
+    return f"{x.mean():{form}} ({bounds[0]:{form}} to {bounds[1]:{form}})"
 
 
 def cell(rows: list[dict[str, Any]], name: str, form: str) -> str:
@@ -190,6 +177,13 @@ def cell(rows: list[dict[str, Any]], name: str, form: str) -> str:
     if own is None or rows[0].get(name) is None:
         return interval([row.get(name) for row in rows], form)
     return f"{rows[0][name]:{form}} ({own[0]:{form}} to {own[1]:{form}})" if own[0] < own[1] else f"{own[0]:{form}}"
+
+
+def trainings(same: list[dict[str, Any]]) -> int:
+    """Over how many training seeds the rows of one line are: their own seeds; or, of one row that sums up others, what
+    it says (`seeds`, or its results `by_seed`); 0 for what has no seed."""
+    seeds = {row["seed"] for row in same if "seed" in row}
+    return len(seeds) or int(same[0].get("seeds", len(same[0].get("by_seed", ()))))
 
 
 def _name(value: Any) -> str:
@@ -217,11 +211,13 @@ def table(study: Study) -> str:
     for key, same in rows.items():
         lines.append([*key, *(cell(same, name, form) for name, form in study.columns.items())])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    about = found.about.get("about", found.about)  # a study with summaries keeps its grid's record inside
-    seeds = max((len(same) for same in rows.values()), default=1) if study.of == "rows" else len(about["seeds"])
-    hours = about["hours"] + about.get("training_hours", 0.0)
+    numbers = [n for n in map(trainings, rows.values()) if n]
+    least, most = min(numbers), max(numbers)
+    seeds = f"{least} to {most}" if least < most else f"{most}"
+    hours = found.about["hours"] + found.about.get("training_hours", 0.0)
     cost = f"{60 * hours:.1f} CPU minutes" if hours < 1 else f"{hours:.1f} CPU hours"
-    return f"{body}\n\n{seeds} training seed{'s' * (seeds > 1)}, {cost}: `{study.command}` → `{study.file}`."
+    maker = next(e["maker"] for e in manifest() if e["file"] == f"results/{study.file}")
+    return f"{body}\n\n{seeds} training seed{'s' * (most > 1)}, {cost}: `{maker}` → `{study.file}`."
 
 
 def filled(text: str) -> str:

@@ -29,3 +29,33 @@ def test_every_table_of_the_results_is_on_the_page_or_said_to_be_elsewhere() -> 
     shown = {study.file for study in studies.STUDIES.values()} | studies.IN_README | studies.IN_LESSONS
     tables = {path.name for path in studies.RESULTS.glob("*.json") if not path.name.startswith(studies.GRIDS)}
     assert tables == shown
+
+
+def rows(*seeds: int, **summary: object) -> list[dict]:
+    return [{"seed": s} for s in seeds] or [summary]
+
+
+@pytest.mark.parametrize(
+    ("same", "n"),
+    [
+        (rows(0, 1, 2), 3),
+        (rows(0), 1),
+        (rows(0, 0), 1),  # two points of one training
+        (rows(seeds=3, reached=2), 3),
+        (rows(by_seed=[0.1, 0.2]), 2),
+        (rows(form="mixture"), 0),  # exact: it has no seed
+    ],
+)
+def test_a_line_is_over_its_own_seeds_or_over_those_that_a_summary_says(same: list[dict], n: int) -> None:
+    assert studies.trainings(same) == n
+
+
+@pytest.mark.parametrize("name", studies.STUDIES)
+def test_what_stands_below_a_table_counts_the_trainings_behind_its_intervals(name: str) -> None:
+    """A bracket needs two trainings at least, and no more trainings can be said than the file has seeds."""
+    study = studies.STUDIES[name]
+    table = studies.table(study)
+    said = [int(n) for n in table.rpartition("\n\n")[2].partition(" training seed")[0].split(" to ")]
+    assert max(said) == len(studies.Table.load(studies.RESULTS / study.file).about["seeds"])
+    if study.of == "rows" and " to " in table.partition("\n\n")[0]:
+        assert max(said) > 1

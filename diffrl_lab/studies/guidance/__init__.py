@@ -83,13 +83,9 @@ def of_goals(seeds: Sequence[int]) -> Table:
 def ships(seeds: Sequence[int]) -> Tensors:
     """The networks of two-ways at p = 0.5 and the first seed, as the lesson opens them."""
     models.models("two-ways-p50", seeds[0])
+    start = RUNS / "weights" / f"two-ways-p50-{seeds[0]}"
     kinds = {"returns": "plans", "value": "value", "energy": "energy"}
-    return {
-        f"weights/guidance-two-ways-{name}.safetensors": load(
-            RUNS / "weights" / f"two-ways-p50-{seeds[0]}-{kind}.safetensors"
-        )
-        for name, kind in kinds.items()
-    }
+    return {f"weights/guidance-two-ways-{k}.safetensors": load(f"{start}-{v}.safetensors") for k, v in kinds.items()}
 
 
 def _part(name: str, compute: Any, worlds: Sequence[str] = (), *, classifiers: bool = True) -> Part:
