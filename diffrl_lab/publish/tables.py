@@ -23,7 +23,7 @@ IN_LESSONS = {"guidance-asked.json", "guidance-driven.json", "guidance-laws.json
 UNCONDITIONED = "python -m diffrl_lab.studies.unconditioned"
 FLOORS = {f"floor_{name}_95": "floor" for name in ("energy", "precision", "recall")}
 GRIDS = ("guidance-plans-", "guidance-goals-")  # point by point, what equal return and 500 goals are made from
-GUIDANCE, DATA = (f"python -m diffrl_lab.course.{name}_study" for name in ("guidance", "data"))
+GUIDANCE, DATA = (f"python -m diffrl_lab.studies.{name}" for name in ("guidance", "data"))
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ def evaluate(
     held_out: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """`analysis.returns.evaluate` of a method on `episodes` seeds from `seed` on, and its provenance: JSON-able."""
+    """`analysis.evaluate.evaluate` of a method on `episodes` seeds from `seed` on, and its provenance: JSON-able."""
     from diffrl_lab.analysis.evaluate import evaluate as measure
     from diffrl_lab.files import provenance
 

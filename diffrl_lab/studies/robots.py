@@ -5,9 +5,9 @@ medium-replay`) below runs/locomotion-study/recordings. The kind was chosen befo
 published tables (D4RL's data and scale, others than ours): it is where Diffuser gains most on Hopper, while on
 HalfCheetah it is level with 10 %-BC. Every tenth episode is held out.
 
-Methods: `guided` (methods.receding: candidates climb J, the one of highest J is driven, replanned at every step),
-`cloning` (all episodes) and `best 10 %` (baselines.best_episodes). Ablations of `guided`, same weights: `not guided`
-(scale 0, choice by J alone), `not chosen` (guided, one candidate) and `neither`, for training seed 0 alone.
+Methods: `guided` (methods.planning.receding: candidates climb J, the one of highest J is driven, replanned at every
+step), `cloning` (all episodes) and `best 10 %` (baselines.best_episodes). Ablations of `guided`, same weights: `not
+guided` (scale 0, choice by J alone), `not chosen` (guided, one candidate) and `neither`, for training seed 0 alone.
 
 Tuning: training seed 100 and start seeds 10,000 and up, apart from everything that is reported. Each method is trained
 once per option (the planner once for all its scales, which are driven as one batch); the option of the highest mean

@@ -4,10 +4,10 @@
 (`analysis.sweeps`) kept in runs/unconditioned point by point, and the weights that lesson 04 opens.
 
 Worlds: hopper and halfcheetah (windows of 32 steps, observations and actions, of the shipped recordings, kind medium),
-and the mazes umaze, large and two-ways (pieces of any duration as plans of 32 points, `methods.diffuser`, nothing
-known). Each log has 20,000 to 25,000 steps; every fifth episode is held out. Sizes: about 0.1, 0.5 and 2 million
-weights, equal updates; beside them `gaussian`, a normal law with the windows' mean and full covariance, which learns
-nothing else and needs no denoising. T is the number of ancestral (DDPM) sampling steps of one continuous-time model,
+and the mazes umaze, large and two-ways (pieces of any duration as plans of 32 points, `methods.planning.diffuser`,
+nothing known). Each log has 20,000 to 25,000 steps; every fifth episode is held out. Sizes: about 0.1, 0.5 and 2
+million weights, equal updates; beside them `gaussian`, a normal law with the windows' mean and full covariance, which
+learns nothing else and needs no denoising. T is the number of ancestral (DDPM) sampling steps of one continuous-time model,
 evenly spaced in t, with the same weights: no network is trained for one T, as Ho et al. (2020) do with their discrete
 chain of 1000.
 

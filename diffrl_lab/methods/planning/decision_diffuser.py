@@ -5,8 +5,8 @@ extrapolates from one to the other, noise of low temperature (`ddpm(temperature)
 network says which action leads from one state to the next. Conditions combine: `compose` adds and subtracts what each
 does to D.
 
-What differs from the paper: plans are those of `methods.diffuser` (variable duration, no history of K states), the
-returns are scaled to mean 0 and deviation 1, and the network is a `PlanMLP`.
+What differs from the paper: plans are those of `methods.planning.diffuser` (variable duration, no history of K states),
+the returns are scaled to mean 0 and deviation 1, and the network is a `PlanMLP`.
 """
 
 from __future__ import annotations
