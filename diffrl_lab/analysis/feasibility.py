@@ -79,7 +79,7 @@ def point_maze(env) -> Simulate:
 
 
 def locomotive(env) -> Simulate:
-    """The dynamics of Hopper, HalfCheetah or Walker2d from the states that observations tell (`data.locomotion.state`).
+    """The dynamics of Hopper, HalfCheetah or Walker2d from the states that observations tell (`worlds.robots.state`).
 
     Where an observation clipped a velocity at 10 the state is not what it was: real windows have that residual too, so
     it belongs to the floor.

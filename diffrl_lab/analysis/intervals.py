@@ -37,7 +37,7 @@ def bootstrap(
 def normalised(returns: ArrayLike, random: float, expert: float) -> NDArray[np.float64]:
     """100 (R - R_random) / (R_expert - R_random), so 0 is the random policy and 100 the expert (Fu et al. 2020).
 
-    -> the shape of `returns`. The mazes' references are in `data.worlds.normalised_score`. Raises ValueError unless
+    -> the shape of `returns`. The mazes' references are in `worlds.mazes.normalised_score`. Raises ValueError unless
     expert > random.
     """
     if not expert > random:

@@ -1,6 +1,6 @@
 """Recordings: PointMaze with the scripted controller into Minari datasets, and any Minari dataset into Episodes.
 
-(`data.locomotion` records Hopper, HalfCheetah and Walker2d with the same writer.)
+(`worlds.robots` records Hopper, HalfCheetah and Walker2d with the same writer.)
 A Minari dataset is a folder `<id>/data` with main_data.hdf5 and metadata.json below a root, MINARI_DATASETS_PATH or
 ~/.minari/datasets (Younis et al. 2024). Everything written here opens in Minari itself.
 """

@@ -1,4 +1,4 @@
-"""The README's tables and its picture, made from what they show: `python -m diffrl_lab.publish.readme`.
+"""The README's tables and picture, and the whole tables in docs/scores.md: `python -m diffrl_lab.publish.readme`.
 
 lessons: data/results/lessons.json (`python3 run.py bench lessons`); planner: data/results/planner.json
 (`diffrl-lab study planner`); bench: benchmarks/RESULTS.md (`python3 run.py bench`).
@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from diffrl_lab.files import ROOT, arguments
+from diffrl_lab.files import ROOT, arguments, write_text
 
-README = ROOT / "README.md"
+README, SCORES = ROOT / "README.md", ROOT / "docs" / "scores.md"
 RESULTS = ROOT / "data" / "results"
 PICTURE = ROOT / "data" / "pictures" / "readme.png"
 METHODS = {
@@ -55,20 +56,22 @@ def _with(row: dict[str, Any], key: str, form: str) -> str:
     return text + " ({:{f}} to {:{f}})".format(*row[f"{key}_interval"], f=form) if f"{key}_interval" in row else text
 
 
-def planner() -> str:
-    """Success, score, plan quality and cost of every row of the study."""
+def planner(maze: str | None = None) -> str:
+    """Success, score and cost of every row of the study; of one maze: its first training seed and what it faces."""
     study = json.loads((RESULTS / "planner.json").read_text("utf-8"))
     body: list[list[str]] = []
     held: list[list[str]] = []
     for row in study["rows"]:
+        if maze is not None and (row["maze"] != maze or row["held_out"] or row["train_seed"]):
+            continue
         name = METHODS[row["method"]]
         if row["train_seed"] is not None:
             name += f", training seed {row['train_seed']}"
-        maze = row["maze"] + (" (held-out pairs)" if row["held_out"] else "")
+        where = row["maze"] + (" (held-out pairs)" if row["held_out"] else "")
         cost = "–" if row["seconds_per_plan"] is None else f"{row['seconds_per_plan']:.3f}"
         time = "–" if row.get("train_minutes") is None else f"{row['train_minutes']:.1f}"
         (held if row["held_out"] else body).append(
-            [f"{maze}: {name}", _with(row, "success", ".0%"), _with(row, "score", ".1f"), cost, time]
+            [f"{where}: {name}", _with(row, "success", ".0%"), _with(row, "score", ".1f"), cost, time]
         )
     return _table(["maze: method", "success", "score", "s per plan", "training, min"], body + held)
 
@@ -81,6 +84,15 @@ def long_run() -> str:
     mean = sum(row["score"] for row in rows) / len(rows)
     table = _table([f"{rows[0]['episodes']} episodes, shipped weights", "success", "score"], body)
     return f"{table}\n\nMean score {mean:.1f}; `{study['command']}`."
+
+
+def worst(n: int = 6) -> str:
+    """The n hostile submissions of `python -m benchmarks grading` that kept the grader longest."""
+    text = (ROOT / "benchmarks" / "RESULTS.md").read_text("utf-8")
+    head, rule, *rows = re.findall(r"^\|.*\|$", text.partition("## grading\n")[2].partition("\n## ")[0], re.M)
+    hostile = [row for row in rows if "honest" not in row]
+    slow = sorted(hostile, key=lambda row: -float(row.split("|")[-2]))[:n]
+    return "\n".join([head, rule, *slow])
 
 
 def bench() -> str:
@@ -101,14 +113,17 @@ def marked(text: str, tables: Mapping[str, str]) -> str:
     return text
 
 
-def filled(text: str) -> str:
-    """The README with its tables as the results have them now."""
-    return marked(text, {"lessons": lessons(), "planner": planner(), "long run": long_run(), "bench": bench()})
+def filled() -> dict[Path, str]:
+    """The pages with their tables as the results have them now."""
+    first = {"lessons": lessons(), "planner": planner("large"), "long run": long_run(), "worst": worst()}
+    pages = {README: first, SCORES: {"planner": planner(), "bench": bench()}}
+    return {page: marked(page.read_text("utf-8"), tables) for page, tables in pages.items()}
 
 
 def fill() -> None:
-    """Write the README anew with its tables as the results have them now."""
-    README.write_text(filled(README.read_text("utf-8")), "utf-8")
+    """Write the pages anew with their tables as the results have them now."""
+    for page, text in filled().items():
+        write_text(page, text)
 
 
 def picture() -> bytes:

@@ -1,6 +1,6 @@
 """Locomotion: Gymnasium's Hopper, HalfCheetah and Walker2d, their behaviour policies, recordings and exact replay.
 
-A policy is a small network trained by `diffrl-lab behaviour` (`course.behaviours`); the policies of one environment,
+A policy is a small network trained by `diffrl-lab behaviour` (`worlds.behaviours`); the policies of one environment,
 from untrained to expert, lie in one file, the ladder. The simulator's state is (qpos, qvel): joint positions, root
 first, and their velocities. An observation omits the root's x and, except in HalfCheetah, clips velocities to
 [-10, 10], so recordings keep qpos and qvel beside it, and `replay` starts the simulator from them.
@@ -151,7 +151,7 @@ class Policy:
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor]) -> Policy:
-        """From named tensors weight0, bias0, weight1, ..., mean, std, log_std (what `course.behaviours` keeps)."""
+        """From named tensors weight0, bias0, weight1, ..., mean, std, log_std (what `worlds.behaviours` keeps)."""
         count = sum(key.startswith("weight") for key in tensors)
         layers = tuple((tensors[f"weight{i}"], tensors[f"bias{i}"]) for i in range(count))
         return cls(layers, tensors["mean"], tensors["std"], tensors["log_std"])

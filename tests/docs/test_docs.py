@@ -61,6 +61,25 @@ def test_the_grading_walk_through_names_all_four_commands() -> None:
     assert all(f"course {name}" in said for name in ("release", "grade", "report")) and "diffrl-lab train" in said
 
 
+TEXTS = [*PAGES, *ROOT.glob("*.md"), ROOT / "data" / "README.md", ROOT / "data" / "manifest.json"]
+TEXTS += [p for room in ("diffrl_lab", "benchmarks", "notebooks/source") for p in (ROOT / room).rglob("*.py")]
+ROOMS = [p.name for p in (ROOT / "diffrl_lab").iterdir() if (p / "__init__.py").exists()]
+NAMED = re.compile(rf"(?:diffrl_lab\.|`)((?:{'|'.join(ROOMS)})(?:\.[A-Za-z]\w*)+)(?![\w{{])")
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_module_and_function_named_in_a_text_is_there(text: Path) -> None:
+    for name in set(NAMED.findall(text.read_text("utf-8"))):
+        parts = name.split(".")
+        at = ROOT / "diffrl_lab"
+        while parts and (at / parts[0]).is_dir():
+            at /= parts.pop(0)
+        if parts and (at / f"{parts[0]}.py").is_file():
+            at /= f"{parts.pop(0)}.py"
+        said = at.read_text("utf-8") if at.is_file() else (at / "__init__.py").read_text("utf-8")
+        assert not parts or re.search(rf"\b{parts[0]}\b", said), f"{name} in {text.name}"
+
+
 def test_an_unknown_command_or_option_would_be_noticed() -> None:
     assert unknown("diffrl-lab course relase x") == ["relase"]
     assert unknown("diffrl-lab course release x --variants 1") == ["--variants"]
