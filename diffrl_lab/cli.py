@@ -190,6 +190,7 @@ def run(
     import json
 
     from diffrl_lab.course import running as course
+    from diffrl_lab.files import write_text
     from diffrl_lab.publish import pages
 
     try:
@@ -201,7 +202,7 @@ def run(
         for made, seconds, peak in done:
             typer.echo(f"{made.with_suffix('.html') if html else made}  {seconds:.0f} s  {peak} MB")
         about = course.report(done, f"diffrl-lab run {' '.join(words)} --profile {profile}")
-        (out / "report.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        write_text(out / "report.json", json.dumps(about, indent=1) + "\n")
     except Exception as error:  # a failed cell is told by its own traceback, which is the error's text
         raise typer.Exit(_complain(error)) from None
 

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from diffrl_lab.files import provenance
+from diffrl_lab.files import provenance, written
 
 FORMAT = 1
 """The layout of kept points and of tables; another one is never read as this one."""
@@ -343,11 +343,5 @@ def _read(folder: Path, key: str) -> dict[str, Any] | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # a name of its own for each process, so that two runs over one cache cannot spoil each other's half-written file
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with written(path) as beside:
+        beside.write_bytes(content)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from diffrl_lab.files import ROOT
+from diffrl_lab.files import ROOT, write_text, written
 
 README = ROOT / "README.md"
 RESULTS = ROOT / "data" / "results"
@@ -108,7 +108,7 @@ def filled(text: str) -> str:
 
 def fill() -> None:
     """Write the README anew with its tables as the results have them now."""
-    README.write_text(filled(README.read_text("utf-8")), "utf-8")
+    write_text(README, filled(README.read_text("utf-8")))
 
 
 def picture() -> bytes:
@@ -124,6 +124,6 @@ def picture() -> bytes:
 
 
 if __name__ == "__main__":
-    PICTURE.parent.mkdir(exist_ok=True)
-    PICTURE.write_bytes(picture())
+    with written(PICTURE) as beside:
+        beside.write_bytes(picture())
     fill()

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from diffrl_lab.analysis.sweeps import Table
-from diffrl_lab.files import ROOT
+from diffrl_lab.files import ROOT, write_text
 from diffrl_lab.publish.readme import marked
 
 PAGE, RESULTS = ROOT / "docs" / "studies.md", ROOT / "data" / "results"
@@ -230,4 +230,4 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")
+    write_text(PAGE, filled(PAGE.read_text("utf-8")))

@@ -8,11 +8,10 @@ a row that is in the file already is not computed again.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from diffrl_lab.files import RESULTS
+from diffrl_lab.files import RESULTS, write_text
 from diffrl_lab.methods.planning.diffuser import Planner
 from diffrl_lab.studies import planners
 
@@ -57,10 +56,7 @@ def measure(cell: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def write(rows: list[dict[str, Any]]) -> None:
     """The table as it stands, moved into place whole."""
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    beside = FILE.with_suffix(".part")
-    beside.write_text(json.dumps({"command": COMMAND, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, FILE)
+    write_text(FILE, json.dumps({"command": COMMAND, "rows": rows}, indent=1) + "\n")
 
 
 def main(folder: Path = Path("runs/study")) -> None:

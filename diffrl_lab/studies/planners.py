@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from diffrl_lab.data.episodes import Episodes
+from diffrl_lab.files import provenance, write_text
 from diffrl_lab.methods.planning.diffuser import CONFIGS, RUNGS, Diffuser, OwnActions, Planner, Training, is_held_out
 from diffrl_lab.worlds.mazes import Controller, make_maze
 from diffrl_lab.worlds.walls import Walls
@@ -103,7 +104,6 @@ def evaluate(
 ) -> dict[str, Any]:
     """`analysis.returns.evaluate` of a method on `episodes` seeds from `seed` on, and its provenance: JSON-able."""
     from diffrl_lab.analysis.evaluate import evaluate as measure
-    from diffrl_lab.files import provenance
 
     if method not in METHODS:
         raise ValueError(f"a method is one of {', '.join(METHODS)}; got {method!r}")
@@ -135,7 +135,7 @@ def report(found: dict[str, Any], target: str | None) -> str:
     if target == "-":
         return text
     if target is not None:
-        Path(target).write_text(text + "\n", encoding="utf-8")
+        write_text(target, text + "\n")
         return ""
     low, high = found["success_interval"]
     lines = [

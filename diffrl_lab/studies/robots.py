@@ -37,7 +37,6 @@ robot can do, so most of what J gains is not there.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from functools import lru_cache
@@ -53,7 +52,7 @@ from diffrl_lab.analysis.intervals import iqm, paired
 from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.data import minari as recordings
 from diffrl_lab.data.episodes import Episodes, windows
-from diffrl_lab.files import ROOT
+from diffrl_lab.files import ROOT, write_text
 from diffrl_lab.methods.planning.receding import Receding, ValuedWindows, learn
 from diffrl_lab.methods.planning.value_guidance import windows_to_go
 from diffrl_lab.methods.policies.cloning import StateCloning, best_episodes
@@ -139,7 +138,7 @@ def planner(name: str, seed: int) -> tuple[ValuedWindows, float]:
         made = learn(data(name), seed=seed)
         seconds = time.process_time() - begun
         made.save(path, robot=name, seed=seed)
-        told.write_text(json.dumps({"cpu": seconds}))
+        write_text(told, json.dumps({"cpu": seconds}))
     return ValuedWindows.load(path), json.loads(told.read_text())["cpu"]
 
 
@@ -351,9 +350,7 @@ def main(words: list[str]) -> None:
         "diagnostics": checks,
     }
     target = RESULTS / "locomotion.json"
-    beside = target.with_suffix(".part")
-    beside.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(beside, target)
+    write_text(target, json.dumps(content, indent=1) + "\n")
     option = "".join(f" {name}" for name in robots) * (robots != list(ROBOTS)) + f" --seeds {n}" * (n != len(SEEDS))
     add(f"results/{target.name}", f"{COMMAND}{option}", 0)
 
