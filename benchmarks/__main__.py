@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from diffrl_lab.files import arguments
+from diffrl_lab.files import arguments, write_text
 from diffrl_lab.publish import readme
 
 from . import table
@@ -33,7 +33,7 @@ def main(names: list[str]) -> None:
         sections[name] = f"{(module.__doc__ or '').strip()}\n\n{table(rows)}\n\n({about})\n\n"
         print(f"## {name}\n{sections[name]}", flush=True)
         body = "".join(f"## {name}\n{sections[name]}" for name in sorted(sections))
-        RESULTS.write_text("# Measured by `python3 run.py bench`\n\n" + body.rstrip() + "\n", "utf-8")
+        write_text(RESULTS, "# Measured by `python3 run.py bench`\n\n" + body.rstrip() + "\n")
         readme.fill()
         failures += getattr(module, "failures", lambda rows: [])(rows)
     if failures:

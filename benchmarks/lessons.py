@@ -11,6 +11,7 @@ from pathlib import Path
 
 from diffrl_lab.course import running
 from diffrl_lab.data import shipped
+from diffrl_lab.files import write_text
 from diffrl_lab.publish import lessons
 
 FILE, COMMAND = "results/lessons.json", "python3 run.py bench lessons"
@@ -19,7 +20,7 @@ FILE, COMMAND = "results/lessons.json", "python3 run.py bench lessons"
 def run() -> list[dict]:
     with tempfile.TemporaryDirectory() as out:
         done = running.run(["all"], {"PROFILE": "class"}, Path(out))
-    (shipped.DATA / FILE).write_text(json.dumps(running.report(done, COMMAND), indent=1) + "\n", encoding="utf-8")
+    write_text(shipped.DATA / FILE, json.dumps(running.report(done, COMMAND), indent=1) + "\n")
     shipped.add(FILE, COMMAND, 0)
     return rows(done)
 

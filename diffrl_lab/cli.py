@@ -274,6 +274,7 @@ def run(
     import json
 
     from diffrl_lab.course import running as course
+    from diffrl_lab.files import write_text
     from diffrl_lab.publish import pages
 
     with _cells():
@@ -286,7 +287,7 @@ def run(
         for made, seconds, peak in done:
             typer.echo(f"{made.with_suffix('.html') if html else made}  {seconds:.0f} s  {peak} MB")
         about = course.report(done, f"diffrl-lab run {' '.join(words)} --profile {profile}")
-        summary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        write_text(summary, json.dumps(about, indent=1) + "\n")
 
 
 @lessons.command()

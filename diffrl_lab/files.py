@@ -23,46 +23,56 @@ WEIGHTS = DATA / "weights"
 
 
 @contextlib.contextmanager
-def written(path: str | os.PathLike, *, replace: bool = True) -> Iterator[Path]:
+def written(path: str | os.PathLike, *, replace: bool = True, private: bool = False) -> Iterator[Path]:
     """A path beside `path` to write to; after the block it is moved into place whole, and nothing is left if it fails.
 
     `with written("a.json") as beside: beside.write_text(...)`. Folders above are made. Beside may become a file or a
     folder; a folder that stands at `path` is replaced. The mode is the one that open() would give (0666 less the
-    umask, for a folder 0777), or that of the file which is replaced. Raises OSError where nothing can be written: then
-    what was there before is untouched; with replace=False FileExistsError where something stands at `path`, also
-    something that came there during the block.
+    umask, for a folder 0777), or that of the file which is replaced; private=True: the owner's alone, 0600 or 0700.
+    Raises OSError where nothing can be written: then what was there before is untouched; with replace=False
+    FileExistsError where something stands at `path`, also something that came there during the block.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    beside = work / path.name
+    work = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent))
+    beside, former = work / "new" / path.name, work / "former"
     try:
+        beside.parent.mkdir()
         yield beside
-        umask = os.umask(0)
-        os.umask(umask)
-        if beside.is_dir():
-            beside.chmod(0o777 & ~umask)
+        folder = beside.is_dir()
+        beside.chmod(_mode(work, path, folder) & (0o700 if private else 0o777))
+        if not folder and replace:
+            os.replace(beside, path)
+        elif not folder:
+            os.link(beside, path)  # fails where there is a file, in one step
+        else:
             if replace and path.is_dir():
-                path.rename(work / "former")
+                path.rename(former)
             try:
                 beside.rename(path)  # a folder that is not empty is never replaced by this
             except OSError as error:
                 if path.exists():
                     raise FileExistsError(f"{path} exists already") from error
+                if former.exists():
+                    former.rename(path)
                 raise
-        else:
-            beside.chmod(path.stat().st_mode & 0o777 if path.is_file() else 0o666 & ~umask)
-            if replace:
-                os.replace(beside, path)
-            else:
-                os.link(beside, path)  # fails where there is a file, in one step
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
+def _mode(work: Path, path: Path, folder: bool) -> int:
+    """The mode for what moves to `path`: its own if it is a file, else what the umask leaves. os.umask() would change
+    it for every thread, so a file or folder made in `work` shows it."""
+    if not folder and path.is_file():
+        return path.stat().st_mode & 0o777
+    probe = work / "probe"
+    probe.mkdir() if folder else probe.touch()
+    return probe.stat().st_mode & 0o777
+
+
+def write_text(path: str | os.PathLike, text: str, *, private: bool = False) -> None:
     """Write a text (UTF-8, lines end with \\n) with `written`."""
-    with written(path) as beside:
+    with written(path, private=private) as beside:
         beside.write_text(text, encoding="utf-8", newline="\n")
 
 

@@ -68,6 +68,7 @@ from diffrl_lab.classroom import sandbox
 from diffrl_lab.classroom.sandbox import LIMITS, TEXT, Limits
 from diffrl_lab.course import checks, judging
 from diffrl_lab.course.editions import ROOT
+from diffrl_lab.files import write_text, written
 
 PACKAGE = Path(__file__).parents[1]
 LARGEST = 32 << 20  # bytes of a submission
@@ -839,7 +840,8 @@ def grade(
                 return
             _write(kept, result)
             if submission.content and result["status"] == "ok":
-                _beside(results / f"{submission.sha256}.ipynb", submission.content)
+                with written(results / f"{submission.sha256}.ipynb") as beside:
+                    beside.write_bytes(submission.content)
         now = {"student": submission.student, "received": submission.received}
         if result | now != result:  # who it belongs to and when it came is what the folder says today
             was = f"of {_shown(result['student'])}, {result['received']}"
@@ -1013,11 +1015,7 @@ def _secret(out: Path) -> bytes:
     """The key that inputs are drawn with, out of OUT/secret, made if missing."""
     path = out / "secret"
     if not path.exists():
-        out.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".part")
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
-        beside.replace(path)
+        write_text(path, secrets.token_hex(32) + "\n", private=True)
     return path.read_bytes().strip()
 
 
@@ -1031,11 +1029,4 @@ def _kept(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, content: Any) -> None:
-    """Write beside and move into place, so that a result is there as a whole or not at all."""
-    _beside(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def _beside(path: Path, content: bytes) -> None:
-    beside = path.with_suffix(f".{threading.get_ident()}.part")
-    beside.write_bytes(content)
-    beside.replace(path)
+    write_text(path, json.dumps(content, indent=1) + "\n")

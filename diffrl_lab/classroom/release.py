@@ -21,7 +21,6 @@ import copy
 import hashlib
 import inspect
 import json
-import os
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -36,6 +35,7 @@ import torch
 
 from diffrl_lab import __version__
 from diffrl_lab.course import checks, editions, running
+from diffrl_lab.files import write_text
 
 DRAWS = 5
 CHOICES = "abcd"
@@ -150,11 +150,7 @@ def release(
         },
         indent=1,
     )
-    beside = key.with_name(key.name + ".part")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as out:
-        out.write(text + "\n")
-    beside.replace(key)
+    write_text(key, text + "\n", private=True)
     return key
 
 

@@ -25,10 +25,8 @@ import io
 import itertools
 import json
 import math
-import os
 import re
 import secrets
-import shutil
 import statistics
 import textwrap
 import unicodedata
@@ -42,6 +40,7 @@ from typing import Any
 from diffrl_lab.classroom import grading, sandbox
 from diffrl_lab.classroom.release import KEY_VERSION
 from diffrl_lab.course import checks, editions
+from diffrl_lab.files import write_text, written
 
 ATTEMPTS = ("last", "best")
 LMS = ("moodle", "canvas")
@@ -214,32 +213,27 @@ def report(
     order = sorted(students, key=lambda s: title[s])
     about = {"rules": str(rules), "made": datetime.now(UTC).isoformat(timespec="seconds"), "worth": worth}
 
-    folder, beside = out / "report", out / "report.part"
-    shutil.rmtree(beside, ignore_errors=True)
-    (beside / "feedback").mkdir(parents=True)
-    for s in order:
-        rest = [g for g in aside if g["student"] == s]
-        page = _feedback(title[s], sheet[s], worth, rest, str(rules))
-        editions.write(page, beside / "feedback" / f"{alias[s]}.ipynb")
     shown = {s: {e: {k: v for k, v in sheet[s][e].items() if k in SHOWN} for e in sheet[s]} for s in order}
     kept = [
         {"student": title[s], "exercises": shown[s], "total": _total(sheet[s]), "of": sum(worth.values())}
         for s in order
     ]
-    (beside / "grades.json").write_text(json.dumps(about | {"students": kept}, indent=1) + "\n", "utf-8")
     head = ["student", *worth, "total"]
     marks = {s: [*(_given(sheet[s].get(e)) for e in worth), _total(sheet[s])] for s in order}
-    _csv(beside / "grades.csv", [head, *([title[s], *marks[s]] for s in order)])
-    if alike is not None:
-        _csv(beside / "similarity.csv", [list(ALIKE), *alike])
     outsiders = [title[s] for s in order if people and s not in people]
-    page = _page(order, title, alias, sheet, worth, about, alike, outsiders)
-    (beside / "index.html").write_text(page, "utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
+    with written(out / "report") as folder:
+        for s in order:
+            rest = [g for g in aside if g["student"] == s]
+            page = _feedback(title[s], sheet[s], worth, rest, str(rules))
+            editions.write(page, folder / "feedback" / f"{alias[s]}.ipynb")
+        write_text(folder / "grades.json", json.dumps(about | {"students": kept}, indent=1) + "\n")
+        _csv(folder / "grades.csv", [head, *([title[s], *marks[s]] for s in order)])
+        if alike is not None:
+            _csv(folder / "similarity.csv", [list(ALIKE), *alike])
+        write_text(folder / "index.html", _page(order, title, alias, sheet, worth, about, alike, outsiders))
     for name in lms:
         _csv(out / f"{name}.csv", _upload(name, people, sheet, worth), plain=True)
-    return folder / "index.html"
+    return out / "report" / "index.html"
 
 
 # ------------------------------------------------------------------------------------------------------- what is read
@@ -438,10 +432,7 @@ def pseudonyms(students: Iterable[str], path: Path) -> dict[str, str]:
     for s in sorted(set(students) - set(taken)):
         digest = hmac.digest(bytes.fromhex(kept["key"]), s.encode(errors="surrogatepass"), "sha256").hex().upper()
         taken[s] = next(p for n in range(6, 64) if (p := f"P-{digest[:n]}") not in taken.values())
-    beside = path.with_name(path.name + ".part")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
-        json.dump(kept | {"students": taken}, out, indent=1)
-    beside.replace(path)
+    write_text(path, json.dumps(kept | {"students": taken}, indent=1), private=True)
     return taken
 
 
@@ -694,12 +685,11 @@ def cell(value: Any) -> Any:
 
 
 def _csv(path: Path, rows: Iterable[Sequence[Any]], plain: bool = False) -> None:
-    """Write beside and move into place. `plain`: with the mark of UTF-8 left out, which importers read as text."""
+    """A table that Excel reads. `plain`: with the mark of UTF-8 left out, which importers read as text."""
     held = io.StringIO()
     csv.writer(held, lineterminator="\r\n").writerows([[cell(v) for v in row] for row in rows])
-    beside = path.with_name(path.name + ".part")
-    beside.write_bytes(held.getvalue().encode("utf-8" if plain else "utf-8-sig"))
-    beside.replace(path)
+    with written(path) as beside:
+        beside.write_bytes(held.getvalue().encode("utf-8" if plain else "utf-8-sig"))
 
 
 def _upload(

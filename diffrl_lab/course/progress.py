@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from diffrl_lab.files import ROOT, free_name
+from diffrl_lab.files import ROOT, free_name, write_text
 
 VERSION = 2
 BREAK = 15 * 60
@@ -134,7 +133,7 @@ def _alone() -> Iterator[None]:
 
 def export(file: Path) -> None:
     """Write a copy of everything kept to a file of the learner's choice. Raises OSError where that is not possible."""
-    file.write_text(json.dumps(read(), indent=1) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(read(), indent=1) + "\n")
 
 
 def opened(exercise: str) -> int:
@@ -187,10 +186,6 @@ def _write(record: dict[str, Any]) -> None:
         _memory.update(record)
         return
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=file.parent, prefix=".progress-", suffix=".json")
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            json.dump(record, out, indent=1)
-        os.replace(beside, file)
+        write_text(file, json.dumps(record, indent=1))
     except OSError:
         pass

@@ -89,8 +89,7 @@ def _pack(path: Path) -> None:
     """Rewrite an HDF5 file with the same groups, arrays and attributes, compressed: a fifth of Minari's own size."""
     import h5py
 
-    packed = path.with_suffix(".packed")
-    with h5py.File(path, "r") as old, h5py.File(packed, "w", libver="latest") as new:
+    with written(path) as packed, h5py.File(path, "r") as old, h5py.File(packed, "w", libver="latest") as new:
 
         def copy(name: str, item: Any) -> None:
             if isinstance(item, h5py.Dataset):
@@ -104,7 +103,6 @@ def _pack(path: Path) -> None:
         for number in range(len(old)):
             copy(f"episode_{number}", old[f"episode_{number}"])
             old[f"episode_{number}"].visititems(lambda name, item, n=number: copy(f"episode_{n}/{name}", item))
-    packed.replace(path)
 
 
 def read(dataset: str | os.PathLike, obs_keys: Sequence[str] | None = None, split: str | None = None) -> Episodes:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from diffrl_lab.files import DATA, arguments
+from diffrl_lab.files import DATA, arguments, write_text
 
 BEGIN, END = "<!-- table: made by `python -m diffrl_lab.data.shipped` -->", "<!-- end of table -->"
 
@@ -60,11 +60,11 @@ def _save(entries: list[dict]) -> None:
         path = DATA / entry["file"]
         entry |= {"bytes": path.stat().st_size, "sha256": _sha256(path)}
     entries = sorted(entries, key=lambda e: e["file"])
-    (DATA / "manifest.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    write_text(DATA / "manifest.json", json.dumps(entries, indent=1) + "\n")
     readme = DATA / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.is_file() else f"# Data\n\n{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
-    readme.write_text(before + BEGIN + "\n" + table(entries) + END + rest.partition(END)[2], encoding="utf-8")
+    write_text(readme, before + BEGIN + "\n" + table(entries) + END + rest.partition(END)[2])
 
 
 def table(entries: list[dict]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import asdict, fields
@@ -16,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
+
+from diffrl_lab.files import written
 
 from .denoisers import Cond, NeuralDenoiser, shown, target
 from .schedules import expand
@@ -311,19 +312,16 @@ def _listed(values: Mapping[str, Any]) -> str:
 
 
 def save(path: str | Path, tensors: Mapping[str, Tensor], **about: Any) -> None:
-    """Write tensors and a JSON-able `about` to a safetensors file: beside it first, then moved into place."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(
-            {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
-            beside,
-            metadata={"about": json.dumps(about)},
-        )
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    """Write tensors and a JSON-able `about` to a safetensors file with `files.written`.
+
+    Raises OSError, with the path, where it cannot be written (a full disk, too): what was there before stays whole.
+    """
+    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    with written(path) as beside:
+        try:
+            save_file(plain, beside, metadata={"about": json.dumps(about)})
+        except SafetensorError as error:  # a full disk, a quota
+            raise OSError(f"{path} could not be written: {error}") from error
 
 
 def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

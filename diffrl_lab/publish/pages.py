@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from diffrl_lab.files import write_text
+
 STATE = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
 ALIGNED = re.compile(r"\\(begin|end)\{(?:aligned|align\*?)\}")
@@ -220,10 +222,6 @@ def _colours(style: str) -> str:
 
 
 def write(notebook: Any, path: Path) -> Path:
-    """Write the page of an executed notebook beside `path` and move it into place. -> path"""
-    text = page(notebook)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".html.part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    """Write the page of an executed notebook. -> path"""
+    write_text(path, page(notebook))
     return path

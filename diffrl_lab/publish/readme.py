@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffrl_lab.files import ROOT, arguments, write_text
+from diffrl_lab.files import ROOT, arguments, write_text, written
 
 README, SCORES = ROOT / "README.md", ROOT / "docs" / "scores.md"
 RESULTS = ROOT / "data" / "results"
@@ -140,6 +140,6 @@ def picture() -> bytes:
 
 if __name__ == "__main__":
     arguments("python -m diffrl_lab.publish.readme", __doc__)
-    PICTURE.parent.mkdir(exist_ok=True)
-    PICTURE.write_bytes(picture())
+    with written(PICTURE) as beside:
+        beside.write_bytes(picture())
     fill()

@@ -15,7 +15,7 @@ import numpy as np
 from diffrl_lab.analysis.intervals import student
 from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.data.shipped import manifest
-from diffrl_lab.files import ROOT, arguments
+from diffrl_lab.files import ROOT, arguments, write_text
 from diffrl_lab.publish.readme import marked
 
 PAGE, RESULTS = ROOT / "docs" / "studies.md", ROOT / "data" / "results"
@@ -227,4 +227,4 @@ def filled(text: str) -> str:
 
 if __name__ == "__main__":
     arguments("python -m diffrl_lab.publish.tables", __doc__)
-    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")
+    write_text(PAGE, filled(PAGE.read_text("utf-8")))

@@ -18,7 +18,7 @@ import torch
 
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.diffusion import Run
-from diffrl_lab.files import ROOT, WEIGHTS, writable, write_text
+from diffrl_lab.files import ROOT, WEIGHTS, provenance, writable, write_text
 from diffrl_lab.methods.planning import diffuser
 from diffrl_lab.methods.planning.diffuser import CONFIGS, RUNGS, Agent, Config, Diffuser, OwnActions
 from diffrl_lab.methods.planning.plans import is_held_out
@@ -163,7 +163,6 @@ def evaluate(
 ) -> dict[str, Any]:
     """`analysis.evaluate.evaluate` of a method on `episodes` seeds from `seed` on, and its provenance: JSON-able."""
     from diffrl_lab.analysis.evaluate import evaluate as measure
-    from diffrl_lab.files import provenance
 
     if method not in METHODS:
         raise ValueError(f"a method is one of {', '.join(METHODS)}; got {method!r}")

@@ -27,7 +27,7 @@ from diffrl_lab.analysis.intervals import iqm, paired
 from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.data import minari as recordings
 from diffrl_lab.data.episodes import Episodes, windows
-from diffrl_lab.files import ROOT
+from diffrl_lab.files import ROOT, write_text
 from diffrl_lab.methods.planning import receding
 from diffrl_lab.methods.planning.receding import Receding, windows_to_go
 from diffrl_lab.methods.policies import cloning
@@ -98,7 +98,7 @@ def planner(name: str, seed: int) -> tuple[Receding, float]:
             pass
         seconds = time.process_time() - begun
         run.model.save(path, robot=name)
-        told.write_text(json.dumps({"cpu": seconds}))
+        write_text(told, json.dumps({"cpu": seconds}))
     return Receding.load(path), json.loads(told.read_text())["cpu"]
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from safetensors import safe_open
 from scipy.stats import bootstrap
 
+from diffrl_lab.files import written
 from diffrl_lab.worlds import robots as locomotion
 from diffrl_lab.worlds.driving import Agent, Uniform, drive
 
@@ -268,6 +269,5 @@ def _keep_rung(folder: Path, name: str, seed: int, model, envs) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_bytes(content)
-    beside.replace(path)
+    with written(path) as beside:
+        beside.write_bytes(content)

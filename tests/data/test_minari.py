@@ -75,7 +75,7 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
 def test_two_recordings_with_one_seed_are_equal_array_by_array_and_byte_by_byte(umaze, tmp_path):
     # another process, another hash seed, and no jax: Minari's own collector would need it
     code = (
-        "import sys; sys.modules['jax'] = None; from diffrl_lab.data.minari import record; "
+        "import sys; sys.modules['jax'] = None; from diffrl_lab.worlds.record import record; "
         f"record('pointmaze-umaze', 700, 5, {str(tmp_path)!r})"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
