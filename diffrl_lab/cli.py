@@ -151,30 +151,72 @@ def behaviour(
     typer.echo(behaviours.ship(path) if ship else path)
 
 
-# ------------------------------------------------------------------------------------------------------------- planner
-@app.command()
+# ------------------------------------------------------------------------------------------------------------- methods
+def _methods(begun: str = "") -> list[str]:
+    from diffrl_lab.methods import names
+
+    return [name for name in names() if name.startswith(begun)]
+
+
+def _pairs(words: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The words before, between and behind `--set NAME VALUE`s, and the pairs. Raises ValueError for half a pair."""
+    rest, pairs, words = [], [], list(words)
+    while words:
+        word = words.pop(0)
+        if word != "--set":
+            rest.append(word)
+        elif len(words) < 2:
+            raise ValueError(f"--set takes a name and a value, got {' '.join(words) or 'nothing'}")
+        else:
+            pairs.append((words.pop(0), words.pop(0)))
+    return rest, pairs
+
+
+# Typer has no repeatable option of two values: what it does not know is passed on and split off in `_pairs`.
+@app.command(context_settings={"ignore_unknown_options": True})
 def train(
-    name: Annotated[str, typer.Argument(help="maze-umaze, -medium, -large, -two-ways, or a name of your own.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="METHOD DATASET [--set NAME VALUE]... | maze-NAME",
+            help="A method (the names of files in diffrl_lab/methods), a Minari dataset, and what of its Config is set "
+            "(VALUE is YAML); or a planner: maze-umaze, -medium, -large, -two-ways, or a name of your own.",
+            autocompletion=_methods,
+        ),
+    ],
     seed: Annotated[int, typer.Option(help="Equal seeds give equal weights on one machine.")] = 0,
-    dataset: Annotated[str | None, typer.Option(help="A Minari dataset; by default the maze's own.")] = None,
-    env: Annotated[str | None, typer.Option(help="Gymnasium id to be evaluated in.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Updates of the network; by default the maze's number.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Planners: a dataset; by default the maze's own.")] = None,
+    env: Annotated[str | None, typer.Option(help="Planners: the Gymnasium id to be evaluated in.")] = None,
+    updates: Annotated[int | None, typer.Option(help="Planners: updates of the network.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("runs/weights"),
-    ladder: Annotated[bool, typer.Option("--ladder", help="Keep untrained, 10 % and overfit weights too.")] = False,
-    held_out: Annotated[bool, typer.Option("--held-out", help="Leave a fifth of all pairs of cells out.")] = False,
+    ladder: Annotated[bool, typer.Option("--ladder", help="Planners: untrained, 10 %, overfit too.")] = False,
+    held_out: Annotated[bool, typer.Option("--held-out", help="Planners: a fifth of all pairs is left out.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint of a stopped run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace weights and checkpoint there.")] = False,
     ship: Annotated[bool, typer.Option("--ship", help="Into data/weights and its manifest.")] = False,
 ) -> None:
-    """Train a planner on a recorded maze (umaze, two-ways: 1 to 2 minutes; large: 4 to 7 on two cores)."""
+    """Train a method on a recording, or a planner on a recorded maze (two-ways: 1 to 2 minutes; large: 4 to 7)."""
+    from diffrl_lab import commands
     from diffrl_lab.studies import planners
 
+    names, pairs = _pairs(words)
+    if odd := [word for word in names[1:] if word.startswith("-")] or names[2:]:
+        raise ValueError(f"one method and one dataset were wanted, got {' '.join(odd)} as well")
+    if names[0] in _methods():
+        if len(names) < 2:
+            raise ValueError(f"{names[0]} needs a dataset to be trained on, such as hopper-medium-v0")
+        typer.echo(commands.train(*names, pairs, seed=seed, out=out, resume=resume, overwrite=overwrite))
+        return
+    if pairs or len(names) > 1:
+        raise ValueError(
+            f"{names[0]!r} is no method ({', '.join(_methods())}); only a method has settings and a dataset"
+        )
     made = planners.train(
-        name,
+        names[0],
         seed=seed,
         dataset=dataset,
         env=env,
-        steps=steps,
+        updates=updates,
         out=out,
         ladder=ladder,
         held_out=held_out,
@@ -188,7 +230,12 @@ def train(
 
 @app.command()
 def evaluate(
-    name: Annotated[str, typer.Argument(help="maze-umaze, -medium, -large, -two-ways, or a name of your own.")],
+    name: Annotated[
+        str, typer.Argument(metavar="WEIGHTS|NAME", help="A file of weights; or a planner's name, such as maze-umaze.")
+    ],
+    world: Annotated[
+        str | None, typer.Argument(metavar="[ENV]", help="A Gymnasium id; by default where the recording was made.")
+    ] = None,
     episodes: Annotated[int, typer.Option(help="How many, one for each seed.")] = 100,
     seed: Annotated[int, typer.Option(help="The first seed. Tune below 1000.")] = 0,
     method: Annotated[str, typer.Option(help="planner, pd, bc, retrieval, own-actions or controller.")] = "planner",
@@ -199,23 +246,27 @@ def evaluate(
     held_out: Annotated[bool, typer.Option("--held-out", help="Only pairs that --held-out leaves out.")] = False,
     json: Annotated[str | None, typer.Option(help="Write one JSON object to this file, or - (screen).")] = None,
 ) -> None:
-    """Drive a planner, or what it is compared with, in its maze: success and score with 95 % intervals."""
+    """Drive what was trained, or what it is compared with: return, success and score with 95 % intervals."""
+    from diffrl_lab import commands
     from diffrl_lab.studies import planners
 
     if json not in (None, "-"):
         writable(json)
-    found = planners.evaluate(
-        name,
-        episodes=episodes,
-        seed=seed,
-        method=method,
-        weights=weights,
-        rung=rung,
-        dataset=dataset,
-        env=env,
-        held_out=held_out,
-    )
-    text = planners.report(found, json)
+    if name.endswith(".safetensors"):
+        result = commands.evaluate(Path(name), world or env, episodes=episodes, seed=seed)
+    else:
+        result = planners.evaluate(
+            name,
+            episodes=episodes,
+            seed=seed,
+            method=method,
+            weights=weights,
+            rung=rung,
+            dataset=dataset,
+            env=world or env,
+            held_out=held_out,
+        )
+    text = planners.report(result, json)
     if text:
         typer.echo(text)
 

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from diffrl_lab import commands, methods
+from diffrl_lab.cli import app
 from diffrl_lab.data.shipped import shipped
 
 HOPPER, MAZE = (str(shipped(f"recordings/{n}")) for n in ("hopper-medium-v0", "pointmaze-umaze-v0"))
@@ -66,3 +69,26 @@ def test_a_method_that_no_file_has_is_named_with_those_there_are() -> None:
         methods.named("diffusser")
     with pytest.raises(ValueError, match="value_guidance needs --set planner VALUE"):
         commands.settings(methods.named("value_guidance"), [])
+
+
+def command(*words: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_the_commands_train_and_evaluate_a_method_and_refuse_what_is_half_said(tmp_path: Path) -> None:
+    sets = [word for pair in TINY for word in ("--set", *pair)]
+    done = command("train", "cloning", HOPPER, *sets, "--seed", "2", "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    path = tmp_path / "cloning-hopper-medium-v0.safetensors"
+    assert str(path) in done.output and path.is_file()
+    seen = command("evaluate", path, "--episodes", "1")
+    assert seen.exit_code == 0 and "training seed 2, 3 updates" in seen.output and "return" in seen.output
+    for words, said in [
+        (["train", "cloning"], "cloning needs a dataset to be trained on"),
+        (["train", "cloning", HOPPER, "--set", "lr"], "--set takes a name and a value, got lr"),
+        (["train", "cloning", HOPPER, "--sed", "3"], "one method and one dataset were wanted, got --sed as well"),
+        (["train", "clonin", HOPPER], "'clonin' is no method"),
+        (["evaluate", tmp_path / "no.safetensors"], "no weights at"),
+    ]:
+        refused = command(*words)
+        assert refused.exit_code == 2 and said in refused.output, refused.output

@@ -36,7 +36,7 @@ def train(
     seed: int = 0,
     dataset: str | None = None,
     env: str | None = None,
-    steps: int | None = None,
+    updates: int | None = None,
     out: Path = OUT,
     ladder: bool = False,
     held_out: bool = False,
@@ -59,7 +59,7 @@ def train(
             "give --dataset (and --env, to evaluate it)"
         )
     config = CONFIGS.get(maze or "", Config())
-    config = config if steps is None else replace(config, updates=steps)
+    config = config if updates is None else replace(config, updates=updates)
     if ship:
         from diffrl_lab.data.shipped import DATA
 

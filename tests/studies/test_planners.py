@@ -23,7 +23,7 @@ CHECKPOINT = "maze-umaze-seed0.checkpoint.safetensors"
 
 
 def trained(out: Path, *options: str) -> tuple[int, str]:
-    words = ["train", "maze-umaze", "--dataset", DATASET, "--steps", "3", "--out", str(out), *options]
+    words = ["train", "maze-umaze", "--dataset", DATASET, "--updates", "3", "--out", str(out), *options]
     ran = CliRunner().invoke(cli.app, words)
     return ran.exit_code, ran.stderr.split("\r")[-1]
 
@@ -99,7 +99,7 @@ def test_evaluate_says_which_weights_it_drives(tmp_path: Path, monkeypatch: pyte
 
 
 def test_ctrl_c_in_the_command_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
-    words = ["train", "maze-umaze", "--dataset", DATASET, "--steps", "100000", "--out", str(tmp_path)]
+    words = ["train", "maze-umaze", "--dataset", DATASET, "--updates", "100000", "--out", str(tmp_path)]
     run = subprocess.Popen(
         [sys.executable, "-m", "diffrl_lab.cli", *words],
         stderr=subprocess.PIPE,
