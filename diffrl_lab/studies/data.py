@@ -51,7 +51,7 @@ from diffrl_lab.methods.planning.value_guidance import Guide, value_loss
 from diffrl_lab.methods.policies.cloning import Cloning
 from diffrl_lab.methods.policies.diffusion_policy import Chunks, DiffusionPolicy
 from diffrl_lab.studies.planners import recording
-from diffrl_lab.worlds.driving import Follower, arrived, drive, follow, indices
+from diffrl_lab.worlds.driving import Follower, after, arrived, drive, follow, indices
 from diffrl_lab.worlds.mazes import make_maze
 from diffrl_lab.worlds.walls import RADIUS, REACHED, Walls
 
@@ -149,8 +149,7 @@ def wander(maze: str, transitions: int, how: str, seed: int) -> Episodes:
     agent = _Wanderer(how, Walls.of(env), rng)
     while left:
         reset = int(rng.integers(10**6, 2**31))
-        most = min(300, left)
-        run = drive([env], agent, [reset], until=lambda e, most=most: e.steps == most)[0]
+        run = drive([env], agent, [reset], until=after(min(300, left)))[0]
         parts.append((*(x.astype(np.float32) for x in (run.obs, run.act, run.rew)), False))
         left -= run.steps
     env.close()
