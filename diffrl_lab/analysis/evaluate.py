@@ -70,7 +70,9 @@ def _ways(rows: list[Episode], walls: Walls) -> dict[str, float | None]:
     planned, gaps = [e.reference for e in rows if len(e.reference) > 1], 31
     hits = [curve_segments_in_walls(r, gaps, walls) for r in planned]
     return {
-        "path_ratio": _mean([detour(e.obs[: e.steps_to_goal + 1], e.goal, walls) for e in rows if e.steps_to_goal]),
+        "path_ratio": _mean(
+            [detour(e.obs[: e.steps_to_goal + 1], np.asarray(e.goal), walls) for e in rows if e.steps_to_goal]
+        ),
         "plan_points_in_walls": _mean([points_in_walls(_thinned(r, gaps + 1), walls) for r in planned]),
         "plan_segments_in_walls": _mean([h.mean() for h in hits]),
         "plans_free_of_walls": _mean([not h.any() for h in hits]),

@@ -34,7 +34,7 @@ from diffrl_lab.methods.policies import cloning
 from diffrl_lab.methods.policies.cloning import best_episodes
 from diffrl_lab.studies.study import Part
 from diffrl_lab.worlds import robots as locomotion
-from diffrl_lab.worlds.driving import Agent, drive
+from diffrl_lab.worlds.driving import Agent, after, drive
 
 RUNS = ROOT / "runs" / "locomotion-study"
 ROBOTS, KIND, STEPS = ("hopper", "halfcheetah"), "medium-replay", 200_000
@@ -69,7 +69,7 @@ def together(name: str, agent: Agent, seeds: Any, limit: int = 1000) -> tuple[ND
     """One episode for each start seed, of at most `limit` steps, all side by side: undiscounted returns and lengths
     [n]."""
     envs = [locomotion.make(name) for _ in seeds]
-    episodes = drive(envs, agent, seeds, until=lambda run: run.steps == limit)
+    episodes = drive(envs, agent, seeds, until=after(limit))
     for env in envs:
         env.close()
     # added one by one, as the tables' returns were: numpy's own sum has other last bits

@@ -118,6 +118,11 @@ def arrived(run: Running) -> bool:
     return bool(_success(run.infos[-1]))
 
 
+def after(steps: int) -> Until:
+    """An `until`: so many steps are done."""
+    return lambda run: run.steps == steps
+
+
 def drive(envs: Sequence[Any], agent: Agent, seeds: Sequence[int], *, until: Until | None = None) -> list[Episode]:
     """One episode of Gymnasium environments for each seed, in the order of the seeds.
 
@@ -131,7 +136,7 @@ def drive(envs: Sequence[Any], agent: Agent, seeds: Sequence[int], *, until: Unt
     if not envs:
         raise ValueError("driving needs at least one environment, got none")
     stretch = [_stretch(env) for env in envs]
-    told = getattr(agent, "extras", lambda k: {})
+    told: Callable[[int], dict[str, Any]] = getattr(agent, "extras", lambda k: {})
     episodes: list[Episode] = []
     for first in range(0, len(seeds), len(envs)):
         runs = _side_by_side(envs, stretch, agent, seeds[first : first + len(envs)], until)

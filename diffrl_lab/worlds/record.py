@@ -80,7 +80,7 @@ def _drive_all(maze: str, steps: int, seed: int, p: float, progress: bool) -> tu
             obs = {
                 "observation": state,
                 "achieved_goal": state[:, :2],
-                "desired_goal": np.broadcast_to(run.goal.astype(np.float32), (n + 1, 2)),
+                "desired_goal": np.broadcast_to(np.asarray(run.goal, np.float32), (n + 1, 2)),
             }
             way = {-1.0: "left", 0.0: "none", 1.0: "right"}[side(state[:, :2])]
             episodes.append(

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from diffrl_lab.data import minari as recordings
-from diffrl_lab.worlds.driving import Agent, Uniform, drive, indices
+from diffrl_lab.worlds.driving import Agent, Uniform, after, drive, indices
 
 Array = NDArray[np.float64]
 
@@ -246,7 +246,8 @@ def with_state(env):
 
     class State(gymnasium.Wrapper):
         def _told(self, info):
-            data = self.unwrapped.data
+            world: Any = self.unwrapped
+            data = world.data
             return {**info, "qpos": data.qpos.copy(), "qvel": data.qvel.copy()}
 
         def reset(self, **options):
@@ -322,7 +323,7 @@ def record(
                 rung = int(rng.choice([r for r in done if done[r] == min(done.values())]))
                 # seeds of one million and more: no recorded episode is one that an evaluation uses
                 reset = int(rng.integers(10**6, 2**31))
-                run = drive([world], agents[rung], [reset], until=lambda e, left=left: e.steps == left)[0]
+                run = drive([world], agents[rung], [reset], until=after(left))[0]
                 episodes.append(
                     {
                         "obs": run.obs.astype(np.float32),
