@@ -181,7 +181,7 @@ class DecisionDiffuser(nn.Module):
 
     def __init__(self, config: Config, obs: int, act: int, cond: int):
         super().__init__()
-        self.config, self.sizes = config, {"obs": obs, "act": act, "cond": cond}
+        self.config, self.sizes, self.about = config, {"obs": obs, "act": act, "cond": cond}, {}
         D = conditioned(config, obs + 1, cond)
         self.planner = Diffuser(config, obs, act)
         self.planner.denoiser = D

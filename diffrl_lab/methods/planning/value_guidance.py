@@ -94,7 +94,7 @@ class ValueGuidance(nn.Module):
 
     def __init__(self, config: Config, planner: dict[str, Any], obs: int, act: int):
         super().__init__()
-        self.config, self.sizes = config, {"planner": planner, "obs": obs, "act": act}
+        self.config, self.sizes, self.about = config, {"planner": planner, "obs": obs, "act": act}, {}
         self.planner = Diffuser(diffuser.Config(**planner), obs, act)
         self.J = Guide(self.planner.horizon * (obs + 1), width=config.width)
         self.R_scaler = Scaler.blank(1)

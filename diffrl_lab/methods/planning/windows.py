@@ -70,7 +70,7 @@ class Windows(nn.Module):
 
     def __init__(self, config: Config, obs: int, act: int):
         super().__init__()
-        self.config, self.sizes = config, {"obs": obs, "act": act}
+        self.config, self.sizes, self.about = config, {"obs": obs, "act": act}, {}
         net = TemporalUNet(obs + act, width=config.width, mults=config.mults)
         self.denoiser = NeuralDenoiser(net, Cosine(), "v")
         self.scaler = Scaler.blank(obs + act)
