@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.colors import to_hex
 
-from .pictures import DPI, HEAT, MARKER, WIDTH, Picture, array, figure, nth_look
+from .pictures import DPI, HEAT, MARKER, Picture, array, figure, nth_look
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -41,7 +41,7 @@ class Hover:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         still, about = self.twin._repr_mimebundle_()
-        live = json.loads(self.figure.to_json()) | {"config": {"displaylogo": False}}
+        live = json.loads(self.figure.to_json()) | {"config": {"displaylogo": False, "responsive": True}}
         return {PLOTLY: live, "image/png": still["image/png"], "text/plain": self.alt}, about
 
 
@@ -62,11 +62,11 @@ def frontier(
     """
     import plotly.graph_objects as go
 
-    fig, ax = figure(3.4)
+    fig, ax = figure(3.4, width=5.4)  # JupyterLab does not scale it to a narrow cell
     live = _empty(title, xaxis=_axis(xlabel), yaxis=_axis(ylabel), hovermode="closest")
     for i, (name, xy) in enumerate(curves.items()):
         x, y = (array(v) for v in xy)
-        labels = {xlabel: x, ylabel: y, **(about or {}).get(name, {})}
+        labels: dict[str, Any] = {xlabel: x, ylabel: y, **(about or {}).get(name, {})}
         if wrong := {label: len(values) for label, values in labels.items() if len(values) != len(x)}:
             raise ValueError(f"{name!r} has {len(x)} points; got other numbers of values: {wrong}")
         style, mark = nth_look(i, name), list(MARKER.values())[i % 8] if name not in MARKER else MARKER[name]
@@ -96,7 +96,7 @@ def landscape(x: Any, y: Any, z: Any, *, xlabel: str, ylabel: str, zlabel: str, 
     x, y, z = array(x), array(y), array(z)
     if z.shape != (len(x), len(y)):
         raise ValueError(f"z is [X, Y] = {(len(x), len(y))}; got {z.shape}")
-    fig, ax = figure(3.4)
+    fig, ax = figure(3.4, width=5.4)  # JupyterLab does not scale it to a narrow cell
     mesh = ax.pcolormesh(x, y, z.T, cmap=HEAT, shading="nearest", rasterized=True)
     ax.contour(x, y, z.T, levels=10, colors="black", linewidths=0.5)
     fig.colorbar(mesh, ax=ax, label=zlabel)
@@ -110,12 +110,14 @@ def landscape(x: Any, y: Any, z: Any, *, xlabel: str, ylabel: str, zlabel: str, 
 
 
 def _empty(title: str, **layout: Any) -> go.Figure:
-    """A plotly figure in the lab's style, of a picture's size, without plotly's own template (7 kB)."""
+    """A plotly figure in the lab's style, as wide as its cell, without plotly's own template (7 kB)."""
     import plotly.graph_objects as go
 
     about = {"text": f"<b>{title}</b>", "x": 0, "xref": "paper", "font": {"size": 14}}
-    size = {"width": round(WIDTH * DPI), "height": round(3.4 * DPI), "margin": {"t": 40, "r": 20, "b": 50, "l": 60}}
-    return go.Figure(layout={"template": {}, "title": about, "paper_bgcolor": "white", **size, **layout})
+    size = {"autosize": True, "height": round(3.4 * DPI), "margin": {"t": 40, "r": 20, "b": 80, "l": 60}}
+    legend = {"orientation": "h", "x": 0.5, "xanchor": "center", "y": -0.2, "yanchor": "top"}
+    style = {"template": {}, "paper_bgcolor": "white", "plot_bgcolor": "white", "legend": legend}
+    return go.Figure(layout={"title": about, **style, **size, **layout})
 
 
 def _axis(label: str) -> dict[str, Any]:
