@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from diffrl_lab.data.episodes import Episodes
-from diffrl_lab.data.scaling import Scaler
+from diffrl_lab.data.scaling import Scaler, standard
 from diffrl_lab.diffusion import (
     Cosine,
     NeuralDenoiser,
@@ -133,7 +133,7 @@ def learn(episodes: Episodes, config: Windowed | None = None, *, seed: int = 0) 
     x = torch.cat([episodes.act, episodes.obs], -1).float()
     scaler = Scaler.fit(x, "standard")
     z, actions = scaler(x), episodes.act.shape[1]
-    centre, spread = float(R.mean()), float(R.std())
+    centre, spread = standard(R)
     r = (R - centre) / spread
     D, J = _networks(c, x.shape[1], seed)
     g = torch.Generator().manual_seed(seed)
