@@ -133,7 +133,7 @@ def read(
     parts = []
     try:
         for number, episode in zip(chosen, storage.get_episodes(chosen), strict=True):
-            where = f"episode {number} of {folder}"
+            where = f"{folder}, episode {number}"
             obs = _joined(episode["observations"], storage.observation_space, obs_keys)
             act = _numbers(episode["actions"], storage.action_space)
             act = act.reshape(len(act), -1).astype(np.float32)
@@ -152,8 +152,8 @@ def _check_episode(where: str, obs: np.ndarray, act: np.ndarray, rew: np.ndarray
     L = len(rew)
     if not L or len(obs) != L + 1 or len(act) != L or any(len(flag) != L for flag in flags.values()):
         raise ValueError(
-            f"{where}: L >= 1 actions, rewards and flags and L + 1 observations are wanted, got {len(act)}, {L}, "
-            f"{[len(flag) for flag in flags.values()]} and {len(obs)}{out}"
+            f"{where}: L actions and rewards need L + 1 observations and L flags, L >= 1; got {len(act)}, {L}, "
+            f"{len(obs)} and {[len(flag) for flag in flags.values()]}{out}"
         )
     for name, flag in flags.items():
         if flag[:-1].any():
@@ -161,7 +161,7 @@ def _check_episode(where: str, obs: np.ndarray, act: np.ndarray, rew: np.ndarray
                 f"{where} goes on after a {name} in step {int(flag.argmax())}; Minari's episodes end there: store what "
                 f"follows as an episode of its own, or{out.removeprefix(';')}"
             )
-    for name, values in (("observations", obs), ("actions", act), ("rewards", rew)):
+    for name, values in (("obs", obs), ("act", act), ("rew", rew)):
         wrong = ~np.isfinite(values.reshape(len(values), -1)).all(1)
         if wrong.any():
             step = int(wrong.argmax())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,7 @@ from diffrl_lab.data import (
     transitions,
     windows,
 )
+from diffrl_lab.data.episodes import check_velocities
 from diffrl_lab.diffusion import masked_mean
 
 LENGTHS = (5, 1, 100, 32, 33)
@@ -212,7 +215,7 @@ def test_a_column_that_is_no_velocity_is_named_and_true_ones_and_a_world_at_rest
     still[:, 2:] = 0
     with pytest.raises(ValueError, match="column 2 of obs is not the velocity of column 0"):
         check_velocities(Episodes(still, e.act, e.rew, e.last))
-    with pytest.raises(ValueError, match=r"n positions and n velocities .*\[120, 3\]"):
+    with pytest.raises(ValueError, match=r"n positions and n velocities .*\[\d+, 3\]"):
         check_velocities(Episodes(e.obs[:, :3], e.act, e.rew, e.last))
 
 

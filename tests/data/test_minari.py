@@ -318,6 +318,7 @@ def test_the_command_records_refuses_to_overwrite_and_overwrites_when_told(root)
 
 def stored(folder: Path, obs, space, act=None, actions=None, episodes=2, **more) -> Path:
     """`episodes` equal episodes written below `folder` as they are, whatever they are."""
+    folder.mkdir()
     storage = MinariStorage.new(folder / "data", space, actions or Box(-1, 1, (1,), np.float32), None)
     storage.update_metadata({"dataset_id": "own-v0"})
     L = len(obs) - 1
@@ -331,7 +332,7 @@ def stored(folder: Path, obs, space, act=None, actions=None, episodes=2, **more)
 @pytest.mark.parametrize("flag", ["termination", "truncation"])
 def test_an_episode_that_goes_on_after_its_end_is_named_with_its_step(tmp_path, flag):
     folder = stored(tmp_path / "a", np.zeros((6, 2), np.float32), Box(-1, 1, (2,)), **{f"{flag}s": np.arange(5) == 2})
-    with pytest.raises(ValueError, match=f"episode 0 of .* goes on after a {flag} in step 2"):
+    with pytest.raises(ValueError, match=f"episode 0 goes on after a {flag} in step 2"):
         read(folder)
 
 
@@ -340,7 +341,7 @@ def test_nan_is_named_with_episode_and_step_and_the_episode_can_be_left_out(tmp_
     folder = stored(tmp_path / "a", np.zeros((6, 2), np.float32), Box(-1, 1, (2,)))
     with h5py.File(folder / "data" / "main_data.hdf5", "r+") as file:
         file[f"episode_1/{name}"][3] = np.nan
-    with pytest.raises(ValueError, match=rf"episode 1 of .*: {name} must be finite, got .* in step 3; leave"):
+    with pytest.raises(ValueError, match=rf"episode 1: {name[:3]} must be finite, got .* in step 3; leave"):
         read(folder)
     assert len(read(folder, without=[1])) == 1
     with pytest.raises(ValueError, match=r"episodes 0 to 1; got without=\[2\]"):
@@ -349,7 +350,7 @@ def test_nan_is_named_with_episode_and_step_and_the_episode_can_be_left_out(tmp_
 
 def test_unequal_lengths_are_named_with_their_episode(tmp_path):
     folder = stored(tmp_path / "a", np.zeros((6, 2), np.float32), Box(-1, 1, (2,)), rewards=np.zeros(4))
-    with pytest.raises(ValueError, match="episode 0 of .* wanted, got 5, 4"):
+    with pytest.raises(ValueError, match="episode 0: L actions and rewards need .* got 5, 4, 6"):
         read(folder)
 
 

@@ -8,6 +8,7 @@ from safetensors.torch import load, save
 from torch.testing import assert_close
 
 from diffrl_lab.data import Scaler
+from diffrl_lab.data.scaling import standard
 
 
 def data() -> torch.Tensor:
