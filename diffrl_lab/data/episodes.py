@@ -27,7 +27,7 @@ STEP, TERMINAL, TIME_LIMIT = 0, 1, 2
 
 
 def _checked(name: str, values: object, ndim: int | None) -> Tensor:
-    """values as a finite tensor, or a ValueError that says what came."""
+    """values as a tensor of real numbers, or a ValueError that says what came."""
     try:
         tensor = torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -41,10 +41,19 @@ def _checked(name: str, values: object, ndim: int | None) -> Tensor:
         raise ValueError(f"{name} must have one row per step, [N, d]; got the shape {list(tensor.shape)}")
     if ndim is not None and tensor.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimension(s), got the shape {list(tensor.shape)}")
-    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-        row = int((~torch.isfinite(tensor)).reshape(len(tensor), -1).any(1).nonzero()[0, 0])
-        raise ValueError(f"{name} must be finite, got {tensor[row].tolist()} in row {row}")
     return tensor
+
+
+def _check_finite(name: str, tensor: Tensor, ends: Tensor | None = None) -> None:
+    """ValueError that names the first row with NaN or infinity, and its episode and step where their ends are known."""
+    if not tensor.is_floating_point() or bool(torch.isfinite(tensor).all()):
+        return
+    row = int((~torch.isfinite(tensor)).reshape(len(tensor), -1).any(1).nonzero()[0, 0])
+    where = ""
+    if ends is not None:
+        episode = int((ends < row).sum())
+        where = f" (episode {episode}, step {row - (int(ends[episode - 1]) + 1 if episode else 0)})"
+    raise ValueError(f"{name} must be finite, got {tensor[row].tolist()} in row {row}{where}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +88,8 @@ class Episodes:
         if last[-1] == STEP:
             raise ValueError(f"the last row must end an episode (last = {TERMINAL} or {TIME_LIMIT}), got {STEP}")
         ends = last.nonzero()[:, 0]
+        for name, values in (("obs", obs), ("act", act), ("rew", rew)):
+            _check_finite(name, values, ends)
         lengths = torch.diff(ends, prepend=ends.new_tensor([-1])) - 1
         if bool((lengths == 0).any()):
             first = int((lengths == 0).nonzero()[0, 0])
@@ -162,6 +173,28 @@ def _with_zero(values: np.ndarray) -> np.ndarray:
     return np.concatenate([values, np.zeros((1, *values.shape[1:]), values.dtype)])
 
 
+def check_velocities(episodes: Episodes) -> None:
+    """ValueError unless obs [N, 2n] are n positions followed by their n velocities.
+
+    A position must move as its velocity says, x' - x ~ dt v with one dt > 0: the correlation through the origin of a
+    column's displacements with its velocities is at least 1/2 (it is 1 for exact ones, 0 for a goal or a constant).
+    """
+    obs = episodes.obs.double()
+    if obs.ndim != 2 or obs.shape[1] % 2:
+        raise ValueError(f"n positions and n velocities are wanted, obs [N, 2n]; got {list(obs.shape)}")
+    rows, n = (episodes.last == STEP).nonzero()[:, 0], obs.shape[1] // 2
+    moved, v = obs[rows + 1, :n] - obs[rows, :n], (obs[rows, n:] + obs[rows + 1, n:]) / 2
+    size = moved.square().sum(0).sqrt() * v.square().sum(0).sqrt()
+    r = torch.where(size > 0, (moved * v).sum(0) / torch.where(size > 0, size, 1.0), 0.0)
+    wrong = (r < 0.5) & ((moved != 0).any(0) | (v != 0).any(0))
+    if bool(wrong.any()):
+        i = int(wrong.nonzero()[0, 0])
+        raise ValueError(
+            f"column {n + i} of obs is not the velocity of column {i}: displacements correlate with it by {r[i]:.2f} "
+            f"(a velocity: 1); choose columns so that n positions come first, then their n velocities"
+        )
+
+
 class Transitions(NamedTuple):
     """(o, a, r, o', terminal), one row per step."""
 
@@ -237,6 +270,7 @@ def returns_to_go(episodes: Episodes, gamma: float, bootstrap: Tensor | None = N
     value = torch.zeros(len(ends), dtype=torch.float64, device=rew.device)
     if bootstrap is not None:
         bootstrap = _checked("bootstrap", bootstrap, 1).to(value)
+        _check_finite("bootstrap", bootstrap)
         if len(bootstrap) != len(ends):
             raise ValueError(f"bootstrap needs one value per episode, got {len(bootstrap)} for {len(ends)} episodes")
         value = torch.where(episodes.last[ends] == TIME_LIMIT, bootstrap, value)

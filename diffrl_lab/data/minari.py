@@ -105,39 +105,73 @@ def _pack(path: Path) -> None:
             old[f"episode_{number}"].visititems(lambda name, item, n=number: copy(f"episode_{n}/{name}", item))
 
 
-def read(dataset: str | os.PathLike, obs_keys: Sequence[str] | None = None, split: str | None = None) -> Episodes:
-    """Any Minari dataset with Box or Dict-of-Box observations and Box actions -> Episodes (float32).
+def read(
+    dataset: str | os.PathLike,
+    obs_keys: Sequence[str] | None = None,
+    split: str | None = None,
+    *,
+    without: Sequence[int] = (),
+) -> Episodes:
+    """Any Minari dataset whose spaces are numbers, or a Dict of such as observations -> Episodes (float32).
+
+    Box is read as it is, images (uint8, at least two axes) stay bytes; Discrete and MultiDiscrete become one-hot,
+    MultiBinary 0 and 1.
 
     dataset: a folder; the id of a dataset below MINARI_DATASETS_PATH or ~/.minari/datasets; or a remote id such as
     D4RL/pointmaze/large-v2, which Minari downloads there first. obs_keys: which entries of a Dict become obs, joined
     in this order, e.g. ("observation", "desired_goal"); default: "observation". split: "test" for every tenth episode,
-    "train" for the others. An episode that Minari calls terminated ends TERMINAL, every other one TIME_LIMIT.
-    Raises ValueError that says what to do: unknown or damaged dataset, no network, other spaces, unknown keys.
+    "train" for the others. without: numbers of episodes to leave out.
+    An episode that Minari calls terminated ends TERMINAL, every other one TIME_LIMIT.
+    Raises ValueError that says what to do: unknown or damaged dataset, no network, other spaces, unknown keys; an
+    episode with NaN, of unequal lengths, or that goes on after its end is named with its step.
     """
     _minari()
     folder = _find(dataset)
     storage = _storage(folder)
     _check_spaces(storage, obs_keys, folder)
-    chosen = _chosen(storage, split, folder)
+    chosen = _chosen(storage, split, folder, without)
     parts = []
     try:
         for number, episode in zip(chosen, storage.get_episodes(chosen), strict=True):
-            ends = np.asarray(episode["terminations"], bool)
-            if ends[:-1].any():
-                raise ValueError(
-                    f"episode {number} of {folder} goes on after a termination in step "
-                    f"{int(ends.argmax())}; Minari's episodes end there"
-                )
+            where = f"{folder}, episode {number}"
             obs = _joined(episode["observations"], storage.observation_space, obs_keys)
-            act = np.asarray(episode["actions"]).reshape(len(ends), -1).astype(np.float32)
-            parts.append((obs, act, np.asarray(episode["rewards"], np.float32), len(ends) > 0 and bool(ends[-1])))
+            act = _numbers(episode["actions"], storage.action_space)
+            act = act.reshape(len(act), -1).astype(np.float32)
+            rew = np.asarray(episode["rewards"], np.float32).reshape(-1)
+            _check_episode(where, obs, act, rew, episode)
+            parts.append((obs, act, rew, bool(np.asarray(episode["terminations"])[-1])))
     except (OSError, KeyError, AssertionError, RuntimeError) as error:
         raise ValueError(_damaged(folder, error)) from error
     return Episodes.join(parts)
 
 
-def infos(dataset: str | os.PathLike, keys: Sequence[str], split: str | None = None) -> dict[str, np.ndarray]:
-    """What a Minari dataset keeps beside observations -> {key: [N, ...]}, row for row those of `read(..., split)`.
+def _check_episode(where: str, obs: np.ndarray, act: np.ndarray, rew: np.ndarray, episode: dict) -> None:
+    """ValueError that names the episode, and the step, of what is not as Minari stores it: lengths, flags, NaN."""
+    out = "; leave the episode out with read(..., without=[NUMBER])"
+    flags = {name: np.asarray(episode[f"{name}s"], bool).reshape(-1) for name in ("termination", "truncation")}
+    L = len(rew)
+    if not L or len(obs) != L + 1 or len(act) != L or any(len(flag) != L for flag in flags.values()):
+        raise ValueError(
+            f"{where}: L actions and rewards need L + 1 observations and L flags, L >= 1; got {len(act)}, {L}, "
+            f"{len(obs)} and {[len(flag) for flag in flags.values()]}{out}"
+        )
+    for name, flag in flags.items():
+        if flag[:-1].any():
+            raise ValueError(
+                f"{where} goes on after a {name} in step {int(flag.argmax())}; Minari's episodes end there: store what "
+                f"follows as an episode of its own, or{out.removeprefix(';')}"
+            )
+    for name, values in (("obs", obs), ("act", act), ("rew", rew)):
+        wrong = ~np.isfinite(values.reshape(len(values), -1)).all(1)
+        if wrong.any():
+            step = int(wrong.argmax())
+            raise ValueError(f"{where}: {name} must be finite, got {values[step].tolist()} in step {step}{out}")
+
+
+def infos(
+    dataset: str | os.PathLike, keys: Sequence[str], split: str | None = None, *, without: Sequence[int] = ()
+) -> dict[str, np.ndarray]:
+    """What a Minari dataset keeps beside observations -> {key: [N, ...]}, row for row those of `read`.
 
     keys: e.g. ("qpos", "qvel"), the simulator's state in a locomotion recording. The stored dtype is kept.
     Raises ValueError for a dataset without such infos, naming those there are, and as `read` does.
@@ -149,7 +183,7 @@ def infos(dataset: str | os.PathLike, keys: Sequence[str], split: str | None = N
         raise ValueError(f"keys must be a sequence of names such as ({keys!r},), got the string {keys!r}")
     found: dict[str, list[np.ndarray]] = {key: [] for key in keys}
     try:
-        chosen = _chosen(storage, split, folder)
+        chosen = _chosen(storage, split, folder, without)
         for number, episode in zip(chosen, storage.get_episodes(chosen), strict=True):
             held = episode["infos"] or {}
             for key, parts in found.items():
@@ -162,7 +196,9 @@ def infos(dataset: str | os.PathLike, keys: Sequence[str], split: str | None = N
                     ]
                     raise ValueError(
                         f"episode {number} of {folder} has no info {key!r} with a row for each "
-                        f"observation; it has {fit or 'none'}"
+                        f"observation ({len(episode['rewards']) + 1} rows"
+                        + (f", got {len(values)}" if isinstance(values, np.ndarray) else "")
+                        + f"); it has {fit or 'none'}"
                     )
                 parts.append(values)
     except (OSError, KeyError, AssertionError, RuntimeError) as error:
@@ -170,11 +206,14 @@ def infos(dataset: str | os.PathLike, keys: Sequence[str], split: str | None = N
     return {key: np.concatenate(parts) for key, parts in found.items()}
 
 
-def _chosen(storage, split: str | None, folder: Path) -> list[int]:
-    """The numbers of a split's episodes."""
+def _chosen(storage, split: str | None, folder: Path, without: Sequence[int] = ()) -> list[int]:
+    """The numbers of a split's episodes, less those left out."""
     if split not in (None, "train", "test"):
         raise ValueError(f'split must be None, "train" or "test", got {split!r}')
-    chosen = [i for i in range(storage.total_episodes) if split is None or (i % 10 == 9) == (split == "test")]
+    n = storage.total_episodes
+    if wrong := [i for i in without if not 0 <= i < n]:
+        raise ValueError(f"{folder} has the episodes 0 to {n - 1}; got without={wrong}")
+    chosen = [i for i in range(n) if i not in without and (split is None or (i % 10 == 9) == (split == "test"))]
     if not chosen:
         raise ValueError(f"{folder} holds {storage.total_episodes} episodes: too few for the split {split!r}")
     return chosen
@@ -295,24 +334,31 @@ def _damaged(folder: Path, error: Exception) -> str:
 
 
 def _check_spaces(storage, obs_keys: Sequence[str] | None, folder: Path) -> None:
-    from gymnasium.spaces import Box, Dict
+    from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 
+    numbers = Box, Discrete, MultiDiscrete, MultiBinary
     observations, actions = storage.observation_space, storage.action_space
-    if not isinstance(actions, Box):
-        raise ValueError(f"{folder}: actions must be a Box, got {actions}")
+    if not isinstance(actions, numbers):
+        raise ValueError(
+            f"{folder}: actions must be a Box, Discrete, MultiDiscrete or MultiBinary, got {actions}; "
+            "store them flat (gymnasium.spaces.flatten) in one of these"
+        )
     if isinstance(obs_keys, str):
         raise ValueError(f"obs_keys must be a sequence of names such as ({obs_keys!r},), got the string {obs_keys!r}")
     if isinstance(observations, Dict):
         keys = list(observations.spaces)
         if obs_keys is None and "observation" not in keys:
             raise ValueError(f"{folder}: say with obs_keys which of the observations {keys} become obs")
-        wrong = [k for k in (obs_keys or ("observation",)) if not isinstance(observations.spaces.get(k), Box)]
+        wrong = [k for k in (obs_keys or ("observation",)) if not isinstance(observations.spaces.get(k), numbers)]
         if wrong or (obs_keys is not None and not obs_keys):
             raise ValueError(
                 f"{folder}: obs_keys must name Box observations out of {keys}, got {list(obs_keys or wrong)}"
             )
-    elif not isinstance(observations, Box):
-        raise ValueError(f"{folder}: observations must be a Box or a Dict of them, got {observations}")
+    elif not isinstance(observations, numbers):
+        raise ValueError(
+            f"{folder}: observations must be a Box, a Discrete one or a Dict of them, got {observations}; "
+            "store them flat (gymnasium.spaces.flatten) in one of these"
+        )
     elif obs_keys is not None:
         raise ValueError(f"{folder}: obs_keys choose among the entries of a Dict, but observations are {observations}")
 
@@ -320,8 +366,22 @@ def _check_spaces(storage, obs_keys: Sequence[str] | None, folder: Path) -> None
 def _joined(observations: Any, space: Any, obs_keys: Iterable[str] | None) -> np.ndarray:
     """[L + 1, d] float32; a single Box keeps its shape, and its bytes if it is an image."""
     if not isinstance(observations, dict):
-        values = np.asarray(observations)
-        values = values if values.ndim > 1 else values[:, None]
-        return values if values.dtype == np.uint8 else values.astype(np.float32)
-    parts = [np.asarray(observations[k]) for k in (obs_keys or ("observation",))]
+        values = _numbers(observations, space)
+        return values if values.dtype == np.uint8 and values.ndim > 2 else values.astype(np.float32)
+    parts = [_numbers(observations[k], space[k]) for k in (obs_keys or ("observation",))]
+    if len(parts) == 1 and parts[0].dtype == np.uint8 and parts[0].ndim > 2:
+        return parts[0]
     return np.concatenate([v.reshape(len(v), -1) for v in parts], 1).astype(np.float32)
+
+
+def _numbers(values: Any, space: Any) -> np.ndarray:
+    """Values [L] or [L, ...] of a space as numbers [L, d] or [L, ...]: what counts choices becomes one-hot."""
+    from gymnasium.spaces import Discrete, MultiDiscrete
+
+    values = np.asarray(values)
+    values = values if values.ndim > 1 else values[:, None]
+    if not isinstance(space, (Discrete, MultiDiscrete)):
+        return values
+    sizes = np.ravel(space.n if isinstance(space, Discrete) else space.nvec)
+    choices = (values - space.start).reshape(len(values), -1).astype(int)
+    return np.concatenate([np.arange(n) == choices[:, [i]] for i, n in enumerate(sizes)], 1).astype(np.float32)

@@ -70,3 +70,13 @@ class Scaler(nn.Module):
     def _check(self, x: Tensor) -> None:
         if x.shape[-1:] != self.center.shape:
             raise ValueError(f"this scaler was fitted to {len(self.center)} dimensions, got the shape {list(x.shape)}")
+
+
+def standard(x: Tensor) -> tuple[float, float]:
+    """Mean and standard deviation of x [N], to scale a target by: (x - mean) / deviation has unit variance.
+
+    Of constant values (by `Scaler.fit`'s measure), and of a single one, the deviation counts as 1: they map to about 0.
+    """
+    x = torch.as_tensor(x)
+    constant = float(x.max() - x.min()) <= 1e-6 * float(x.abs().max())
+    return float(x.mean()), 1.0 if constant else float(x.std())

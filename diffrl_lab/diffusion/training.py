@@ -325,15 +325,30 @@ def save(path: str | Path, tensors: Mapping[str, Tensor], **about: Any) -> None:
 
 
 def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save` wrote: (tensors, about). Raises FileNotFoundError, or ValueError for a file that is cut short."""
+    """What `save` wrote: (tensors, about).
+
+    Raises FileNotFoundError, or ValueError for a file that is cut short, or that something else wrote: it says nothing
+    about itself, or its numbers are of a type that no weights of ours have.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     try:
         with safe_open(path, framework="pt") as f:
-            about = json.loads((f.metadata() or {}).get("about", "{}"))
-            return {k: f.get_tensor(k) for k in f.keys()}, about  # noqa: SIM118
+            said = (f.metadata() or {}).get("about")
+            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
     except SafetensorError as e:
         raise ValueError(
             f"{path} is not a whole safetensors file ({e}); make it again with the command named in data/README.md"
         ) from e
+    try:
+        about = json.loads(said or "")
+    except ValueError:
+        about = None
+    if not isinstance(about, dict):
+        raise ValueError(f"{path} was written by another program than diffrl_lab: it does not say what it holds")
+    ours = (torch.float16, torch.float32, torch.float64, torch.int64, torch.bool)
+    for name, value in tensors.items():
+        if value.dtype not in ours and not (value.dtype == torch.uint8 and "generator" in name):
+            raise ValueError(f"{path} holds {name} as {value.dtype}; weights are written as float16, 32 or 64")
+    return tensors, about

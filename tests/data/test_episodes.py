@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,7 @@ from diffrl_lab.data import (
     transitions,
     windows,
 )
+from diffrl_lab.data.episodes import check_velocities
 from diffrl_lab.diffusion import masked_mean
 
 LENGTHS = (5, 1, 100, 32, 33)
@@ -189,3 +192,37 @@ def test_observations_and_actions_that_do_not_fit_each_other_are_refused():
         Episodes.join([(obs, act, rew, True), (np.zeros((4, 3)), act, rew, True)])
     with pytest.raises(ValueError, match="at least one episode, got none"):
         Episodes.join([])
+
+
+def moving(swap=False, speed=1.0, n=2):
+    """Three walks with exact velocities (dt = 0.1, trapezium rule), or with a column that is none."""
+    rng, parts = np.random.default_rng(0), []
+    for _ in range(3):
+        v = speed * rng.normal(size=(40, n)).cumsum(0)
+        x = np.concatenate([np.zeros((1, n)), 0.05 * (v[1:] + v[:-1]).cumsum(0)])
+        v[:, 1] = 7.0 if swap else v[:, 1]
+        parts.append((np.concatenate([x, v], 1), np.zeros((39, 1)), np.zeros(39), False))
+    return Episodes.join(parts)
+
+
+def test_a_column_that_is_no_velocity_is_named_and_true_ones_and_a_world_at_rest_pass():
+    check_velocities(moving())
+    check_velocities(moving(speed=0.0))
+    with pytest.raises(ValueError, match="column 3 of obs is not the velocity of column 1"):
+        check_velocities(moving(swap=True))
+    e = moving()
+    still = e.obs.clone()
+    still[:, 2:] = 0
+    with pytest.raises(ValueError, match="column 2 of obs is not the velocity of column 0"):
+        check_velocities(Episodes(still, e.act, e.rew, e.last))
+    with pytest.raises(ValueError, match=r"n positions and n velocities .*\[\d+, 3\]"):
+        check_velocities(Episodes(e.obs[:, :3], e.act, e.rew, e.last))
+
+
+@pytest.mark.parametrize("name", ["obs", "act", "rew"])
+def test_a_number_that_is_not_finite_is_named_with_its_episode_and_step(name):
+    e = moving()
+    values = {k: getattr(e, k).clone() for k in ("obs", "act", "rew", "last")}
+    values[name][40 + 7] = math.nan
+    with pytest.raises(ValueError, match=rf"{name} must be finite, .* in row 47 \(episode 1, step 7\)"):
+        Episodes(**values)

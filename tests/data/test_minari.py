@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from minari.data_collector import EpisodeBuffer
+from minari.dataset.minari_storage import MinariStorage
 from torch.testing import assert_close
 from typer.testing import CliRunner
 
@@ -313,3 +314,62 @@ def test_the_command_records_refuses_to_overwrite_and_overwrites_when_told(root)
     assert second.exit_code == 2 and "exists already" in second.output
     assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
     shutil.rmtree(root / "pointmaze-two-ways-p20-v0")
+
+
+def stored(folder: Path, obs, space, act=None, actions=None, episodes=2, **more) -> Path:
+    """`episodes` equal episodes written below `folder` as they are, whatever they are."""
+    folder.mkdir()
+    storage = MinariStorage.new(folder / "data", space, actions or Box(-1, 1, (1,), np.float32), None)
+    storage.update_metadata({"dataset_id": "own-v0"})
+    L = len(obs) - 1
+    end = np.arange(L) == L - 1
+    one = {"actions": np.zeros((L, 1), np.float32) if act is None else act, "rewards": np.zeros(L), "infos": {}}
+    one |= {"terminations": np.zeros(L, bool), "truncations": end, "observations": obs} | more
+    storage.update_episodes([EpisodeBuffer(id=i, **one) for i in range(episodes)])
+    return folder
+
+
+@pytest.mark.parametrize("flag", ["termination", "truncation"])
+def test_an_episode_that_goes_on_after_its_end_is_named_with_its_step(tmp_path, flag):
+    folder = stored(tmp_path / "a", np.zeros((6, 2), np.float32), Box(-1, 1, (2,)), **{f"{flag}s": np.arange(5) == 2})
+    with pytest.raises(ValueError, match=f"episode 0 goes on after a {flag} in step 2"):
+        read(folder)
+
+
+@pytest.mark.parametrize("name", ["observations", "actions", "rewards"])
+def test_nan_is_named_with_episode_and_step_and_the_episode_can_be_left_out(tmp_path, name):
+    folder = stored(tmp_path / "a", np.zeros((6, 2), np.float32), Box(-1, 1, (2,)))
+    with h5py.File(folder / "data" / "main_data.hdf5", "r+") as file:
+        file[f"episode_1/{name}"][3] = np.nan
+    with pytest.raises(ValueError, match=rf"episode 1: {name[:3]} must be finite, got .* in step 3; leave"):
+        read(folder)
+    assert len(read(folder, without=[1])) == 1
+    with pytest.raises(ValueError, match=r"episodes 0 to 1; got without=\[2\]"):
+        read(folder, without=[2])
+
+
+def test_unequal_lengths_are_named_with_their_episode(tmp_path):
+    folder = stored(tmp_path / "a", np.zeros((6, 2), np.float32), Box(-1, 1, (2,)), rewards=np.zeros(4))
+    with pytest.raises(ValueError, match="episode 0: L actions and rewards need .* got 5, 4, 6"):
+        read(folder)
+
+
+def test_infos_of_another_length_are_named_with_both_lengths(tmp_path):
+    folder = stored(tmp_path / "a", np.zeros((6, 2), np.float32), Box(-1, 1, (2,)), infos={"q": np.zeros((5, 3))})
+    with pytest.raises(ValueError, match=r"episode 0 of .* no info 'q' .*6 rows, got 5"):
+        recordings.infos(folder, ["q"])
+
+
+def test_choices_become_one_hot_and_images_stay_bytes(tmp_path):
+    spaces = gymnasium.spaces
+    image = np.arange(3 * 12, dtype=np.uint8).reshape(3, 2, 2, 3)
+    pixels = Box(0, 255, (2, 2, 3), np.uint8)
+    e = read(stored(tmp_path / "a", image, pixels, np.array([1, 3]), spaces.Discrete(3, start=1), episodes=1))
+    assert torch.equal(e.obs, torch.as_tensor(image)) and e.obs.dtype == torch.uint8
+    assert e.act.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
+    act = np.array([[0, 2], [1, 0]])
+    ram = Box(0, 255, (2,), np.uint8)
+    e = read(stored(tmp_path / "b", image[:, 0, 0, :2], ram, act, spaces.MultiDiscrete([2, 3]), episodes=1))
+    assert e.obs.dtype == torch.float32 and e.act[:2].tolist() == [[1, 0, 0, 0, 1], [0, 1, 1, 0, 0]]
+    e = read(stored(tmp_path / "c", np.array([2, 0, 1]), spaces.Discrete(3), episodes=1))
+    assert e.obs.tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]

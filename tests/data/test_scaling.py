@@ -8,6 +8,7 @@ from safetensors.torch import load, save
 from torch.testing import assert_close
 
 from diffrl_lab.data import Scaler
+from diffrl_lab.data.scaling import standard
 
 
 def data() -> torch.Tensor:
@@ -74,3 +75,12 @@ def test_data_that_cannot_be_fitted_are_refused(x, message):
         Scaler.fit(data(), "max")
     with pytest.raises(ValueError, match=r"fitted to 6 dimensions, got the shape \[2, 4\]"):
         Scaler.fit(data())(torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize("value", [0.0, 20.0, -1e6])
+def test_a_constant_target_and_a_single_one_scale_to_zero(value):
+    for n in (1, 50):
+        mean, deviation = standard(torch.full((n,), value))
+        assert (mean, deviation) == (value, 1.0)
+    mean, deviation = standard(torch.tensor([1.0, 3.0]))
+    assert (mean, round(deviation, 6)) == (2.0, 1.414214)

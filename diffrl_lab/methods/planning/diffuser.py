@@ -24,7 +24,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from diffrl_lab.data.episodes import Episodes, resample, returns_to_go
+from diffrl_lab.data.episodes import Episodes, check_velocities, resample, returns_to_go
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import (
     Cosine,
@@ -112,6 +112,7 @@ class Pieces:
             raise ValueError(
                 f"a plan needs observations of n positions and n velocities, [N, 2n]; got {tuple(episodes.obs.shape)}"
             )
+        check_velocities(episodes)
         self.config, self.generator, self.held_out = config, generator, held_out
         self.obs, self.n = episodes.obs.float(), episodes.obs.shape[1] // 2
         self.first, self.arrival = episodes.starts, _arrivals(episodes, self.n, config.settled)
@@ -168,7 +169,7 @@ class Pieces:
 
 def _arrivals(episodes: Episodes, n: int, settled: float) -> Tensor:
     """The row of each episode from which on the ball stays within `settled` of its last position. -> [E]"""
-    obs, rows = episodes.obs, []
+    obs, rows = episodes.obs.float(), []
     for first, last in zip(episodes.starts.tolist(), episodes.ends.tolist(), strict=True):
         far = ((obs[first : last + 1, :n] - obs[last, :n]).norm(dim=-1) > settled).nonzero()
         rows.append(min(first + int(far[-1]) + 4, last) if len(far) else first)

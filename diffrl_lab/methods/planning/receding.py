@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from diffrl_lab.data.episodes import Episodes, padded_windows, returns_to_go
-from diffrl_lab.data.scaling import Scaler
+from diffrl_lab.data.scaling import Scaler, standard
 from diffrl_lab.diffusion import (
     Batches,
     Cosine,
@@ -239,7 +239,7 @@ def train(episodes: Episodes, config: Config | None = None, *, seed: int = 0) ->
     x = torch.cat([episodes.act, episodes.obs], -1).float()
     model = seeded(seed, Receding, c, episodes.obs.shape[1], episodes.act.shape[1])
     model.scaler = Scaler.fit(x, "standard")
-    model.returns.copy_(torch.stack([R.mean(), R.std()]))
+    model.returns.copy_(torch.tensor(standard(R)))
     z, r = model.scaler(x), (R - model.returns[0]) / model.returns[1]
 
     def stage(loss: Loss, net: nn.Module, data: dict[str, Tensor], number: int, batch: int, lr: float) -> Stage:
