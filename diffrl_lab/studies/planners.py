@@ -61,9 +61,10 @@ def train(
 
         out = DATA / "weights"
     tag = "-held-out" if held_out else ""
-    paths = {
-        rung: out / f"{name}{tag}-{suffix}.safetensors" for rung, suffix in RUNGS.items() if ladder or rung == "good"
-    }
+    rungs = (
+        [rung for rung in RUNGS if not (ship and rung == "untrained")] if ladder else ["good"]
+    )  # a seed makes it again
+    paths = {rung: out / f"{name}{tag}-{RUNGS[rung]}.safetensors" for rung in rungs}
     checkpoint = out / f"{name}{tag}-seed{seed}.checkpoint.safetensors"
     ahead = [p for rung, p in paths.items() if not resume or rung in ("good", "overfit")]  # the others are this run's
     _try_outputs(ahead, checkpoint, resume, overwrite or ship)
@@ -75,7 +76,7 @@ def train(
     run = Training(episodes, config, seed=seed, held_out=origin)
     if resume:
         run.load(checkpoint)
-    elif ladder:
+    elif "untrained" in paths:
         run.planner(**about, rung="untrained").save(paths["untrained"])
     for row in _until_stopped(_bar(run, name, progress), run, checkpoint):
         if ladder and row["step"] == max(1, config.steps // 10):
@@ -169,7 +170,8 @@ def evaluate(
     about: dict[str, Any] = {}
     if method in ("planner", "own-actions"):
         planner = Planner.load(weights if weights is not None else name, rung)
-        file = weights if weights is not None else WEIGHTS / f"{name}-{RUNGS[rung]}.safetensors"
+        stored = RUNGS["good" if rung == "untrained" else rung]
+        file = weights if weights is not None else WEIGHTS / f"{name}-{stored}.safetensors"
         about = {"file": f"{file.relative_to(ROOT) if file.is_relative_to(ROOT) else file}"}
         about |= {k: planner.about.get(k) for k in ("seed", "trained", "dataset", "seconds", "rung", "held_out")}
         env = env or planner.about.get("env")

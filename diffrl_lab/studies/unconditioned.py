@@ -7,9 +7,9 @@ Worlds: hopper and halfcheetah (windows of 32 steps, observations and actions, o
 and the mazes umaze, large and two-ways (pieces of any duration as plans of 32 points, `methods.planning.diffuser`,
 nothing known). Each log has 20,000 to 25,000 steps; every fifth episode is held out. Sizes: about 0.1, 0.5 and 2
 million weights, equal updates; beside them `gaussian`, a normal law with the windows' mean and full covariance, which
-learns nothing else and needs no denoising. T is the number of ancestral (DDPM) sampling steps of one continuous-time model,
-evenly spaced in t, with the same weights: no network is trained for one T, as Ho et al. (2020) do with their discrete
-chain of 1000.
+learns nothing else and needs no denoising. T is the number of ancestral (DDPM) sampling steps of one continuous-time
+model, evenly spaced in t, with the same weights: no network is trained for one T, as Ho et al. (2020) do with their
+discrete chain of 1000.
 
 The grid, written down for 50 minutes of one core: robots 2 worlds x 3 sizes x 3 training seeds x 1,000 updates of 32
 windows, T = 5, 10, 20, 50, 100 with 128 windows each; mazes 3 x 3 x 3 x 1,000 updates of 64 pieces with 256 plans each.

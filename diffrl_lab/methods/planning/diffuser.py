@@ -350,14 +350,18 @@ class Planner:
 
             if rung not in RUNGS:
                 raise ValueError(f"the ladder has the rungs {', '.join(RUNGS)}; got {rung!r}")
-            path = shipped(f"weights/{name}-{RUNGS[rung]}.safetensors")
+            # untrained weights are drawn again from the seed, with the scaling of the trained ones
+            path = shipped(f"weights/{name}-{RUNGS['good' if rung == 'untrained' else rung]}.safetensors")
         tensors, about = load(path)
         if "config" not in about or "scaler.center" not in tensors:
             raise ValueError(f"{path} holds no planner: `diffrl-lab train` writes one")
         config = Diffuser(**about.pop("config"))
         scaler = Scaler(tensors.pop("scaler.center"), tensors.pop("scaler.spread"))
         inverse = tensors.pop("inverse", None)
-        D = _denoiser(config, len(scaler.center), 0)
+        D = _denoiser(config, len(scaler.center), about["seed"])
+        if path != Path(name) and rung == "untrained":
+            tensors = {k: v.half() for k, v in D.state_dict().items()}
+            about |= {"rung": rung, "trained": 0, "seconds": None, "threads": None}
         D.load_state_dict({k: v.float() for k, v in tensors.items()})
         return cls(D.eval(), scaler, config, about["seconds_per_step"], inverse, about)
 

@@ -17,6 +17,7 @@ from diffrl_lab.methods.planning.diffuser import (
     Pieces,
     Planner,
     Training,
+    _denoiser,
     interpolated,
     inverse_dynamics,
     is_held_out,
@@ -207,3 +208,11 @@ def test_errors_say_what_came_and_what_was_wanted(tmp_path: Path) -> None:
     run.save(tmp_path / "run.safetensors")
     with pytest.raises(ValueError, match="holds no planner"):
         Planner.load(tmp_path / "run.safetensors")
+
+
+def test_the_untrained_rung_is_what_the_seed_gives_before_the_first_update() -> None:
+    good, untrained = Planner.load("maze-umaze"), Planner.load("maze-umaze", rung="untrained")
+    fresh = _denoiser(good.config, len(good.scaler.center), good.about["seed"]).state_dict()
+    for name, value in untrained.denoiser.state_dict().items():
+        assert_close(value, fresh[name].half().float(), rtol=0, atol=0)
+    assert untrained.about["trained"] == 0 and torch.equal(untrained.scaler.center, good.scaler.center)
