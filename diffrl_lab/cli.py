@@ -205,7 +205,8 @@ def train(
     if names[0] in _methods():
         if len(names) < 2:
             raise ValueError(f"{names[0]} needs a dataset to be trained on, such as hopper-medium-v0")
-        typer.echo(commands.train(*names, pairs, seed=seed, out=out, resume=resume, overwrite=overwrite))
+        method, recording = names
+        typer.echo(commands.train(method, recording, pairs, seed=seed, out=out, resume=resume, overwrite=overwrite))
         return
     if pairs or len(names) > 1:
         raise ValueError(

@@ -40,6 +40,7 @@ from diffrl_lab.diffusion import (
     seeded,
 )
 from diffrl_lab.diffusion.denoisers import Cond
+from diffrl_lab.diffusion.guidance import branches, joined
 from diffrl_lab.methods import weights
 from diffrl_lab.methods.planning import diffuser
 from diffrl_lab.methods.planning.diffuser import Diffuser, drives, known_ends
@@ -107,35 +108,27 @@ def conditioned(config: Config, dim: int, cond: int) -> NeuralDenoiser:
     return NeuralDenoiser(Conditioned(net, cond, config.columns), Cosine(), "x0")
 
 
-def compose(D: Denoiser, terms: Sequence[tuple[Cond, float]], drop: tuple[str, ...] = ("y",)) -> Denoiser:
+def compose(D: Denoiser, terms: Sequence[tuple[Cond, float]], drop: str | Sequence[str] | None = None) -> Denoiser:
     """D + sum_i w_i (D(., y_i) - D), all branches in one batch: AND for w_i > 0, NOT for w_i < 0 (Liu et al. 2022).
 
     terms: (condition, w), conditions being tensors [B, c] or dicts, of which `drop` is what the unconditional branch is
-    not given. One term is `cfg`. With w_i = 1 it is the denoiser under all conditions at once wherever these are
+    not given (by default all but masks). One term is `cfg`.
+    With w_i = 1 it is the denoiser under all conditions at once wherever these are
     independent given x_t *and* x_0's parts they speak of are too; in general the denoiser of a product of laws is not
     the sum of their denoisers, and the samples follow no law that can be written down.
     """
     if not terms:
         raise ValueError("nothing to compose: give at least one (condition, weight)")
-    conds = [c for c, _ in terms]
-    first = conds[0]
-
-    def joined() -> Cond:
-        if isinstance(first, Mapping):
-            rows: list[Any] = [{k: _nan(v) if k in drop else v for k, v in first.items()}, *conds]
-            return {k: torch.cat([row[k] for row in rows]) for k in first}
-        return torch.cat([_nan(first), *conds])  # type: ignore[arg-type, list-item]
+    both = [branches(cond, drop) for cond, _ in terms]
 
     def composed(x_t: Tensor, t: Tensor, _: Cond = None) -> Tensor:
-        t, n = torch.as_tensor(t), len(conds) + 1
-        free, *others = D(torch.cat([x_t] * n), torch.cat([t] * n) if t.ndim else t, joined()).chunk(n)
+        t, n = torch.as_tensor(t), len(terms) + 1
+        conds, (nothing, *_others) = zip(*(f(x_t) for f in both), strict=True)
+        shown = joined([nothing, *conds])
+        free, *others = D(torch.cat([x_t] * n), torch.cat([t] * n) if t.ndim else t, shown).chunk(n)
         return free + sum(w * (other - free) for (_, w), other in zip(terms, others, strict=True))
 
     return Function(composed, D.schedule)
-
-
-def _nan(y: Any) -> Tensor:
-    return torch.full_like(y, float("nan"))
 
 
 class InverseDynamics(nn.Module):
