@@ -13,6 +13,7 @@ BEGIN, END, STUB = "### BEGIN SOLUTION", "### END SOLUTION", "### STUB"
 
 
 TODO = ("# write your answer here", "raise NotImplementedError")
+COLLAPSED = "collapsed"  # tag of a cell whose code JupyterLab folds away
 
 
 METADATA = {
@@ -85,9 +86,15 @@ def edition(source: Path, solutions: bool = False) -> Any:
             text = (solved if solutions else unsolved)(cell.source) if cell.cell_type == "code" else cell.source
         except ValueError as error:
             raise ValueError(f"{source.name}, cell {position}: {error}") from None
-        metadata = {"tags": list(cell.metadata["tags"])} if cell.metadata.get("tags") else {}
+        metadata = kept_metadata(cell.metadata.get("tags", []))
         cells.append(make(text, metadata=metadata, id=f"{source.stem[:2]}-{position:03d}"))
     return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
+
+
+def kept_metadata(tags: Iterable[str]) -> dict[str, Any]:
+    """A cell's metadata: its tags, and what makes JupyterLab fold the code of a collapsed one."""
+    fold = {"jupyter": {"source_hidden": True}} if COLLAPSED in (tags := list(tags)) else {}
+    return {**fold, **({"tags": tags} if tags else {})}
 
 
 def target(source: Path, solutions: bool = False) -> Path:
