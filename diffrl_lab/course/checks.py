@@ -58,6 +58,26 @@ class Verdict:
     def _next(self) -> str:
         return "" if self.ok or not self.exercise else f'hint("{self.exercise}") opens a hint'
 
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """Where widgets run, a button opens the hints of an exercise that is not solved, one press for each rung."""
+        if self.ok or not self.exercise:
+            return {}
+        from diffrl_lab.widgets.ladder import Ladder
+
+        top = len(ladder(self.exercise))
+        following = min(progress.opened(self.exercise) + 1, top)
+
+        def label() -> str:
+            return "open a solution" if following == top else f"open hint {following} of {top - 1}"
+
+        def climb() -> tuple[str, str | None]:
+            nonlocal following
+            rung = hint(self.exercise, following)
+            following += 1
+            return rung._repr_html_(), label() if following <= top else None
+
+        return Ladder(self._repr_html_(), label(), climb)._repr_mimebundle_(**kwargs) or {}
+
     def _repr_html_(self) -> str:
         colour = _colour(self.ok)
         return (

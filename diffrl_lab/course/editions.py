@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -104,7 +103,7 @@ def target(source: Path, solutions: bool = False) -> Path:
 
 
 def start(lesson: str, *, reset: bool = False, root: Path = ROOT) -> tuple[Path, Path | None]:
-    """A learner's copy of a lesson in my/, made if missing. -> (the copy, where `reset` set an older one aside)."""
+    """A learner's copy of a lesson in my/, without outputs, made if missing. -> (the copy, where `reset` set an older one aside)."""
     original = target(sources([lesson], root)[0])
     if not original.exists():
         raise ValueError(f"{original.name} has not been built yet: diffrl-lab lessons build {original.stem[:2]}")
@@ -115,8 +114,19 @@ def start(lesson: str, *, reset: bool = False, root: Path = ROOT) -> tuple[Path,
         aside = free_name(mine)
         mine.rename(aside)
     if not mine.exists():
-        shutil.copyfile(original, mine)
+        write(blank(original), mine)
     return mine, aside
+
+
+def blank(stored: Path) -> Any:
+    """A stored notebook without its outputs: they would answer its questions before a learner has guessed."""
+    import nbformat
+
+    notebook = nbformat.read(stored, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return notebook
 
 
 def write(notebook: Any, path: Path) -> None:
