@@ -332,7 +332,7 @@ frontiers.over_scale(curves)
 # **Large effect.** Two things go wrong with growing scale, and they are not the same, so *folklore 3 tells half of it*. *A mode is lost*: that is what was asked for (the exact tilt loses it, too); classifier-free guidance loses it before $w = 1$, ascent much later. *The data are
 # left*: plans of the good corridor slide into walls and beyond everything recorded, with classifier-free guidance alone, and no tilt of the data does that.
 #
-# At a return of 164 classifier-free guidance even keeps *more* coverage than ascent, in every training. It pays elsewhere: while it changes corridors, one plan in four to eight cuts through the block. Past that, where at most 2 % of the plans run through walls, all
+# At a return of 164 classifier-free guidance even keeps *more* coverage than ascent, in every training. It pays elsewhere: while it changes corridors, one plan in four to eight cuts through the block. Past that, where at most two plans in a hundred run through walls, all
 # forms reach about the same return. Its curves are steep because its scale has other units; that is no fault of the form. (More coverage at equal return holds for the fair coin. With a driver who seldom goes left, another table that ships, the intervals overlap.)
 #
 # Here are the same weights, live: what the slider showed, with other noise and at scales between. (Start and goal of your own: *Further*.)
