@@ -5,6 +5,7 @@ maze.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from time import perf_counter
@@ -88,7 +89,8 @@ def control(name: str, spec: Any) -> Any:
     (low, high[, step[, first]]) -> slider, of whole numbers where all are whole; a list or a mapping label -> value
     -> choice, the first one chosen; True or False -> checkbox; an ipywidget -> itself. Anything else: ValueError.
     """
-    label = {"description": name.replace("_", " "), "style": {"description_width": "initial"}}
+    words = name if re.fullmatch(r"[a-z]_\w|x0_hat", name) else name.replace("_", " ")  # a symbol keeps its subscript
+    label = {"description": words, "style": {"description_width": "initial"}}
     wide = {"layout": ipywidgets.Layout(width="340px")}
     if isinstance(spec, ipywidgets.Widget):
         return spec
