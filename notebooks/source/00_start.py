@@ -129,8 +129,8 @@ assert abs(order.mean()) < 0.3 and leap < 1.5, "large effect: a whole route, and
 assert min(reach.values()) > 0.7 and place["middle to corner"] > 0.6, "large effect: the place on the map sets the order"
 
 # %% [markdown]
-# **Large effect.** The order in which points get half-way follows their distance from the middle of the *map*, on both routes, and not their place in the *plan*: on the second route the points near the goal are first, as if it were drawn backwards. The reason is simple. Noise is centred on the middle of the map. In
-# $x_t = \alpha_t x_0 + \sigma_t \epsilon$ a point that ends far out has more way to go, and goes it earlier. So the picture above shows the noise schedule, and says nothing about what the network knows.
+# **Large effect.** The order in which points get half-way follows their distance from the middle of the *map*, on both routes, and not their place in the *plan*: on the second route the points near the goal are first, as if it were drawn backwards. The reason is simple. A noisy plan is the clean one, shrunk towards the middle of the map, plus noise (lesson 01).
+# A point that ends far out has a longer way to go, and goes half of it earlier. So the picture above shows the noise schedule, and says nothing about what the network knows.
 # A plan is not *rolled out*, it is *denoised*: the horizontal axis is environment time, the vertical one is diffusion time, and
 # these two clocks have nothing to do with each other.
 #

@@ -129,6 +129,9 @@ blind = guess("01.blind", "At t = 1 all signal is gone. What is x0_hat, the exac
 blind
 
 # %%
+display(blind.reveal(float(exact(torch.zeros(1, dtype=torch.float64), 1.0))))
+
+
 def look(t: float, x_t: float) -> views.Picture:
     point = torch.tensor([[x_t]], dtype=torch.float64)
     r, m, s = exact.posterior(point, t)  # p(x_0 | x_t) is a mixture again: weights, means, standard deviations
@@ -139,7 +142,6 @@ def look(t: float, x_t: float) -> views.Picture:
         f"point: weight {float(r[0, 1]):.2f} on the right-hand mode, and its mean x0_hat = {x0_hat:.2f}.")
 
 
-display(blind.reveal(float(exact(torch.zeros(1, dtype=torch.float64), 1.0))))
 explore(look, t=(0.02, 1.0, 0.02, 0.2), x_t=(-2.5, 2.5, 0.05, 0.0))
 
 # %% [markdown]
