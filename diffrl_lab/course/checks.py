@@ -76,7 +76,8 @@ class Verdict:
             following += 1
             return rung._repr_html_(), label() if following <= top else None
 
-        return Ladder(self._repr_html_(), label(), climb)._repr_mimebundle_(**kwargs) or {}
+        live = Ladder(self._repr_html_(), label(), climb)._repr_mimebundle_(**kwargs) or {}
+        return {**live, "text/plain": repr(self), "text/html": self._repr_html_()}  # where no widget runs
 
     def _repr_html_(self) -> str:
         colour = _colour(self.ok)

@@ -41,11 +41,6 @@ def bits(ways: Tensor) -> Tensor:
     return entropy(left / (left + right).clamp(min=1))
 
 
-def wanted_share(name: str, x: dict[str, Tensor]) -> str:
-    """A sentence part for each set of samples: the share in percent that is below 0."""
-    return f"{name}: " + ", ".join(f"{100 * float((v < 0).double().mean()):.0f} % ({k})" for k, v in x.items())
-
-
 class TwoWays:
     """The planner of the two-ways maze that knows the return of a drive, and the two networks that guide it."""
 
@@ -141,7 +136,8 @@ class Knob:
             "groups": {name: torch.where(ways < 0, 3, ways) for name, (_, ways, _) in self.film.items()},
             "labels": ["left", "right", "", "through a wall"],
             "charts": {
-                "The maze": {"x": "mean return of the plans", **axes, "exact": {"drives, tilted": tilted}, "curves": curves},
+                "The maze": {"x": "mean return of the plans", **axes, "exact": {"drives, tilted": tilted},
+                             "curves": curves},
                 "Two exact modes": {"x": "how far to the left, on average", **axes, "exact": {"powered law": powered},
                                     "curves": {"classifier-free": sampled}}},
         }  # fmt: skip

@@ -15,7 +15,7 @@ from diffrl_lab.worlds.mdps import MDP, Corridor, Grid, Steps, drivers
 SPEEDS = torch.linspace(0, 1, 101)
 
 
-# ------------------------------------------------------------------------------------------------------ grids and clones
+# ----------------------------------------------------------------------------------------------------- grids and clones
 def returns(steps: Steps, gamma: float) -> Tensor:
     """G_k = r_k + gamma G_{k+1} within each recorded episode, 0 after its last step. -> [N]"""
     rew, episode, G = steps.rew.tolist(), steps.episode.tolist(), steps.rew.tolist()
@@ -63,7 +63,7 @@ def clone_picture(world: Grid, expert: Tensor, policy: Tensor, seen: Tensor, epi
     return views.cells(panels, numbers=False, limits=(0, 1), label="steps per episode", marks=marks, alt=alt)
 
 
-# ---------------------------------------------------------------------------------------------------------- the corridor
+# --------------------------------------------------------------------------------------------------------- the corridor
 def record(road: Corridor, fast: int, seed: int) -> list[Tensor]:
     """1,500 recorded steps of a slow and a brisk driver and the first `fast` (at most 40) of a fast one.
 

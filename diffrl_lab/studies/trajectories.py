@@ -34,7 +34,7 @@ def bridges(
 
 
 def stitched_picture(plans: Tensor, cut: NDArray[np.bool_], walls: Walls, r: int) -> views.Picture:
-    """Plans [n, H, 2] that were stitched with reach r, with the share of their points outside walls; cut [n]: in one."""
+    """Plans [n, H, 2] stitched with reach r, and the share of their points outside walls; cut [n]: through a wall."""
     legal = 1 - walls.inside(plans).mean()
     title = f"r = {r}: {legal:.0%} of points legal,\n{int(cut.sum())} of {len(plans)} plans cut a wall"
     alt = f"Twelve plans in the two-ways maze, stitched from pieces of recordings. {title}."
@@ -94,7 +94,7 @@ def crowd(name: str, plans: int, seed: int, generator: torch.Generator) -> dict[
 
 
 def half_way(split: Spread) -> tuple[float, float, float]:
-    """Variance between routes, within a route, and in all, at the middle of the plan or drive (of a return: its own)."""
+    """Variance between routes, within a route, and in all, at the middle of the plan or drive; of a return its own."""
     k = len(split.total) // 2
     return float(split.between[k]), float(split.within[k]), float(split.total[k])
 

@@ -15,7 +15,9 @@ class Ladder(ipywidgets.VBox):
 
     def __init__(self, text: str, label: str, climb: Callable[[], tuple[str, str | None]]) -> None:
         self._climb = climb
-        self.button = ipywidgets.Button(description=label, tooltip="Opens below", layout=ipywidgets.Layout(width="auto"))
+        self.button = ipywidgets.Button(
+            description=label, tooltip="Opens below", layout=ipywidgets.Layout(width="auto")
+        )
         self.button.on_click(self._open)
         super().__init__([ipywidgets.HTML(text), self.button])
 

@@ -107,7 +107,9 @@ def press_through(verdict: checks.Verdict, monkeypatch: pytest.MonkeyPatch) -> l
     made = []
     true = Ladder._repr_mimebundle_
     monkeypatch.setattr(Ladder, "_repr_mimebundle_", lambda self, **kw: made.append(self) or true(self, **kw))
-    assert "application/vnd.jupyter.widget-view+json" in verdict._repr_mimebundle_()
+    bundle = verdict._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert (bundle["text/plain"], bundle["text/html"]) == (repr(verdict), verdict._repr_html_())
     [shown] = made
     while not shown.button.disabled:
         shown.button.click()
