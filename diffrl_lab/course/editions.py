@@ -103,7 +103,10 @@ def target(source: Path, solutions: bool = False) -> Path:
 
 
 def start(lesson: str, *, reset: bool = False, root: Path = ROOT) -> tuple[Path, Path | None]:
-    """A learner's copy of a lesson in my/, without outputs, made if missing. -> (the copy, where `reset` set an older one aside)."""
+    """A learner's copy of a lesson in my/, without outputs, made if missing.
+
+    -> (the copy, where `reset` set an older one aside). ValueError for an unknown lesson, or one not yet built.
+    """
     original = target(sources([lesson], root)[0])
     if not original.exists():
         raise ValueError(f"{original.name} has not been built yet: diffrl-lab lessons build {original.stem[:2]}")

@@ -176,6 +176,7 @@ def guess(
     """Asks for a number between low and high before it is computed; a whole one when both ends are, more than 2 apart.
 
     It has no start value: the button is dead until the slider was moved. With `truth` it is shown as soon as the
-    learner commits; without, a later cell says `g.reveal(truth)`. Unanswered it says so and stops nothing. `storage(name, guess, truth)` is called when a guess is committed and when the truth is known.
+    learner commits; without, a later cell says `g.reveal(truth)`. Unanswered it says so and stops
+    nothing. `storage(name, guess, truth)` is called when a guess is committed and when the truth is known.
     """
     return Guess(question, low, high, unit, truth, storage, name)
