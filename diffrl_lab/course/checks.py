@@ -28,6 +28,31 @@ import torch
 from diffrl_lab.course import judging, progress
 
 
+class Offer(judging.Verdict):
+    """A verdict with the hints of its exercise at hand."""
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """Where widgets run, a button opens the hints of an exercise that is not solved, one press for each rung."""
+        if self.ok or not self.exercise:
+            return {}
+        from diffrl_lab.widgets.ladder import Ladder
+
+        top = len(ladder(self.exercise))
+        following = min(progress.opened(self.exercise) + 1, top)
+
+        def label() -> str:
+            return "open a solution" if following == top else f"open hint {following} of {top - 1}"
+
+        def climb() -> tuple[str, str | None]:
+            nonlocal following
+            rung = hint(self.exercise, following)
+            following += 1
+            return rung._repr_html_(), label() if following <= top else None
+
+        live = Ladder(self._repr_html_(), label(), climb)._repr_mimebundle_(**kwargs) or {}
+        return {**live, "text/plain": repr(self), "text/html": self._repr_html_()}  # where no widget runs
+
+
 def exercises(lesson: str = "") -> list[str]:
     """Names of all exercises ("01.posterior_mean"), or of one lesson's ("01")."""
     files = sorted(Path(__file__).with_name("exercises").glob("e[0-9][0-9]_*.py"))
@@ -70,7 +95,7 @@ def check(exercise: str, answer: Any) -> judging.Verdict:
     """
     judged = verdict(exercise, answer)
     progress.record_attempt(exercise, judged.ok)
-    return judged
+    return Offer(judged.ok, judged.message, judged.exercise)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ BEGIN, END, STUB = "### BEGIN SOLUTION", "### END SOLUTION", "### STUB"
 
 
 TODO = ("# write your answer here", "raise NotImplementedError")
+COLLAPSED = "collapsed"  # tag of a cell whose code JupyterLab folds away
 
 
 METADATA = {
@@ -85,9 +85,15 @@ def edition(source: Path, solutions: bool = False) -> Any:
             text = (solved if solutions else unsolved)(cell.source) if cell.cell_type == "code" else cell.source
         except ValueError as error:
             raise ValueError(f"{source.name}, cell {position}: {error}") from None
-        metadata = {"tags": list(cell.metadata["tags"])} if cell.metadata.get("tags") else {}
+        metadata = kept_metadata(cell.metadata.get("tags", []))
         cells.append(make(text, metadata=metadata, id=f"{source.stem[:2]}-{position:03d}"))
     return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
+
+
+def kept_metadata(tags: Iterable[str]) -> dict[str, Any]:
+    """A cell's metadata: its tags, and what makes JupyterLab fold the code of a collapsed one."""
+    fold = {"jupyter": {"source_hidden": True}} if COLLAPSED in (tags := list(tags)) else {}
+    return {**fold, **({"tags": tags} if tags else {})}
 
 
 def target(source: Path, solutions: bool = False) -> Path:
@@ -97,7 +103,10 @@ def target(source: Path, solutions: bool = False) -> Path:
 
 
 def start(lesson: str, *, reset: bool = False, root: Path = ROOT) -> tuple[Path, Path | None]:
-    """A learner's copy of a lesson in my/, made if missing. -> (the copy, where `reset` set an older one aside)."""
+    """A learner's copy of a lesson in my/, without outputs, made if missing.
+
+    -> (the copy, where `reset` set an older one aside). ValueError for an unknown lesson, or one not yet built.
+    """
     original = target(sources([lesson], root)[0])
     if not original.exists():
         raise ValueError(f"{original.name} has not been built yet: diffrl-lab lessons build {original.stem[:2]}")
@@ -108,8 +117,19 @@ def start(lesson: str, *, reset: bool = False, root: Path = ROOT) -> tuple[Path,
         aside = free_name(mine)
         mine.rename(aside)
     if not mine.exists():
-        shutil.copyfile(original, mine)
+        write(blank(original), mine)
     return mine, aside
+
+
+def blank(stored: Path) -> Any:
+    """A stored notebook without its outputs: they would answer its questions before a learner has guessed."""
+    import nbformat
+
+    notebook = nbformat.read(stored, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return notebook
 
 
 def write(notebook: Any, path: Path) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from diffrl_lab.course.editions import METADATA, ROOT, edition, sources, target, write
+from diffrl_lab.course.editions import METADATA, ROOT, edition, kept_metadata, sources, target, write
 from diffrl_lab.course.running import execute
 
 BUDGET = 60  # seconds that a lesson's class profile may take on two cores; `run.py bench lessons` fails at 1.5 times it
@@ -53,7 +53,7 @@ def clean(notebook: Any) -> Any:
     """Drop what varies or needs a kernel: widget state and views, stderr, addresses; join split prints."""
     notebook.metadata = METADATA
     for number, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), 1):
-        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        cell.metadata = kept_metadata(cell.metadata.get("tags", []))
         cell.execution_count = number if cell.execution_count else None
         kept: list[Any] = []
         for output in cell.outputs:
@@ -114,7 +114,8 @@ def volatile(notebook: Any, solutions: bool = False) -> list[str]:
     own = [name for name, value in notebook.metadata.items() if value != METADATA.get(name)]
     found = [f"metadata of its own: {name}" for name in own]
     for cell in notebook.cells:
-        kinds = [f"metadata {name}" for name in cell.metadata if name != "tags"]
+        wanted = kept_metadata(cell.metadata.get("tags", []))
+        kinds = [f"metadata {name}" for name, value in cell.metadata.items() if value != wanted.get(name)]
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             text = output.get("text", "") + data.get("text/plain", "") + data.get("text/html", "")

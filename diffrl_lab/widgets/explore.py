@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from time import perf_counter
@@ -91,7 +92,8 @@ def control(name: str, spec: Any) -> Any:
     label -> value, makes a choice whose first entry is chosen; True or False makes a checkbox. An ipywidget stands for
     itself. Raises ValueError for anything else.
     """
-    label = {"description": name.replace("_", " "), "style": {"description_width": "initial"}}
+    words = name if re.fullmatch(r"[a-z]_\w|x0_hat", name) else name.replace("_", " ")  # a symbol keeps its subscript
+    label = {"description": words, "style": {"description_width": "initial"}}
     wide = {"layout": ipywidgets.Layout(width="340px")}
     if isinstance(spec, ipywidgets.Widget):
         return spec

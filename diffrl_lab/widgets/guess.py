@@ -44,15 +44,21 @@ class Guess(ipywidgets.VBox):
         whole = isinstance(low, int) and isinstance(high, int) and high - low > 2  # -1 to 1 is a correlation
         kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
         step = {} if whole else {"step": (high - low) / 100, "readout_format": ".3g"}
+        # A slider has a value from the start, and a guess has none: until it is moved it shows no number and counts as
+        # none, so that a handle that was left alone cannot win.
+        self.moved = False
         self.slider = kind(
-            min=low, max=high, value=low + (high - low) // 2 if whole else (low + high) / 2, **step,
+            min=low, max=high, value=low, **step, readout=False,
             description="my guess", layout=ipywidgets.Layout(width="420px"),
         )  # fmt: skip
-        self.button = ipywidgets.Button(tooltip="Commit this number: it cannot be changed afterwards")
-        self.slider.observe(self._name_button, names="value")
-        self._name_button()
+        self.button = ipywidgets.Button(
+            description="move the slider first",
+            disabled=True,
+            tooltip="Commit this number: it cannot be changed afterwards",
+        )
+        self.slider.observe(self._move, names="value")
         self.result = ipywidgets.HTML()
-        self.button.on_click(lambda _: self.commit(self.slider.value))
+        self.button.on_click(lambda _: self.commit(self.slider.value) if self.moved else None)
         ask = ipywidgets.HTML(f"<b>Your guess, before you run on:</b> {html.escape(question)}")
         row = ipywidgets.HBox([self.slider, ipywidgets.Label(unit), self.button])
         super().__init__([ask, row, self.result])
@@ -86,7 +92,9 @@ class Guess(ipywidgets.VBox):
         self._tell()
         return Revealed(self)
 
-    def _name_button(self, _: Any = None) -> None:
+    def _move(self, _: Any = None) -> None:
+        self.moved = self.slider.readout = True
+        self.button.disabled = self.value is not None
         self.button.description = f"commit {self.slider.value:.3g} {self.unit}".strip()
 
     def _keep(self) -> None:
@@ -168,9 +176,9 @@ def guess(
 ) -> Guess:
     """Asks for a number between low and high before it is computed.
 
-    It is a whole number where both ends are whole and more than 2 apart. With `truth` it is shown as soon as the
-    learner commits; without, a later cell says `g.reveal(truth)`, which stops nothing where no guess was committed.
-    `storage(name, guess, truth)` is called when a guess is committed and when the truth is known. Raises ValueError
-    unless low < high.
+    It has no start value: the button is dead until the slider was moved. It is a whole number where both ends are whole
+    and more than 2 apart. With `truth` it is shown as soon as the learner commits; without, a later cell says
+    `g.reveal(truth)`, which says so and stops nothing where no guess was committed. `storage(name, guess, truth)` is
+    called when a guess is committed and when the truth is known. Raises ValueError unless low < high.
     """
     return Guess(question, low, high, unit, truth, storage, name)

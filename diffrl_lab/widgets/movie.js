@@ -209,12 +209,13 @@ function mount(el, meta, floats, hooks = {}) {
       const b = Math.floor(((floats[base + k * p.S + s] - x0) / (x1 - x0)) * bins);
       if (b >= 0 && b < bins) counts[b] += 1;
     }
-    const width = (x1 - x0) / bins, unit = (floor - 8) / p.top;
+    const width = (x1 - x0) / bins, noisy = base === p.x_t;   // curve and top are those of x_t; x0_hat has its own height
+    const unit = (floor - 8) / (noisy ? p.top : Math.max(p.top, counts.reduce((a, b) => Math.max(a, b)) / p.S / width));
     g.globalAlpha = faint ? 0.35 : 0.55;
     g.fillStyle = faint ? theme.noise : theme.model;
     counts.forEach((c, b) => { const h = Math.min(floor - 2, (c / p.S / width) * unit); g.fillRect(m.x(x0 + b * width), floor - h, width * m.sx - 0.6, h); });
     g.globalAlpha = 1;
-    if (p.curve && !faint) {
+    if (p.curve && !faint && noisy) {
       const M = p.curve.M, line = new Path2D();
       for (let i = 0; i < M; i++) line.lineTo(m.x(floats[p.curve.x + i]), floor - Math.min(floor - 2, floats[p.curve.p + k * M + i] * unit));
       g.strokeStyle = theme.ink; g.lineWidth = 1.8; g.setLineDash([6, 3]); g.stroke(line); g.setLineDash([]);

@@ -4,37 +4,24 @@
 # **The question.** What does it look like when a diffusion model *plans*?
 #
 # A network has watched a ball being driven through a maze. It was never shown a map. In this hour you drop a start and a goal into
-# that maze, and the network pulls a route between them out of pure noise. Then you take the machine apart into five lines.
+# that maze, and the network pulls a route between them out of pure noise. Then you take the machine apart into five steps.
 #
 # **Afterwards you can**
 # - read a reverse process frame by frame, and say what $x_t$ and $\hat{x}_0$ are;
 # - tell *diffusion time* (how noisy the plan still is) from *environment time* (when the ball is where);
-# - run the survey's critical path, from recorded data to an executed plan, in five lines;
+# - run the survey's critical path, from recorded data to an executed plan, in five steps;
 # - find your way through the course.
 #
 # **You need** Python and torch at the level of `torch.where`. **Machine:** about half a minute on two CPU cores, no network.
 # **You:** 60 minutes (an estimate).
 
-# %%
-from diffrl_lab import widgets
-
-widgets.component_map(list(widgets.COMPONENTS))
-
-# %% [markdown]
-# The picture is the survey's component map, and this lesson runs through all five boxes. Later lessons light the box they work on.
-#
-# **How to use a lesson.** Run the cells from top to bottom with <kbd>Shift</kbd>+<kbd>Enter</kbd>. Pictures with a slider can be scrubbed with the
-# mouse, by touch, or with the arrow keys; the space bar plays them. Exercises check themselves the moment you run them, and an
-# unsolved one never stops the notebook.
-
-# %% tags=["parameters"]
-PROFILE = "class"  # smoke: seconds; class: half a minute; full: a larger evaluation at the end
-SEED = 0
-
-# %%
+# %% tags=["collapsed"]
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 
+from diffrl_lab import widgets
+from diffrl_lab.analysis.intervals import wilson
 from diffrl_lab.course import aim, check, guess, overview, symbols
 from diffrl_lab.course.claims import claims
 from diffrl_lab.data.episodes import segments
@@ -42,10 +29,27 @@ from diffrl_lab.data.minari import read
 from diffrl_lab.data.shipped import shipped
 from diffrl_lab.diffusion import chain, given, pin
 from diffrl_lab.methods.planning.diffuser import Diffuser
-from diffrl_lab.widgets.explore import plan_explorer
+from diffrl_lab.widgets.explore import explore, plan_explorer
 from diffrl_lab.widgets.movie import movie
 from diffrl_lab.worlds.mazes import make_maze
 from diffrl_lab.worlds.walls import Walls
+
+# %%
+widgets.component_map(list(widgets.COMPONENTS))
+
+# %% [markdown]
+# The picture is the survey's component map, and this lesson runs through all five boxes. Later lessons light the box they work on.
+#
+# **How to use a lesson.** Run the cells from top to bottom with <kbd>Shift</kbd>+<kbd>Enter</kbd>. Pictures with a slider can be scrubbed with the
+# mouse, by touch, or with the arrow keys; the space bar plays them. Exercises check themselves the moment you run them, and an
+# unsolved one never stops the notebook. A guess stands before each surprise: move the slider, commit, and run on.
+#
+# **Verdicts.** What a lesson concludes carries one of three words. **Exact**: a formula or a proof says so, and the code agrees with it up to rounding or sampling error.
+# **Large effect**: it was measured here, and it is so much larger than the noise that the code may insist on it for every seed. **Open**: what was measured here cannot tell; the figure shows how much it says.
+
+# %% tags=["parameters"]
+PROFILE = "class"  # smoke: seconds; class: half a minute; full: a larger evaluation at the end
+SEED = 0
 
 # %% [markdown]
 # ## 1 · A plan, out of noise
@@ -71,9 +75,9 @@ start, goal = walls.centre((7, 1)), walls.centre((1, 10))
 plan_explorer(planner.frames, walls, start, goal)
 
 # %% [markdown]
-# ## 2 · All points move at once
+# ## 2 · In which order does a plan come out of the noise?
 #
-# A person draws a route from the start to the goal. Does the model? Let us commit before we look. Say a point of the noisy plan $x_t$ has
+# A person draws a route from the start to the goal. Does the model? Let us commit before we look. Say that a point of the noisy plan $x_t$ has
 # *settled* at the first moment from which it stays within 0.5 m of where it ends. If the route were drawn from start to goal, points
 # would settle in the order in which they lie along the plan: a rank correlation of 1.
 
@@ -89,10 +93,6 @@ points = np.stack([frame.x_t[..., :2] for frame in plan.frames])  # [K + 1, seed
 distance = np.linalg.norm(points - points[-1], axis=-1)
 far = distance > 0.5
 settled = np.where(far.any(0), len(far) - far[::-1].argmax(0), 0)  # first frame after which a point is never far again
-
-# %%
-from scipy.stats import spearmanr
-
 order = np.array([spearmanr(range(1, 31), s[1:-1]).statistic for s in settled])  # both ends are given: left out
 order_guess.reveal(round(float(order.mean()), 2))
 
@@ -101,20 +101,40 @@ times = [float(frame.t) for frame in plan.frames]
 left = distance.mean(1)[:, 1:-1] / distance[0].mean(0)[1:-1]  # share of its way that a point still has to go
 widgets.heat_map(np.arange(1, 31), times, left.T, relative=False, xlabel="point of the plan (0: start, 31: goal)",
     ylabel="diffusion time t", label="share of the way left", alt="Heat map of the share of its way that each point of the plan still has to go, plan "
-    "point against diffusion time: horizontal bands, the same for all points; no diagonal front runs from start to goal.")
-
-# %%
-print(f"rank correlation {order.mean():+.2f}, mean over {len(order)} seeds (drawn from start to goal it would be +1)")
-leap = np.linalg.norm(np.diff(points[-1], axis=1), axis=-1).max()  # metres between neighbours on a finished plan
-assert abs(order.mean()) < 0.3 and leap < 1.5, "large effect: a whole route, and not drawn from start to goal"
+    "point against diffusion time: no front runs from start to goal; points near both ends are ahead, points in the middle of the plan behind.")
 
 # %% [markdown]
-# **Large effect.** The picture is made of nearly level bands: at each diffusion time all points have gone much the same share of their way (those where
-# the route is hardest to tell lag a little). No front runs
-# along the plan. It is not *rolled out*, it is *denoised*: the horizontal axis is environment time, the vertical one is diffusion time, and
+# A correlation near 0, and yet the picture has a pattern: both ends are ahead, and the middle is behind. (A rank correlation is blind to such an arch.) Does knowledge come in from both ends, then? Be careful. This route begins
+# and ends in corners of the map and passes its middle. Take another one, which *begins* in the middle of the map, and ask of both at which $t$ half of a point's way is left.
+
+# %%
+def half_way(points):
+    """The t from which on less than half of its way is left to a point, both ends left out. [K+1, seeds, H, 2] -> [H - 2]"""
+    way = np.linalg.norm(points - points[-1], axis=-1).mean(1)[:, 1:-1]
+    return np.array(times)[(way > way[0] / 2).sum(0)]
+
+
+second = planner.plan(np.r_[walls.centre((3, 5)), 0, 0], walls.centre((7, 10)), n=16, generator=generator, steps=24)
+routes = {"corner to corner": points, "middle to corner": np.stack([frame.x_t[..., :2] for frame in second.frames])}
+
+# %%
+outside = {name: np.linalg.norm(x[-1].mean(0)[1:-1], axis=-1) for name, x in routes.items()}  # metres from the map's middle
+place = {name: spearmanr(range(1, 31), half_way(x)).statistic for name, x in routes.items()}
+reach = {name: spearmanr(outside[name], half_way(x)).statistic for name, x in routes.items()}
+for name, x in routes.items():
+    print(f"{name}: half of the way is left between t = {half_way(x).max():.2f} and {half_way(x).min():.2f}; rank correlation "
+          f"with the place in the plan {place[name]:+.2f}, with the distance from the map's middle {reach[name]:+.2f}")
+leap = np.linalg.norm(np.diff(points[-1], axis=1), axis=-1).max()  # metres between neighbours on a finished plan
+assert abs(order.mean()) < 0.3 and leap < 1.5, "large effect: a whole route, and not drawn from start to goal"
+assert min(reach.values()) > 0.7 and place["middle to corner"] > 0.6, "large effect: the place on the map sets the order"
+
+# %% [markdown]
+# **Large effect.** The order in which points get half-way follows their distance from the middle of the *map*, on both routes, and not their place in the *plan*: on the second route the points near the goal are first, as if it were drawn backwards. The reason is simple. A noisy plan is the clean one, shrunk towards the middle of the map, plus noise (lesson 01).
+# A point that ends far out has a longer way to go, and goes half of it earlier. So the picture above shows the noise schedule, and says nothing about what the network knows.
+# A plan is not *rolled out*, it is *denoised*: the horizontal axis is environment time, the vertical one is diffusion time, and
 # these two clocks have nothing to do with each other.
 #
-# And the belief $\hat{x}_0$? Go back to the movie and look at it at $t = 1$, where $x_t$ is still pure noise.
+# What the network knows shows in its belief $\hat{x}_0$. Go back to the movie and look at it at $t = 1$, where $x_t$ is still pure noise.
 
 # %%
 belief = np.stack([frame.x0_hat[..., :2] for frame in plan.frames])
@@ -123,14 +143,14 @@ print(f"at t = 1 a point of x_t is {distance[0].mean():.1f} m from its end on av
 assert first < 0.2 * distance[0].mean(), "large effect: the belief is ahead of the plan"
 
 # %% [markdown]
-# Start and goal alone tell the network nearly everything here, since between two places of this maze there is mostly one good route. So its belief stands at
+# **Large effect.** At $t = 1$ a point of the belief lies less than a fifth as far from its end as a point of the noisy plan. Start and goal alone tell the network nearly everything here, since between two places of this maze there is mostly one good route. So its belief stands at
 # once, and the noise only slowly gives way to it. Where there are *two* good routes the belief must choose, and that is lesson 04.
 
 # %% [markdown]
-# ## 3 · The survey's critical path, in five lines
+# ## 3 · The survey's critical path, in five steps
 #
 # The survey (arXiv 2510.12253) describes every method of this field by the same chain of boxes: data, diffusion model, conditioning,
-# guided sampling, execution. Here it is, one box at a time. Each line is the real thing; later lessons open them up.
+# guided sampling, execution. Here it is, one box at a time. Each step is the real thing; later lessons open them up.
 #
 # **Data.** Recorded episodes, cut into windows. A window becomes 32 states $(x, y, v_x, v_y)$, whatever its duration.
 
@@ -186,8 +206,6 @@ widgets.trajectories({"planned": episode.reference[None, :, :2], "driven": episo
 # One success proves nothing. Here is a fresh set of random starts and goals, with the interval that belongs to so few episodes.
 
 # %%
-from diffrl_lab.analysis.intervals import wilson
-
 episodes_tried = {"smoke": 3, "class": 20, "full": 100}[PROFILE]
 reached = [planner.drive(env, seed=SEED + 100 + i).reached for i in range(episodes_tried)]
 low, high = wilson(sum(reached), len(reached))
@@ -198,7 +216,7 @@ assert sum(reached) > len(reached) / 2, "large effect: most plans lead to their 
 # ## 5 · Break it
 #
 # A plan that reaches its goal on paper can still be worthless. The course ships each planner as a ladder of weights: *untrained*, *10 %*
-# of the training, *good*, and *overfit* (trained on a handful of episodes). Slide along it and look for the **failure signature**:
+# of the training, *good*, and *overfit* (trained on a handful of episodes). Choose one after the other in the list, and look for the **failure signature**:
 # how do you tell a bad plan if nobody shows you the walls?
 
 # %%
@@ -212,13 +230,11 @@ def ladder(rung: str):
 
 
 # %%
-from diffrl_lab.widgets.explore import explore
-
 explore(ladder, rung=list(rungs))
 
 # %% [markdown]
 # A plan says everything twice: its positions have a slope, and its velocities claim one. Where the two disagree, no ball can follow.
-# That number needs no map, and it is how the planner chooses among its candidates.
+# That number needs no map, and the planner chooses among its candidates by it.
 
 # %%
 gap = {name: float(np.median(planner.inconsistency(p))) for name, p in plans.items()}
@@ -228,8 +244,8 @@ assert gap["untrained"] > 5 * gap["good"], "large effect: an untrained planner c
 # %% [markdown]
 # ## 6 · Exercises
 #
-# Four lines you will meet in every later lesson. Each check answers at once and names the mistake. Stuck? Type `hint("00.known")` in a
-# new cell, and again for the next rung.
+# Four lines you will meet in every later lesson. Each check answers at once and names the mistake. Stuck? The button below a verdict opens a hint, then a
+# second one, then a solution; `hint("00.known")` does the same in a cell of its own.
 #
 # **Exercise 1 · What is given?** (easy, 5 minutes) Write the mask of a plan `[horizon, 4]` with columns $x, y, v_x, v_y$: `True` for the whole state at the
 # start and for the *position* at the goal. Pitfall: what do we know about the velocity there?
@@ -342,7 +358,7 @@ aim()
 # | the survey | here | verdict |
 # |---|---|---|
 # | diffusion plans by sampling whole trajectories under a goal, with no model of the dynamics (mechanism 1, medium confidence) | a planner that never saw a map reached its goals (section 4) | held, in this maze: **large effect** |
-# | the reverse process denoises a trajectory | all points move together; no front runs from start to goal (section 2) | held: **large effect** |
+# | the reverse process denoises a trajectory | no front runs from start to goal; the belief stands at once (section 2) | held: **large effect** |
 # | generated trajectories may not fit the dynamics (failure signature 4) | untrained plans contradict themselves, and the number shows it without a map (section 5) | seen, on purpose |
 #
 # How *often* it fails, and why, needs more than twenty episodes: lesson 04.

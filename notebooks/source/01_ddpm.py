@@ -117,8 +117,8 @@ assert (beta - Discrete.linear(1000).betas).abs().max() < 3e-4, "exact: DDPM's b
 #
 # ## 2 · Back again, if you knew everything
 #
-# Somebody shows you $x_t$. What was $x_0$? Bayes' rule answers with a whole law $p(x_0 \mid x_t)$. Its mean is the
-# hero of this course:
+# Somebody shows you $x_t$. What was $x_0$? Bayes' rule answers with a whole distribution $p(x_0 \mid x_t)$. Its mean is the
+# most important function of this course:
 #
 # $$D(x_t, t) = \hat{x}_0 = \mathbb E[x_0 \mid x_t] .$$
 #
@@ -129,6 +129,9 @@ blind = guess("01.blind", "At t = 1 all signal is gone. What is x0_hat, the exac
 blind
 
 # %%
+display(blind.reveal(float(exact(torch.zeros(1, dtype=torch.float64), 1.0))))
+
+
 def look(t: float, x_t: float) -> widgets.Picture:
     point = torch.tensor([[x_t]], dtype=torch.float64)
     r, m, s = exact.posterior(point, t)  # p(x_0 | x_t) is a mixture again: weights, means, standard deviations
@@ -148,13 +151,16 @@ explore(look, t=(0.02, 1.0, 0.02, 0.2), x_t=(-2.5, 2.5, 0.05, 0.0))
 # 3. Go on to $t = 0.06$ and move up and down a little. The line snaps from mode to mode.
 #
 # With no signal the best answer is the mean of the data, a command that the driver *never* gave: straight into the
-# block. **$D$ is not a sample.** It is a slope that turns into a step as the noise goes:
+# block. **$D$ is not a sample.** The next picture draws it at five levels of noise. In nearly pure noise it is flat. At
+# intermediate levels it is a step from one mode to the other, nearly flat on both sides. With almost no noise it becomes the identity, since $x_t$ is then nearly $x_0$ itself:
 
 # %%
-widgets.show(widgets.lines(x[60:221, 0], {f"t = {t}": exact(x, t)[60:221, 0] for t in (0.06, 0.2, 0.4, 0.8)},
-    xlabel="x_t", ylabel="x0_hat = D(x_t, t)", alt="The exact denoiser against x_t at four times: nearly flat at 0.4 "
-    "for t = 0.8, a gentle rise for t = 0.4, an S for t = 0.2, and for t = 0.06 a steep step in the middle."))
-blind.reveal(float(exact(torch.zeros(1, dtype=torch.float64), 1.0)))
+widgets.show(widgets.lines(x[60:221, 0], {f"t = {t}": exact(x, t)[60:221, 0] for t in (0.005, 0.06, 0.2, 0.4, 0.8)},
+    xlabel="x_t", ylabel="x0_hat = D(x_t, t)", alt="The exact denoiser against x_t at five times: nearly flat at 0.4 for t = 0.8, a "
+    "gentle rise for t = 0.4, an S for t = 0.2, a steep step with rising sides for t = 0.06, and the diagonal, but for the gap, for t = 0.005."))
+slope = {t: float((exact(x + 0.01, t) - exact(x - 0.01, t))[180, 0] / 0.02) for t in (0.005, 0.06, 0.2, 0.8)}  # at x_t = 1
+print("slope of D at x_t = 1: " + ", ".join(f"{value:.2f} at t = {t}" for t, value in slope.items()))
+assert slope[0.005] > 0.95 and slope[0.2] < 0.2, "exact: the identity at low noise, a step's flat side in between"
 
 # %%
 values = {"data": walk[0], "x0_hat at t = 0.3": exact(walk[36], 0.3)}
@@ -163,9 +169,11 @@ print(", ".join(f"{name}: {share:.1%} between -0.4 and 0.4" for name, share in g
 assert gap["x0_hat at t = 0.3"] > 0.1 > 20 * gap["data"], "large effect: means fall where the data do not"
 
 # %% [markdown]
+# **Large effect.** More than a tenth of the means lie between the modes, where next to none of the data lie.
+#
 # **Exercise 2** (medium, 12 minutes). *Draw* from $p(x_0 \mid x_t)$ instead of averaging it. You get the weights
-# `r`, means `m` and standard deviations `s` of its modes. Pitfalls: which mode is itself random, and a bell around
-# $D$ is another law altogether.
+# `r`, means `m` and standard deviations `s` of its modes. Pitfalls: which mode it is, is itself random, and a bell around
+# $D$ is another distribution altogether.
 
 # %% tags=["exercise"]
 def draw(r: Tensor, m: Tensor, s: Tensor, n: int, generator: torch.Generator) -> Tensor:
@@ -221,12 +229,12 @@ widgets.lines(times[2:], {"ELBO": weight / weight.mean(), "simple loss": torch.o
     "against t, logarithmic: the ELBO's peaks near t = 0 and is about one elsewhere; the simple loss is flat.")
 
 # %% [markdown]
-# The ELBO cares most about the last, nearly clean moments. DDPM's **simple loss** drops the weight,
+# The ELBO cares most about the last, nearly clean moments. DDPM's **simple loss** drops the weight:
 #
-# $$L = \mathbb E_{t,\, x_0,\, \epsilon}\,\big(\epsilon - \hat\epsilon(x_t, t)\big)^2 ,$$
+# $$L = \mathbb E_{t,\, x_0,\, \epsilon}\,\big(\epsilon - \hat\epsilon(x_t, t)\big)^2 .$$
 #
-# and may: whatever the weights, each $t$ by itself asks for a mean, so all of them share *one* best denoiser. It is
-# $D$. A network that predicts $\hat\epsilon$ is a denoiser, with $\hat{x}_0 = (x_t - \sigma_t \hat\epsilon) /
+# It is allowed to. At each $t$ separately the best prediction is the conditional mean, whatever that $t$ counts. So every weighting has the same minimiser, $D$.
+# A network that predicts $\hat\epsilon$ is a denoiser, with $\hat{x}_0 = (x_t - \sigma_t \hat\epsilon) /
 # \alpha_t$.
 #
 # **Exercise 3** (medium, 8 minutes). Write this loss at one noise level, from the error in $x_0$. The check feeds
@@ -262,12 +270,12 @@ def spread(t) -> Tensor:
 middle = (torch.arange(200, dtype=torch.float64) + 0.5) / 200
 floor_t = torch.tensor([over_noise(spread, t) for t in middle])
 FLOOR = float(floor_t.mean())
+perfect.reveal(FLOOR)
 
 # %%
 widgets.show(widgets.lines(middle, {"exact D": floor_t, "eps_hat = 0": torch.ones(200)}, xlabel="t", ylabel="simple loss",
     alt="Simple loss of the exact denoiser against t, under the line at 1 of a network that says 0: near 1 at t = 0, a "
     "hump near t = 0.2 where the modes merge, almost 0 from t = 0.7 on."))
-perfect.reveal(FLOOR)
 
 # %% [markdown]
 # At small $t$ the noise hides in the data's own width. At the hump nobody can tell which mode it was. Only in
@@ -276,7 +284,7 @@ perfect.reveal(FLOOR)
 #
 # ## 4 · Learn it
 #
-# Now forget the formula. A network gets $x_t$ and a label of the noise level, and guesses the noise. That is all.
+# Now forget the formula. A network gets $x_t$ and a label of the noise level, and it guesses the noise.
 
 # %%
 class Net(nn.Module):
@@ -325,7 +333,8 @@ def excess(D) -> float:
 ladder["trained"] = D
 far = {name: excess(net) for name, net in ladder.items()}
 print("\n".join(f"{name:10}  excess {e:.3f}   floor + excess {FLOOR + e:.3f}" for name, e in far.items()))
-fresh = float(loss(law.sample(100_000, generator)[0]))
+with torch.no_grad():
+    fresh = float(loss(law.sample(100_000, generator)[0]))
 assert abs(fresh - FLOOR - far["trained"]) < 0.02, "exact: loss = floor + excess"
 assert far["trained"] < 0.1 < 0.5 < far["untrained"], "large effect: the network has found D"
 
@@ -365,12 +374,12 @@ movie({"exact D": record(exact), "trained D": record(D)}, curve=(x[:, 0], torch.
     "denoiser: one hump at t = 1 becomes two, at -1 and +1, as the dashed exact law does.")
 
 # %% [markdown]
-# Scrub from $t = 1$ to $t = 0$. The dashed line is the exact $p_t$, and the samples follow it on both sides. Then
-# switch to $\hat{x}_0$. On the left all beliefs start together in the gap, at the mean, and leave it for the modes.
+# Scrub from $t = 1$ to $t = 0$. The dashed line is the exact $p_t(x_t)$, and the samples follow it on both sides. Then
+# switch to $\hat{x}_0$, which has no such line. On the left all beliefs start together in the gap, at the mean, and leave it for the modes.
 # On the right they start scattered and far off: to get $\hat{x}_0$ the network's small error in $\hat\epsilon$ is
 # divided by $\alpha_t$. Yet the samples come out right. The first steps hardly listen to $\hat{x}_0$.
 #
-# ### Is it the right law?
+# ### Is it the right distribution?
 #
 # "Looks right" is no measurement. The Wasserstein distance $W_1$ says how far, on average, the samples of one set
 # must be moved to become the other. Two *exact* sets differ too: that is the noise floor. A single **Gaussian**,
@@ -416,20 +425,20 @@ made = {}
 for name, S in {"DDPM's betas": few, "betas from alpha_bar": cured}.items():
     made[name] = run(MixtureDenoiser(law.weights, law.means, S, std=law.std), steps=20, n=4000)
 left = {name: 100 * float((v < 0).double().mean()) for name, v in made.items()}
-assert left["DDPM's betas"] > 40 and abs(left["betas from alpha_bar"] - 30) < 5, "large effect: wrong shares"
+left_turns.reveal(left["DDPM's betas"])
 
 # %%
+assert left["DDPM's betas"] > 40 and abs(left["betas from alpha_bar"] - 30) < 5, "large effect: wrong shares"
 widgets.show(widgets.histogram(made, exact=(x[:, 0], density[0]), title="Twenty steps, the exact denoiser",
     alt="Two histograms against the exact density: with DDPM's betas the left mode is far too high and the right one too "
     "low; with betas derived from alpha_bar the shares fit, and both modes are somewhat too narrow."))
-left_turns.reveal(left["DDPM's betas"])
 
 # %% tags=["nbval-check-output"]
 print(f"alpha at t = 1: {few(1.0)[0]:.3f} with DDPM's betas, {cured(1.0)[0]:.3f} with betas from alpha_bar")
 assert few(1.0)[0] > 0.9 and cured(1.0)[0] < 0.01, "exact: twenty tiny betas leave the signal standing"
 
 # %% [markdown]
-# **The number that gives it away is $\alpha_1$.** Twenty tiny betas hardly touch the data. The sampler, though,
+# **Large effect.** From the same exact $D$, twenty of DDPM's betas draw more than 40 % left turns where the data have 30 %; twenty betas from $\bar\alpha$ draw about 30 %. **The number that gives it away is $\alpha_1$.** Twenty tiny betas hardly touch the data. The sampler, though,
 # starts from pure noise, and the exact $D$ reads that as data that are nearly clean. Every sample looks fine; only
 # the *shares* are wrong. In a plan that is a wrong turn, taken too often. Before anything else, print
 # `schedule(1.0)`.
@@ -443,12 +452,12 @@ Markdown("| the survey, confidence high | measured here | verdict |\n|---|---|--
     f"one Gaussian {mean['one Gaussian']:.3f} | **held**, in one dimension |")
 
 # %% [markdown]
-# - **Exact.** Small forward steps are one jump. All weights of the loss share one best denoiser, and its loss is
+# - **Exact.** Many small forward steps have the same distribution as one jump. All weightings of the loss have the same best denoiser, and its loss is
 #   not 0.
-# - **Large effect.** $\hat{x}_0$ falls where no data are; a chain of small steps does not. Twenty of DDPM's betas
-#   spoil the shares.
-# - **Open.** How many steps are enough, and of which kind? Lesson 02 asks. Does all this carry over to whole
-#   trajectories? Lesson 04.
+# - **Large effect.** $\hat{x}_0$ falls where no data are; the samples of a chain of small steps do not. Twenty of DDPM's betas
+#   draw the wrong share of left turns; twenty betas from $\bar\alpha$ draw the right one.
+# - **Open.** Nothing here says how many steps are enough, and of which kind (lesson 02), or whether all this carries over to whole
+#   trajectories (lesson 04).
 #
 # The survey's quick check, "describe the forward process of DDPM", is now one line and one picture for you.
 #

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from diffrl_lab.course import checks, judging
+from diffrl_lab.course import checks, judging, progress
+from diffrl_lab.widgets.ladder import Ladder
 
 
 @pytest.fixture
@@ -99,3 +100,30 @@ def test_each_call_opens_the_next_rung_until_the_solution(
 def test_an_unknown_exercise_is_an_error_that_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match="no exercise is called '01.nonsense'"):
         checks.check("01.nonsense", 1)
+
+
+def press_through(verdict: checks.Offer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the button below a verdict shows, press after press, until it is dead."""
+    made = []
+    true = Ladder._repr_mimebundle_
+    monkeypatch.setattr(Ladder, "_repr_mimebundle_", lambda self, **kw: made.append(self) or true(self, **kw))
+    bundle = verdict._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert (bundle["text/plain"], bundle["text/html"]) == (repr(verdict), verdict._repr_html_())
+    [shown] = made
+    while not shown.button.disabled:
+        shown.button.click()
+    return [child.value for child in shown.children[1:-1]]
+
+
+@pytest.mark.parametrize("exercise", checks.exercises())
+def test_the_button_below_a_verdict_opens_every_rung(exercise: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_memory", {})
+    opened = press_through(checks.Offer(False, "not yet", exercise), monkeypatch)
+    assert opened == [rung._repr_html_() for rung in checks.ladder(exercise)]
+    assert progress.opened(exercise) == len(opened)
+
+
+def test_what_is_solved_or_no_exercise_has_no_button() -> None:
+    assert checks.Offer(True, "right", checks.exercises()[0])._repr_mimebundle_() == {}
+    assert checks.Offer(False, "no exercise")._repr_mimebundle_() == {}

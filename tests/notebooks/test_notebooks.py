@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -74,6 +75,37 @@ def test_an_unsolved_exercise_says_so_and_none_is_solved(source: Path) -> None:
 
 
 @LESSONS
+def test_every_hint_that_a_verdict_offers_can_be_opened_in_the_lesson(source: Path) -> None:
+    trees = [ast.parse(c.source) for c in code(editions.edition(source))]
+    nodes = [node for tree in trees for node in tree.body]
+    names = [n.id for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    assert "hint" not in names, "the lesson gives the name to something else"
+    home = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module == "diffrl_lab.course"]
+    lesson: dict = {}
+    exec(compile(ast.Module(home, []), source.name, "exec"), lesson)
+    for name in checks.exercises(source.stem[:2]):
+        for rung in range(1, len(checks.ladder(name)) + 1):
+            assert lesson["hint"](name, rung).text
+
+
+@LESSONS
+def test_what_a_guess_asks_is_not_asserted_before_it_is_revealed(source: Path) -> None:
+    """Between a guess and its reveal nothing is asserted, and no picture is made: an alt text would say the answer."""
+    pending: set[str] = set()
+    spoilt = []
+    for cell in code(editions.edition(source)):
+        for node in ast.parse(cell.source).body:
+            text = ast.unparse(node)
+            pending |= set(re.findall(r"^(\w+) = guess\(", text))
+            revealed = {name for name in pending if re.search(rf"\b{name}\.reveal\(", text)}
+            pending -= revealed
+            tells = isinstance(node, ast.Assert) or re.search(r"\balt=", text)
+            if pending and tells:
+                spoilt.append(f"{sorted(pending)}: {text[:90]}")
+    assert spoilt == [] and not pending
+
+
+@LESSONS
 def test_every_figure_has_its_own_alt_text_that_says_what_is_seen(source: Path) -> None:
     alts = list(alt_texts(stored(source)))
     assert alts and all(alt and len(alt) >= 40 for alt in alts), alts
@@ -84,6 +116,8 @@ def test_every_figure_has_its_own_alt_text_that_says_what_is_seen(source: Path) 
 def test_another_seed_and_profile_run_both_editions_and_every_solution_passes(source: Path, tmp_path: Path) -> None:
     for solutions in (False, True):
         [(made, *_)] = running.run([source.stem], {"SEED": 1, "PROFILE": "smoke"}, tmp_path, solutions=solutions)
+        warned = [o.text for o in outputs(nbformat.read(made, as_version=4)) if o.get("name") == "stderr"]
+        assert warned == [], "a learner would see this in red"
     said = "\n".join(texts(nbformat.read(made, as_version=4)))
     assert [name for name in checks.exercises(source.stem[:2]) if f"✓ {name}: " not in said] == []
     assert re.findall(r"[✗○] \d\d\.\w+: .*", said) == []  # lesson 00's overview has circles of its own

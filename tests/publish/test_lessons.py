@@ -133,6 +133,19 @@ def test_a_learners_copy_is_never_overwritten(root: Path) -> None:
     assert (root / "my" / "77_toy.1.ipynb").read_text() == "my work" and "Toy" in mine.read_text()
 
 
+def test_a_learners_copy_holds_no_output_that_would_answer_a_question(root: Path) -> None:
+    lessons.build(run=False, root=root)
+    [source] = editions.sources(root=root)
+    stored = nbformat.read(editions.target(source), as_version=4)
+    stored.cells[3].outputs = [nbformat.v4.new_output("stream", text="what came out: 41\n")]
+    stored.cells[3].execution_count = 1
+    nbformat.write(stored, editions.target(source))
+    mine, _ = editions.start("77", root=root)
+    copy = nbformat.read(mine, as_version=4)
+    assert "41" not in mine.read_text() and {c.get("execution_count") for c in copy.cells} == {None}
+    assert [c.source for c in copy.cells] == [c.source for c in stored.cells]
+
+
 def test_parameters_reach_the_notebook_and_unknown_ones_are_errors(root: Path) -> None:
     lessons.build(run=False, root=root)
     which, parameters = running.split_parameters("77 -p SEED 3 --parameter PROFILE smoke".split())

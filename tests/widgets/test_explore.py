@@ -9,7 +9,7 @@ import pytest
 
 from diffrl_lab import widgets
 from diffrl_lab.widgets import pictures
-from diffrl_lab.widgets.explore import explore, plan_explorer
+from diffrl_lab.widgets.explore import control, explore, plan_explorer
 from diffrl_lab.widgets.movie import pack
 
 MAZE = [[1, 1, 1, 1], [1, 0, 0, 1], [1, 1, 1, 1]]
@@ -104,3 +104,8 @@ def test_a_plan_that_fails_keeps_the_last_one_and_says_why():
     shown.question = {"start": [0.5, 0], "goal": [0.5, 0], "seed": 0, "n": 1}
     assert shown.answer["error"] == "No plan for this: start and goal are one place"
     assert shown.data == before and shown.meta["pick"]["start"] == [-0.5, 0]
+
+
+def test_a_symbol_keeps_its_subscript_and_words_are_words():
+    said = [control(name, (0.0, 1.0)).description for name in ("x_t", "x0_hat", "guidance_scale", "t")]
+    assert said == ["x_t", "x0_hat", "guidance scale", "t"]

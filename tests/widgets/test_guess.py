@@ -16,6 +16,18 @@ def test_the_first_guess_stays_and_is_shown_beside_the_truth():
     assert asked.slider.disabled and asked.value == 12
 
 
+def test_a_guess_has_no_start_value_and_counts_only_once_it_was_moved():
+    asked = guess("How many of 16 plans go left?", 0, 16, "plans")
+    assert asked.button.disabled and not asked.slider.readout and "8" not in asked.button.description
+    asked.button.click()
+    assert asked.value is None
+    asked.slider.value = 3
+    asked.slider.value = 0  # the low end is a guess like any other, once it was chosen
+    assert not asked.button.disabled and asked.slider.readout and asked.button.description == "commit 0 plans"
+    asked.button.click()
+    assert asked.value == 0
+
+
 def test_an_unanswered_question_says_so_and_stops_nothing():
     asked = guess("What is the floor of the loss?", 0.0, 1.0)
     assert repr(asked.reveal(0.37)) == "No guess was committed. What came out: 0.37."

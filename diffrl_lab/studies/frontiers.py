@@ -1,0 +1,228 @@
+"""What lesson 05 measures, and draws, around its own few lines: the knob of guidance on the planner of two ways."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from IPython.display import Markdown
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffrl_lab import widgets
+from diffrl_lab.analysis import modes
+from diffrl_lab.analysis.frontiers import crossing
+from diffrl_lab.analysis.sweeps import Table
+from diffrl_lab.data.shipped import shipped
+from diffrl_lab.data.toys import two_modes
+from diffrl_lab.diffusion import Cosine, MixtureDenoiser, ascend, given, load
+from diffrl_lab.methods.guides import Guide
+from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser
+from diffrl_lab.methods.planning.plans import Plan
+from diffrl_lab.methods.planning.value_guidance import scaled
+from diffrl_lab.studies.guidance import STEPS, plan_returns
+from diffrl_lab.widgets import pictures
+from diffrl_lab.worlds import driving, mazes
+from diffrl_lab.worlds.walls import Walls
+
+FORMS = ("cfg", "value", "energy")
+COLUMNS = ("scale", "valid_return", "entropy", "invalid", "off", "over")
+FIRST = [0.05, 0.1, 0.15, 0.2]  # the grid of plans that ships begins 0, 0.25: what is between is drawn when asked
+
+
+def entropy(share: Tensor) -> Tensor:
+    """-p log2 p - (1 - p) log2 (1 - p), in bits, of one of two modes with share p: 1 is even, 0 is one mode alone."""
+    return -(torch.xlogy(share, share) + torch.xlogy(1 - share, 1 - share)) / math.log(2)
+
+
+def bits(ways: Tensor) -> Tensor:
+    """Entropy of left (0) and right (1) among the plans [..., n] that keep out of the walls. -> [...]"""
+    left, right = ((ways == k).double().sum(-1) for k in (0, 1))
+    return entropy(left / (left + right).clamp(min=1))
+
+
+class TwoWays:
+    """The planner of the two-ways maze that knows the return of a drive, and the two networks that guide it."""
+
+    def __init__(self) -> None:
+        self.maze = Walls.named("two-ways")
+        self.dd = DecisionDiffuser.load(shipped("weights/guidance-two-ways-returns.safetensors"))
+        self.planner = self.dd.planner
+        self.guides = {
+            J: Guide.load(shipped(f"weights/guidance-two-ways-{J}.safetensors")) for J in ("value", "energy")
+        }
+        self.laws = Table.load(shipped("results/guidance-laws.json"))
+        self.asked = float(self.laws.column("asked", world="two-ways-p50")[0])  # one drive in twenty beats it
+        self.known, self.value = torch.zeros(32, 5, dtype=torch.bool), torch.zeros(32, 5)  # of a plan nothing is fixed
+
+    @torch.no_grad()
+    def plans(self, form: str, scale: float, seed: int, n: int = 128) -> tuple[Plan, Tensor, NDArray]:
+        """n plans; the way of each (0 left, 1 right, -1 through a wall); what each returns if it is driven exactly."""
+        free = given(self.planner.denoiser, {"known": self.known})
+        if form == "cfg":
+            D = self.dd.denoiser(self.asked, self.known, self.value, n, w=scale)
+        else:
+            D = ascend(free, self.guides[form], scale)
+        plan = self.planner.drawn(D, self.known, self.value, n, STEPS, torch.Generator().manual_seed(seed))
+        return plan, self.ways(plan), plan_returns(plan, self.planner, "two-ways")
+
+    def ways(self, plan: Plan) -> Tensor:
+        words = modes.homotopy(plan.candidates[..., :2], self.maze)
+        return torch.tensor(modes.numbered(words, [(1,), ()]))
+
+    def picture(self, form: str, scale: float, seed: int) -> pictures.Picture:
+        """Twenty-four plans, drawn now, with how many go where and their mean return."""
+        plan, way, R = self.plans(form, scale, seed, 24)
+        groups = [("left", "right", "warning")[int(k)] for k in way]
+        left, right, wall = (int((way == k).sum()) for k in (0, 1, -1))
+        title = f"{left} left, {right} right, {wall} through a wall,\nmean return {R.mean():.0f}"
+        alt = f"Twenty-four plans drawn just now, {form}, scale {scale}: {title}."
+        return widgets.trajectories(
+            plan.candidates[..., :2], maze=self.maze, groups=groups, points=False, title=title, alt=alt
+        )
+
+    def climb(
+        self, n: int, seed: int, *, uphill: int = 80, every: int = 20
+    ) -> tuple[list[int], list[float], list[float]]:
+        """From n finished plans uphill on the value network, about a centimetre a step, without the diffusion model.
+
+        -> steps, what the network says, what the drives return, each after every so many steps
+        """
+        env, J = mazes.make_maze("two-ways", position_noise_range=0.0), self.guides["value"]
+        plan = self.plans("value", 0, seed, n)[0]
+        z = scaled(self.planner, plan)
+        at: list[int] = []
+        said: list[float] = []
+        driven: list[float] = []
+        for k in range(uphill + 1):
+            if k % every == 0:
+                raw = self.planner.scaler.inverse(z)
+                now = replace(plan, candidates=raw[..., :-1], durations=raw[..., -1].mean(-1).exp())
+                paths = [self.planner.reference(now, i) for i in range(len(z))]
+                runs = [driving.drive([env], driving.Follower(lambda *_, x=x: x, again=False), [3])[0] for x in paths]
+                at.append(k)
+                said.append(float(self.dd.y_scaler.inverse(J(z, 0.0).detach()[:, None]).mean()))
+                driven.append(float(np.mean([run.rew.sum() for run in runs])))
+            slope = torch.autograd.grad(J(z.requires_grad_(), 0.0).sum(), z)[0]
+            z = (z + 0.01 * slope / slope.square().mean((1, 2), keepdim=True).sqrt()).detach()
+        return at, said, driven
+
+
+class Knob:
+    """Plans over the guidance scale w, shipped and (near 0) drawn now, with frontiers of return against coverage.
+
+    scales: [S]. panels, options: what `movie` takes. Two exact modes stand beside the maze: what classifier-free
+    guidance samples there, and the powered law that it is said to sample.
+    """
+
+    def __init__(self, two_ways: TwoWays) -> None:
+        fine = load(shipped("results/guidance-two-ways-p50.safetensors"))[0]
+        self.scales = torch.tensor([0.0, *FIRST, *fine["scales"][1:].tolist()], dtype=torch.float64)
+        self.film: dict[str, list[Tensor]] = {}
+        for name, form in {"classifier-free": "cfg", "ascent of the value": "value"}.items():
+            new = [two_ways.plans(form, w, 10_000, 48) for w in FIRST]
+            parts = {"plans": [plan.candidates[..., :2] for plan, *_ in new], "labels": [way for _, way, _ in new],
+                     "returns": [torch.tensor(R) for *_, R in new]}  # fmt: skip
+            old = {k: fine[f"{form}.{k}"] for k in parts}
+            self.film[name] = [torch.cat([old[k][:1], torch.stack(x).to(old[k]), old[k][1:]]) for k, x in parts.items()]
+        curves = {name: (R.double().nanmean(1), bits(ways)) for name, (_, ways, R) in self.film.items()}
+        tilt = next(row for row in two_ways.laws.rows if row["world"] == "two-ways-p50")["tilted"]
+        tilted = [r["return"] for r in tilt], entropy(torch.tensor([r["left"] for r in tilt], dtype=torch.float64))
+        sampled, powered = two_exact_modes(self.scales)
+        self.panels = {name: {"t": self.scales, "x_t": x} for name, (x, *_) in self.film.items()}
+        axes = {"y": "coverage (entropy, bits)"}
+        self.options: dict[str, Any] = {
+            "maze": two_ways.maze, "clock": "w", "samples": 48, "shown": 24,
+            "groups": {name: torch.where(ways < 0, 3, ways) for name, (_, ways, _) in self.film.items()},
+            "labels": ["left", "right", "", "through a wall"],
+            "charts": {
+                "The maze": {"x": "mean return of the plans", **axes, "exact": {"drives, tilted": tilted},
+                             "curves": curves},
+                "Two exact modes": {"x": "how far to the left, on average", **axes, "exact": {"powered law": powered},
+                                    "curves": {"classifier-free": sampled}}},
+        }  # fmt: skip
+
+    def empty(self, way: int = 1, name: str = "classifier-free") -> float:
+        """The lowest scale at which no plan takes a way (1: right)."""
+        return float(self.scales[(self.film[name][1] != way).all(1)].min())
+
+
+def two_exact_modes(scales: Tensor) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """(how far left, entropy) over the scale, of classifier-free samples (a table) and of the powered law (exact)."""
+    toy, law = Table.load(shipped("results/guidance-exact.json")), two_modes(p=0.3, std=0.5)
+    at = sorted({row["scale"] for row in toy.rows})
+    mean, left = (
+        np.interp(scales, at, [toy.column(k, form="cfg", scale=s).mean() for s in at]) for k in ("mean", "left")
+    )
+    grid = torch.linspace(-3.2, 3.2, 321, dtype=torch.float64)[:, None]
+    free, one = (MixtureDenoiser(w, law.means, Cosine(), std=law.std).log_prob(grid) for w in (law.weights, [1.0, 0.0]))
+    more = torch.linspace(0, 8**0.5, 99, dtype=torch.float64)[:, None] ** 2
+    p = torch.softmax(free + more * (one - free), 1)
+    return (-mean, entropy(torch.tensor(left))), (-p @ grid[:, 0], entropy(p[:, grid[:, 0] < 0].sum(1).clamp(max=1)))
+
+
+def frontier(study: Table) -> dict[str, list[NDArray]]:
+    """form -> for each training its rows COLUMNS by scale, up to where no plan keeps out of the walls."""
+
+    def curve(form: str, seed: int) -> NDArray:
+        rows = sorted((r for r in study.rows if (r["form"], r["seed"]) == (form, seed)), key=lambda r: r["scale"])
+        return np.array([[r[c] for c in COLUMNS] for r in rows if r["valid_return"] is not None], float)
+
+    return {form: [curve(form, seed) for seed in study.about["seeds"]] for form in FORMS}
+
+
+def at_equal_return(curves: dict[str, list[NDArray]], wanted: float) -> dict[str, dict[str, NDArray]]:
+    """form -> one number per training: coverage (bits) and share in walls where the return is `wanted`, and the best
+    return at which at most 2 % of the plans run through walls.
+    """
+    found = {}
+    for form, every in curves.items():
+        here = np.array([crossing(wanted, c[:, 1], c) for c in every])
+        best = np.array([c[c[:, 3] <= 0.02, 1].max() for c in every])
+        found[form] = {"coverage": here[:, 2] / math.log(2), "walls": here[:, 3], "best": best}
+    return found
+
+
+def return_table(found: dict[str, dict[str, NDArray]], wanted: float) -> Markdown:
+    """The table of `at_equal_return`, one number per training."""
+    rows = [f"| form | coverage at a return of {wanted:g}, bits | in walls there | best return with 2 % in walls |"]
+    rows.append("|---|---|---|---|")
+    for form, row in found.items():
+        columns = (row["coverage"], "{:.2f}"), (row["walls"], "{:.0%}"), (row["best"], "{:.1f}")
+        rows.append(f"| {form} | " + " | ".join(", ".join(f.format(v) for v in c) for c, f in columns) + " |")
+    return Markdown("\n".join(rows))
+
+
+def over_scale(curves: dict[str, list[NDArray]]) -> pictures.Picture:
+    """Three panels over the scale: coverage, share outside the data, and how far the mode moves; bands: trainings."""
+    fig, axes = pictures.figure(2.9, 1, 3)
+    titles = ("a mode is lost", "the data are left", "the mode moves")
+    units = ("coverage, bits", "share outside the data", "metres")
+    for ax, k, title, unit in zip(axes, (2, 4, 5), titles, units, strict=True):
+        for (form, every), tone in zip(curves.items(), ("model", "goal", "data"), strict=True):
+            scales = np.array(sorted(set.intersection(*(set(c[:, 0]) for c in every))))
+            y = np.array([c[np.isin(c[:, 0], scales), k] for c in every]) / (math.log(2) if k == 2 else 1)
+            ax.fill_between(scales, y.min(0), y.max(0), alpha=0.2, lw=0, color=pictures.COLOUR[tone])
+            ax.plot(scales, y.mean(0), label=form if k == 2 else None, **pictures.look(tone))
+        ax.set(title=title, xlabel="scale", ylabel=unit)
+    fig.legend(loc="outside lower center", ncols=3)
+    return pictures.Picture(
+        fig,
+        "Three panels over the scale, for classifier-free, value and energy: coverage falls at once for "
+        "classifier-free and late for ascent; the share of plans outside the data rises for classifier-free alone; so "
+        "does the distance of the left plans from their mode.",
+    )
+
+
+def driven_table(drives: Table) -> tuple[dict[tuple[str, float], NDArray], Markdown]:
+    """(form, scale) -> the mean driven return of each training, and the same as a table."""
+    keys = {(r["form"], r["scale"]): 0 for r in drives.rows}
+    R = {(f, s): np.array([np.mean(r["returns"]) for r in drives.rows if (r["form"], r["scale"]) == (f, s)])
+         for f, s in keys}  # fmt: skip
+    rows = ["| form | scale | driven return, mean | of each training |", "|---|---|---|---|"]
+    for (form, scale), v in R.items():
+        rows.append(f"| {form} | {scale:g} | {v.mean():.1f} | {', '.join(f'{x:.1f}' for x in v)} |")
+    return R, Markdown("\n".join(rows))

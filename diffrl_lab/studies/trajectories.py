@@ -1,0 +1,147 @@
+"""What lesson 04 measures, and draws, around its own few lines: plans in mazes, judged, driven and counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from IPython.display import Markdown
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffrl_lab import widgets
+from diffrl_lab.analysis.chains import Spread, inconsistency, spread
+from diffrl_lab.analysis.feasibility import points_in_walls, segments_in_walls
+from diffrl_lab.diffusion import Denoiser, ddpm, sample
+from diffrl_lab.methods.planning.diffuser import Diffuser
+from diffrl_lab.widgets import pictures
+from diffrl_lab.worlds import driving, mazes
+from diffrl_lab.worlds.walls import Walls
+
+
+@torch.no_grad()
+def bridges(
+    D: Denoiser, band: tuple[Tensor, Tensor, Tensor], method: str, exact: float, *, steps: int, seed: int
+) -> pictures.Picture:
+    """Sixty-four paths of a denoiser over the band (u, mean, standard deviation) of the exact bridge, each [H]."""
+    u, mean, sd = band
+    g = torch.Generator().manual_seed(seed)
+    x = sample(D, torch.randn(64, len(u), 1, generator=g), steps=steps, step=ddpm(), generator=g)[..., 0]
+    middle = float(x[:, len(u) // 2].std())
+    title = f"{method}: standard deviation {middle:.2f} in the middle (exact {exact:.2f})"
+    alt = f"Sixty-four paths over the exact band of the bridge; method: {method}."
+    return widgets.band(u, mean, sd, x, xlabel="u, along the plan", title=title, alt=alt)
+
+
+def stitched_picture(plans: Tensor, cut: NDArray[np.bool_], walls: Walls, r: int) -> pictures.Picture:
+    """Plans [n, H, 2] stitched with reach r, and the share of their points outside walls; cut [n]: through a wall."""
+    legal = 1 - walls.inside(plans).mean()
+    title = f"r = {r}: {legal:.0%} of points legal,\n{int(cut.sum())} of {len(plans)} plans cut a wall"
+    alt = f"Twelve plans in the two-ways maze, stitched from pieces of recordings. {title}."
+    return widgets.trajectories(plans, maze=walls, title=title, alt=alt)
+
+
+def judged(x: Tensor, walls: Walls, dt: Tensor | float) -> tuple[float, float, float]:
+    """Shares of points and of segments in walls, and root mean square inconsistency in metres, of plans [n, H, 4]."""
+    off = inconsistency(x[..., :2], x[..., 2:4], dt).square().mean().sqrt()
+    return points_in_walls(x, walls), segments_in_walls(x, walls), float(off)
+
+
+def unconditioned(planner: Diffuser, n: int, seed: int) -> Tensor:
+    """n plans of a planner to which nothing was given, with the log of their durations as a fifth column. [n, H, 5]"""
+    plan = planner.free(n, torch.Generator().manual_seed(seed))
+    H = plan.candidates.shape[1]
+    return torch.cat([plan.candidates, plan.durations.log()[:, None, None].expand(-1, H, 1)], -1)
+
+
+def seconds_per_point(x: Tensor) -> Tensor:
+    """Seconds between two points of plans [n, H, 5] whose fifth column is the log of their duration in steps. -> [n]"""
+    return x[:, 0, 4].exp() * 0.01 / (x.shape[1] - 1)
+
+
+def across(env: Any, seed: int, tries: int = 1000) -> tuple[int, NDArray, NDArray]:
+    """The first reset from 1000 seed on with start and goal on opposite sides of the block: seed, state [4], goal [2].
+
+    Raises ValueError where none of `tries` resets is such.
+    """
+    for k in range(tries * seed, tries * (seed + 1)):
+        start = env.reset(seed=k)[0]
+        if abs(start["achieved_goal"] - start["desired_goal"])[1] > 1.5:
+            return k, start["observation"], start["desired_goal"]
+    raise ValueError(f"of {tries} resets none has start and goal on opposite sides of the block")
+
+
+def driven(env: Any, path: NDArray, seed: int) -> driving.Episode:
+    """The episode in which a controller follows a path [T, 4], one state a step, without planning again."""
+    return driving.drive([env], driving.Follower(lambda *_: path, again=False), [seed])[0]
+
+
+def crowd(name: str, plans: int, seed: int, generator: torch.Generator) -> dict[str, Spread]:
+    """One task in a maze, planned and driven `plans` times: the variance of plans, drives and returns, split by route.
+
+    Positions are taken every 0.05 s. In the two-ways maze the routes are its two corridors; elsewhere there is one.
+    """
+    env, planner = mazes.make_maze(name, position_noise_range=0.0), Diffuser.load(f"maze-{name}")
+    at, start, goal = across(env, seed)
+    plan = planner.plan(start, goal, plans, generator, steps=20)
+    H = plan.candidates.shape[1]
+    runs = [driven(env, planner.reference(plan, k), at) for k in range(plans)]
+    drives = torch.stack([torch.tensor(run.obs[: 5 * H : 5, :2]) for run in runs])
+    groups = torch.tensor([mazes.side(p) if name == "two-ways" else 0.0 for p in drives])
+    returns = torch.tensor([[[run.rew.sum()]] for run in runs])
+    things = {"plan": plan.candidates[..., :2], "driven": drives, "return": returns}
+    return {what: spread(x, groups) for what, x in things.items()}
+
+
+def half_way(split: Spread) -> tuple[float, float, float]:
+    """Variance between routes, within a route, and in all, at the middle of the plan or drive; of a return its own."""
+    k = len(split.total) // 2
+    return float(split.between[k]), float(split.within[k]), float(split.total[k])
+
+
+def variances(two: dict[str, Spread], one: dict[str, Spread]) -> Markdown:
+    """The table of the variance half-way: two-ways between and within its routes, beside the U-maze."""
+    rows = ["| variance half-way, of the | two-ways, between routes | within a route | U-maze |", "|---|---|---|---|"]
+    for what, split in two.items():
+        between, within, _ = half_way(split)
+        rows.append(f"| {what} | {between:.3f} | {within:.3f} | {half_way(one[what])[2]:.3f} |")
+    return Markdown("\n".join(rows))
+
+
+def spread_picture(two: Spread, one: Spread, dt: float) -> pictures.Picture:
+    """Spread of driven paths over time, in metres: two-ways split between and within its routes, and the U-maze."""
+    curves = {"two-ways, between": two.between, "two-ways, within": two.within, "U-maze": one.total}
+    return widgets.lines(
+        dt * np.arange(len(two.total)),
+        {name: v.sqrt() for name, v in curves.items()},
+        xlabel="seconds driven",
+        ylabel="root of the variance, m",
+        alt="Spread of driven paths over time: large between the two routes, small within one and in the U-maze.",
+    )
+
+
+def score_table(scores: dict[str, list[tuple[float, ...]]], floor: float) -> Markdown:
+    """Means, and lowest to highest of the draws, of `judged` and the energy distance, a row for each name.
+
+    floor: what two samples of the data stay below in 95 % of the draws.
+    """
+    rows = [
+        "| plans | points in walls | segments in walls | inconsistency, m | energy distance |",
+        "|---|---|---|---|---|",
+    ]
+    for name, draws in scores.items():
+        cells = []
+        for values, form in zip(zip(*draws, strict=True), (".1%", ".1%", ".3f", ".2f"), strict=True):
+            ends = f" ({min(values):{form}} to {max(values):{form}})" if len(draws) > 1 else ""
+            cells.append(f"{np.mean(values):{form}}{ends}")
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    rows.append(f"\nTwo samples of the data are less than {floor:.2f} apart in 95 % of the draws.")
+    return Markdown("\n".join(rows))
+
+
+def rung_picture(x: Tensor, score: tuple[float, ...], walls: Walls, rung: str) -> pictures.Picture:
+    """Thirty-two of the unconditioned samples x [n, H, 5] of a rung, with its share of segments in walls and energy."""
+    title = f"{rung}: segments in walls {score[1]:.0%}, energy {score[3]:.2f}"
+    alt = f"Thirty-two unconditioned samples, drawn as paths in the U-maze. {title}."
+    return widgets.trajectories(x[:32, :, :2], maze=walls, title=title, alt=alt)
