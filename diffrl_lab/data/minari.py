@@ -158,7 +158,8 @@ def _check_episode(folder: Path, number: int, obs: np.ndarray, act: np.ndarray, 
     for name, flag in flags.items():
         if flag[:-1].any():
             raise ValueError(
-                f"episode {number} of {folder} goes on after a {name} in step {int(flag.argmax())}; Minari's episodes end there: store what "
+                f"episode {number} of {folder} goes on after a {name} in step {int(flag.argmax())}; "
+                f"Minari's episodes end there: store what "
                 f"follows as an episode of its own, or{out.removeprefix(';')}"
             )
     for name, values in (("obs", obs), ("act", act), ("rew", rew)):
