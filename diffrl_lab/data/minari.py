@@ -133,20 +133,20 @@ def read(
     parts = []
     try:
         for number, episode in zip(chosen, storage.get_episodes(chosen), strict=True):
-            where = f"{folder}, episode {number}"
             obs = _joined(episode["observations"], storage.observation_space, obs_keys)
             act = _numbers(episode["actions"], storage.action_space)
             act = act.reshape(len(act), -1).astype(np.float32)
             rew = np.asarray(episode["rewards"], np.float32).reshape(-1)
-            _check_episode(where, obs, act, rew, episode)
+            _check_episode(folder, number, obs, act, rew, episode)
             parts.append((obs, act, rew, bool(np.asarray(episode["terminations"])[-1])))
     except (OSError, KeyError, AssertionError, RuntimeError) as error:
         raise ValueError(_damaged(folder, error)) from error
     return Episodes.join(parts)
 
 
-def _check_episode(where: str, obs: np.ndarray, act: np.ndarray, rew: np.ndarray, episode: dict) -> None:
+def _check_episode(folder: Path, number: int, obs: np.ndarray, act: np.ndarray, rew: np.ndarray, episode: dict) -> None:
     """ValueError that names the episode, and the step, of what is not as Minari stores it: lengths, flags, NaN."""
+    where = f"{folder}, episode {number}"
     out = "; leave the episode out with read(..., without=[NUMBER])"
     flags = {name: np.asarray(episode[f"{name}s"], bool).reshape(-1) for name in ("termination", "truncation")}
     L = len(rew)
@@ -158,7 +158,8 @@ def _check_episode(where: str, obs: np.ndarray, act: np.ndarray, rew: np.ndarray
     for name, flag in flags.items():
         if flag[:-1].any():
             raise ValueError(
-                f"{where} goes on after a {name} in step {int(flag.argmax())}; Minari's episodes end there: store what "
+                f"episode {number} of {folder} goes on after a {name} in step {int(flag.argmax())}; "
+                f"Minari's episodes end there: store what "
                 f"follows as an episode of its own, or{out.removeprefix(';')}"
             )
     for name, values in (("obs", obs), ("act", act), ("rew", rew)):

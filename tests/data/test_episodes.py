@@ -198,7 +198,7 @@ def moving(swap=False, speed=1.0, n=2):
     """Three walks with exact velocities (dt = 0.1, trapezium rule), or with a column that is none."""
     rng, parts = np.random.default_rng(0), []
     for _ in range(3):
-        v = speed * rng.normal(size=(40, n)).cumsum(0)
+        v = speed * np.sin(np.arange(40)[:, None] + rng.uniform(0, 6, n))
         x = np.concatenate([np.zeros((1, n)), 0.05 * (v[1:] + v[:-1]).cumsum(0)])
         v[:, 1] = 7.0 if swap else v[:, 1]
         parts.append((np.concatenate([x, v], 1), np.zeros((39, 1)), np.zeros(39), False))

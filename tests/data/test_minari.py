@@ -263,19 +263,19 @@ def test_what_cannot_be_read_or_recorded_is_refused_with_what_was_wanted(root, u
             call()
 
 
-def test_actions_that_are_no_box_are_refused(root):
+def test_actions_that_are_no_numbers_are_refused(root):
     buffer = EpisodeBuffer(
         id=0,
         observations=np.zeros((3, 2)),
-        actions=np.zeros(2, int),
+        actions=["a", "b"],
         rewards=np.zeros(2),
         terminations=np.zeros(2, bool),
         truncations=np.array([False, True]),
     )
     minari.create_dataset_from_buffers(
-        "steps-v0", [buffer], observation_space=Box(-1, 1, (2,), np.float64), action_space=gymnasium.spaces.Discrete(4)
+        "steps-v0", [buffer], observation_space=Box(-1, 1, (2,), np.float64), action_space=gymnasium.spaces.Text(4)
     )
-    with pytest.raises(ValueError, match=r"actions must be a Box, got Discrete\(4\)"):
+    with pytest.raises(ValueError, match=r"actions must be a Box, Discrete, .*, got Text\(.*store them flat"):
         read("steps-v0")
 
 
@@ -332,7 +332,7 @@ def stored(folder: Path, obs, space, act=None, actions=None, episodes=2, **more)
 @pytest.mark.parametrize("flag", ["termination", "truncation"])
 def test_an_episode_that_goes_on_after_its_end_is_named_with_its_step(tmp_path, flag):
     folder = stored(tmp_path / "a", np.zeros((6, 2), np.float32), Box(-1, 1, (2,)), **{f"{flag}s": np.arange(5) == 2})
-    with pytest.raises(ValueError, match=f"episode 0 goes on after a {flag} in step 2"):
+    with pytest.raises(ValueError, match=f"episode 0 of .* goes on after a {flag} in step 2"):
         read(folder)
 
 
