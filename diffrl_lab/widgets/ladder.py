@@ -19,9 +19,11 @@ class Ladder(ipywidgets.VBox):
             description=label, tooltip="Opens below", layout=ipywidgets.Layout(width="auto")
         )
         self.button.on_click(self._open)
-        super().__init__([ipywidgets.HTML(text), self.button])
+        self._rungs = [ipywidgets.HTML(text)]
+        super().__init__([*self._rungs, self.button])
 
     def _open(self, _: ipywidgets.Button) -> None:
         rung, label = self._climb()
-        self.children = [*self.children[:-1], ipywidgets.HTML(rung), self.button]
+        self._rungs.append(ipywidgets.HTML(rung))
+        self.children = [*self._rungs, self.button]
         self.button.description, self.button.disabled = label or "this was the last rung", label is None
