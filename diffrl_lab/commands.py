@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import time
 import typing
@@ -35,7 +34,7 @@ def settings(method: ModuleType, pairs: Sequence[tuple[str, str]]) -> tuple[Any,
     missing = [k for k in missing if k not in OWN and k not in options]
     if missing:
         raise ValueError(f"{method.__name__.rpartition('.')[2]} needs --set {missing[0]} VALUE")
-    return dataclasses.replace(method.Config(), **config), options
+    return method.Config(**config), options
 
 
 def _value(name: str, text: str, kind: Any) -> Any:

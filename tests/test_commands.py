@@ -42,7 +42,7 @@ def test_what_a_method_learned_of_a_recording_drives_the_world_that_it_was_recor
 
 def test_an_agent_drives_another_world_of_the_same_shapes_and_windows_are_not_driven(tmp_path: Path) -> None:
     path = commands.train("cloning", HOPPER, TINY, out=tmp_path, progress=False)
-    assert commands.evaluate(path, "Hopper-v4", episodes=1, progress=False)["name"] == "Hopper-v4"
+    assert commands.evaluate(path, "Hopper-v5", episodes=1, progress=False)["name"] == "Hopper-v5"
     with pytest.raises(ValueError, match="no environment 'Hoppla-v0'"):
         commands.evaluate(path, "Hoppla-v0", episodes=1, progress=False)
     path = commands.train("windows", HOPPER, [("updates", "1"), ("mults", "[1, 1]")], out=tmp_path, progress=False)

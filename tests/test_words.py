@@ -57,7 +57,8 @@ def test_a_wrong_option_is_one_sentence_that_names_it_and_exit_2(path: tuple[str
 
 @pytest.mark.parametrize("words, fragment", [
     (["trian", "x"], "Did you mean 'train'"), (["train"], "Missing argument"), (["start", "77"], "no lesson"),
-    (["train", "a", "b"], "extra argument"), (["record", "x", "--steps", "many"], "--steps"),
+    (["train", "a", "b"], "'a' is no method"),
+    (["evaluate", "a", "b", "c"], "extra argument"), (["record", "x", "--steps", "many"], "--steps"),
     (["blank", "9", "x"], "9"), (["lessons", "check", "77"], "77"),
     (["run", "01", "-p", "SEED"], "-p wants a name and a value"), (["completion", "tcsh"], "tcsh"),
     (["grade", "no.ipynb"], "no.ipynb"), (["course", "report", "nowhere"], "nowhere"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from diffrl_lab.analysis.samples import array
+
 
 def crossing(level: float, x: ArrayLike, y: ArrayLike, *, last: bool = False) -> NDArray[np.float64]:
     """y [n, ...] where the polyline x [n] first rises to `level`, linearly between its points. -> [...]
@@ -12,7 +14,7 @@ def crossing(level: float, x: ArrayLike, y: ArrayLike, *, last: bool = False) ->
     last: where it rises above the level to stay there. Raises ValueError for a level that the polyline begins above or
     does not reach (last: does not stay above).
     """
-    a, b = np.asarray(x, float), np.asarray(y, float)
+    a, b = array("x", x), array("y", y)
     if a.ndim != 1 or len(a) < 2 or b.shape[:1] != a.shape or not np.isfinite(a).all():
         raise ValueError(f"a curve is x [n], finite, and y [n, ...], n >= 2; got x {a.shape} and y {b.shape}")
     if last:

@@ -54,7 +54,7 @@ def student(
     seeds it is 2.5 standard deviations to each side: wide, and honest. Equal values have no width. Raises ValueError
     unless values are [n] and finite.
     """
-    v = np.asarray(values, float)
+    v = array("values", values)
     if v.ndim != 1 or not np.isfinite(v).all():
         raise ValueError(f"values must be finite numbers [n], got {v.tolist()}")
     if len(v) < 2:

@@ -15,7 +15,7 @@ import torch
 from torch.testing import assert_close
 
 from diffrl_lab import analysis
-from diffrl_lab.analysis import chains, distance, feasibility, intervals, modes
+from diffrl_lab.analysis import chains, distance, feasibility, frontiers, intervals, modes
 from diffrl_lab.diffusion import Frame, Linear, MixtureDenoiser, ddim
 from diffrl_lab.worlds.walls import Walls
 
@@ -53,6 +53,8 @@ def moved(obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
 
 
 CALLS: dict[str, Callable[[Put], Any]] = {
+    "frontiers.crossing": lambda p: frontiers.crossing(0.5, p(torch.tensor([0.0, 0.25, 1.0])), p(x[:3])),
+    "intervals.student": lambda p: intervals.student(p(x[:, 0])),
     "chains.inconsistency": lambda p: chains.inconsistency(p(plans), p(other), p(torch.tensor(0.5))),
     "chains.spread": lambda p: chains.spread(p(plans.repeat(3, 1, 1)), p(groups)),
     "chains.settled": lambda p: chains.settled(

@@ -60,7 +60,7 @@ def test_a_stopped_run_is_gone_on_with_or_left_alone(tmp_path: Path, monkeypatch
                 os.kill(os.getpid(), signal.SIGINT)
             yield row
 
-    monkeypatch.setattr(planners, "_bar", stopped)
+    monkeypatch.setattr(planners, "bar_of", stopped)
     code, said = trained(tmp_path, "--ladder")
     assert code == 130 and "stopped after 2 of 3 updates" in said and CHECKPOINT in said and "--resume" in said
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

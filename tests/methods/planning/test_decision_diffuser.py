@@ -123,7 +123,7 @@ def test_composition_calls_the_denoiser_once_and_drops_only_what_is_named() -> N
     seen = []
     D = Function(lambda x, t, cond: seen.append(cond) or x, S)
     terms = [({"y": number(k, 3), "known": torch.ones(3, 2)}, 1.0) for k in (1, 2)]
-    compose(D, terms)(torch.zeros(3, 2), torch.tensor(0.5))
+    compose(D, terms, drop="y")(torch.zeros(3, 2), torch.tensor(0.5))
     assert len(seen) == 1 and seen[0]["y"][:3].isnan().all() and seen[0]["known"].eq(1).all()
     assert seen[0]["y"][3:, 0].tolist() == [1, 1, 1, 2, 2, 2]
     with pytest.raises(ValueError, match="nothing to compose"):
@@ -279,9 +279,9 @@ def test_both_networks_are_trained_one_after_the_other_and_a_stopped_run_goes_on
 def test_the_agent_does_what_the_inverse_dynamics_say_of_the_plan_s_next_state() -> None:
     model = train(drives_of(), TINY).model
     agent = Agent(model, 0.0)
-    agent.reset(np.zeros(4), np.ones(2), 3)
-    a = agent.act(np.zeros(4))
+    agent.reset(np.zeros((1, 4)), [3], np.ones((1, 2)))
+    a = agent.act(np.zeros((1, 4)))
     plan = model.plan(np.zeros(4), 0.0, np.ones(2), 1, torch.Generator().manual_seed(3))
     after = torch.tensor(model.planner.reference(plan)[1]).float()[None]
     wanted = model.inverse(torch.zeros(1, 4), after)[0].detach().clamp(-1, 1).double().numpy()
-    assert_close(a, wanted)
+    assert_close(a[0], wanted)
