@@ -187,7 +187,9 @@ def train(
     seed: Annotated[int, typer.Option(help="Equal seeds give equal weights on one machine.")] = 0,
     dataset: Annotated[str | None, typer.Option(help="Planners: a dataset; by default the maze's own.")] = None,
     env: Annotated[str | None, typer.Option(help="Planners: the Gymnasium id to be evaluated in.")] = None,
-    updates: Annotated[int | None, typer.Option(help="Planners: updates of the network.")] = None,
+    updates: Annotated[
+        int | None, typer.Option("--updates", "--steps", help="Planners: updates of the network.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("runs/weights"),
     ladder: Annotated[bool, typer.Option("--ladder", help="Planners: untrained, 10 %, overfit too.")] = False,
     held_out: Annotated[bool, typer.Option("--held-out", help="Planners: a fifth of all pairs is left out.")] = False,

@@ -82,9 +82,11 @@ CONSTANTS: dict[str, list[Constant]] = {
             [0.16, 0.18, 0.2, 0.22],
             lambda p: {
                 "two_modes(p=0.2)": f"two_modes(p={p})",
-                "about a fifth goes left": f"about {100 * p:.0f} % go left",
+                "two times out of ten,": f"{100 * p:.0f} times out of a hundred,",
+                "DDPM takes about a fifth there": f"DDPM takes about {100 * p:.0f} % there",
+                "noise about a fifth is.": f"noise about {100 * p:.0f} % are.",
                 "axhline(0.2,": f"axhline({p},",
-                "the dashed 0.2.": f"the dashed {p}.",
+                "the dashed 0.2 than": f"the dashed {p} than",
                 '"20 % of the data': f'"{100 * p:.0f} % of the data',
                 'left["x_T of std 5"] - 20)': f'left["x_T of std 5"] - {100 * p:.0f})',
                 "the lowest fifth of the noise becomes the left turns": (

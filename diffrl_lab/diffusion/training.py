@@ -328,7 +328,7 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `save` wrote: (tensors, about).
 
     Raises FileNotFoundError, or ValueError for a file that is cut short, or that something else wrote: it says nothing
-    about itself, or its numbers are of a type that no weights of ours have.
+    about itself.
     """
     path = Path(path)
     if not path.is_file():
@@ -347,8 +347,4 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         about = None
     if not isinstance(about, dict):
         raise ValueError(f"{path} was written by another program than diffrl_lab: it does not say what it holds")
-    ours = (torch.float16, torch.float32, torch.float64, torch.int64, torch.bool)
-    for name, value in tensors.items():
-        if value.dtype not in ours and not (value.dtype == torch.uint8 and "generator" in name):
-            raise ValueError(f"{path} holds {name} as {value.dtype}; weights are written as float16, 32 or 64")
     return tensors, about

@@ -19,6 +19,7 @@ from torch import nn
 
 from diffrl_lab.diffusion import training
 
+TYPES = (torch.float16, torch.float32, torch.float64, torch.int64, torch.bool)  # of the tensors in a file
 Method = TypeVar("Method", bound=nn.Module)
 
 
@@ -57,6 +58,9 @@ def load(cls: type[Method], path: str | Path) -> Method:
     if strange := sorted(set(config) - known):
         raise ValueError(f"{path} is a {name} of another version: its config has {', '.join(strange)}; train it again")
     config = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+    for key, value in tensors.items():
+        if value.dtype not in TYPES:
+            raise ValueError(f"{path} holds {key} as {value.dtype}; weights are written as float16, 32 or 64")
     model: Any = training.seeded(0, cls, *([Config(**config)] if Config else []), **sizes)
     try:
         model.load_state_dict({k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()})

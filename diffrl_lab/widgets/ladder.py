@@ -19,11 +19,10 @@ class Ladder(ipywidgets.VBox):
             description=label, tooltip="Opens below", layout=ipywidgets.Layout(width="auto")
         )
         self.button.on_click(self._open)
-        self._rungs = [ipywidgets.HTML(text)]
-        super().__init__([*self._rungs, self.button])
+        self.rungs = ipywidgets.VBox()  # within it they grow, so that the button stays, and keeps the keyboard
+        super().__init__([ipywidgets.HTML(text), self.rungs, self.button])
 
     def _open(self, _: ipywidgets.Button) -> None:
         rung, label = self._climb()
-        self._rungs.append(ipywidgets.HTML(rung))
-        self.children = [*self._rungs, self.button]
+        self.rungs.children = (*self.rungs.children, ipywidgets.HTML(rung))
         self.button.description, self.button.disabled = label or "this was the last rung", label is None

@@ -22,7 +22,7 @@ from scipy.stats import spearmanr
 
 from diffrl_lab import widgets
 from diffrl_lab.analysis.intervals import wilson
-from diffrl_lab.course import aim, check, guess, overview, symbols
+from diffrl_lab.course import aim, check, guess, hint, overview, symbols
 from diffrl_lab.course.claims import claims
 from diffrl_lab.data.episodes import segments
 from diffrl_lab.data.minari import read

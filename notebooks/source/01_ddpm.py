@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from diffrl_lab import widgets
-from diffrl_lab.course import check, guess
+from diffrl_lab.course import check, guess, hint
 from diffrl_lab.data.toys import two_modes
 from diffrl_lab.diffusion import Discrete, Linear, MixtureDenoiser, NeuralDenoiser, chain, ddpm, sample
 from diffrl_lab.widgets.explore import explore

@@ -23,29 +23,10 @@ from IPython.display import Markdown
 from torch import Tensor, nn
 
 from diffrl_lab import widgets
-from diffrl_lab.course import check, guess
+from diffrl_lab.course import check, guess, hint
 from diffrl_lab.data.toys import two_modes
-from diffrl_lab.diffusion import (
-    Batches,
-    Cosine,
-    Discrete,
-    GaussianDenoiser,
-    Karras,
-    Linear,
-    MixtureDenoiser,
-    NeuralDenoiser,
-    Rectified,
-    chain,
-    cosine_decay,
-    ddim,
-    ddpm,
-    denoising_loss,
-    descend,
-    dpm_pp_2m,
-    fit,
-    heun,
-    sample,
-)
+from diffrl_lab.diffusion import (Batches, Cosine, Discrete, GaussianDenoiser, Karras, Linear, MixtureDenoiser, NeuralDenoiser, Rectified,
+                                  chain, cosine_decay, ddim, ddpm, denoising_loss, descend, dpm_pp_2m, fit, heun, sample)
 from diffrl_lab.widgets.explore import explore
 from diffrl_lab.widgets.movie import movie
 

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from diffrl_lab import widgets
-from diffrl_lab.course import check, guess
+from diffrl_lab.course import check, guess, hint
 from diffrl_lab.diffusion import Cosine, MixtureDenoiser, ddpm, sample
 from diffrl_lab.studies import offline
 from diffrl_lab.widgets.explore import explore

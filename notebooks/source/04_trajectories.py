@@ -23,35 +23,19 @@ from diffrl_lab.analysis.chains import belief_settles
 from diffrl_lab.analysis.distance import energy_distance, nearest, noise_floor
 from diffrl_lab.analysis.intervals import wilson
 from diffrl_lab.analysis.sweeps import Table
-from diffrl_lab.course import check, guess
+from diffrl_lab.course import check, guess, hint
 from diffrl_lab.data import Scaler, episodes, resample
 from diffrl_lab.data.minari import read
 from diffrl_lab.data.shipped import shipped
-from diffrl_lab.diffusion import (
-    Batches,
-    Cosine,
-    Function,
-    NeuralDenoiser,
-    brownian_bridge,
-    brownian_motion,
-    chain,
-    cosine_decay,
-    ddpm,
-    denoising_loss,
-    descend,
-    fit,
-    given,
-    pin,
-    sample,
-)
+from diffrl_lab.diffusion import (Batches, Cosine, Function, NeuralDenoiser, brownian_bridge, brownian_motion, chain, cosine_decay, ddpm,
+                                  denoising_loss, descend, fit, given, pin, sample)
+from diffrl_lab.methods.planning import plans
 from diffrl_lab.methods.planning.diffuser import RUNGS, Config, Diffuser, Pieces
-from diffrl_lab.methods.planning.plans import interpolated
 from diffrl_lab.nets import PlanMLP, TemporalUNet
 from diffrl_lab.studies import trajectories
 from diffrl_lab.widgets.explore import explore
 from diffrl_lab.widgets.movie import movie
 from diffrl_lab.worlds import mazes
-from diffrl_lab.worlds.walls import Walls
 
 # %% tags=["parameters"]
 PROFILE = "class"  # smoke: seconds; class: a minute; full: longer training
@@ -211,7 +195,7 @@ check("04.windows", count_windows)
 # exactly $p = 1/2$. The state is $(x, y, v_x, v_y)$, a step lasts 0.01 s <!-- 0.01: the simulator's step -->, an episode is one drive from the top to the bottom. Our windows have 156 steps; every fifth is taken, which gives 32 states, 0.05 s apart.
 
 # %%
-drives, block = read(shipped("recordings/pointmaze-two-ways-p50-v0")), Walls.named("two-ways")
+drives, block = read(shipped("recordings/pointmaze-two-ways-p50-v0")), mazes.Walls.named("two-ways")
 rows, dt = episodes.windows(drives, 156)[:, ::5], 0.05
 assert not torch.isin(rows[:, :-1], drives.ends).any(), "exact: no window goes on after the end of an episode"
 print(f"{len(drives)} drives, {len(drives.act) - len(drives)} steps -> {len(rows)} windows of {rows.shape[1]} states")
@@ -323,7 +307,7 @@ for name, (points, segments, off) in {"recorded": trajectories.judged(obs[::20],
 # Now we judge a ladder of shipped planners for the U-maze. They were trained on pieces of *any* duration (the log of the duration is a fifth column). First comes their noise floor.
 
 # %%
-umaze, recorded = Walls.named("umaze"), read(shipped("recordings/pointmaze-umaze-v0"))
+umaze, recorded = mazes.Walls.named("umaze"), read(shipped("recordings/pointmaze-umaze-v0"))
 ladder = {rung: Diffuser.load("maze-umaze", rung) for rung in RUNGS}
 scale = ladder["good"].scaler
 data = Pieces(recorded, Config(), generator).plans(400)[0]
@@ -373,7 +357,7 @@ ends = torch.stack([torch.tensor(start[:2]), *torch.zeros(H - 2, 2), torch.tenso
 pieces = pin(local(1), known, ends)
 x = 2 * sample(pieces, torch.randn(8, H, 2, generator=generator), steps=20, step=ddpm(), generator=generator)
 x = torch.cat([x, torch.gradient(x, spacing=dt, dim=1)[0]], -1)
-paths = {"r = 1": [interpolated(p, 155) for p in x], "planner": [planner.reference(plan, k) for k in range(8)]}
+paths = {"r = 1": [plans.interpolated(p, 155) for p in x], "planner": [planner.reference(plan, k) for k in range(8)]}
 balls = {name: [trajectories.driven(env, p, seed).obs[: len(p)] for p in each] for name, each in paths.items()}
 far = {n: [abs(p - b)[:, :2].max() for p, b in zip(paths[n], balls[n], strict=True)] for n in paths}
 gap = {n: float(np.median(each)) for n, each in far.items()}

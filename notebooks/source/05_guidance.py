@@ -25,21 +25,10 @@ from torch import Tensor
 from diffrl_lab import widgets
 from diffrl_lab.analysis.intervals import paired, wilson
 from diffrl_lab.analysis.sweeps import Table
-from diffrl_lab.course import check, guess
+from diffrl_lab.course import check, guess, hint
 from diffrl_lab.data.shipped import shipped
 from diffrl_lab.data.toys import two_corridors, two_modes
-from diffrl_lab.diffusion import (
-    Cosine,
-    Function,
-    GaussianDenoiser,
-    MixtureDenoiser,
-    ascend,
-    cfg,
-    ddpm,
-    given,
-    pin,
-    sample,
-)
+from diffrl_lab.diffusion import Cosine, Function, GaussianDenoiser, MixtureDenoiser, ascend, cfg, ddpm, given, pin, sample
 from diffrl_lab.methods.planning.decision_diffuser import compose
 from diffrl_lab.methods.planning.diffuser import Diffuser
 from diffrl_lab.studies import frontiers

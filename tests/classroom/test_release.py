@@ -146,7 +146,11 @@ def test_metadata_hold_tags_and_nbgraders_keys_and_nothing_else(source: Path) ->
     notebook, entry = release.student_edition(source, "autumn")
     assert notebook.metadata == editions.METADATA
     for cell in notebook.cells:
-        assert set(cell.metadata) <= {"tags", "nbgrader"} and not cell.get("outputs") and not cell.get("attachments")
+        assert (
+            set(cell.metadata) <= {"tags", "nbgrader", "jupyter"}
+            and not cell.get("outputs")
+            and not cell.get("attachments")
+        )
         assert cell.cell_type != "raw"
     assert entry["bug"]["says"] in everything(notebook).replace('\\"', '"')  # as one of four
     assert "autumn" not in everything(notebook), "whoever knows the variant can draw the key"
