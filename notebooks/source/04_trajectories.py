@@ -29,8 +29,8 @@ from diffrl_lab.data.minari import read
 from diffrl_lab.data.shipped import shipped
 from diffrl_lab.diffusion import (Batches, Cosine, Function, NeuralDenoiser, brownian_bridge, brownian_motion, chain, cosine_decay, ddpm,
                                   denoising_loss, descend, fit, given, pin, sample)
-from diffrl_lab.methods.planning import plans
 from diffrl_lab.methods.planning.diffuser import RUNGS, Config, Diffuser, Pieces
+from diffrl_lab.methods.planning.plans import interpolated
 from diffrl_lab.nets import PlanMLP, TemporalUNet
 from diffrl_lab.studies import trajectories
 from diffrl_lab.widgets.explore import explore
@@ -357,7 +357,7 @@ ends = torch.stack([torch.tensor(start[:2]), *torch.zeros(H - 2, 2), torch.tenso
 pieces = pin(local(1), known, ends)
 x = 2 * sample(pieces, torch.randn(8, H, 2, generator=generator), steps=20, step=ddpm(), generator=generator)
 x = torch.cat([x, torch.gradient(x, spacing=dt, dim=1)[0]], -1)
-paths = {"r = 1": [plans.interpolated(p, 155) for p in x], "planner": [planner.reference(plan, k) for k in range(8)]}
+paths = {"r = 1": [interpolated(p, 155) for p in x], "planner": [planner.reference(plan, k) for k in range(8)]}
 balls = {name: [trajectories.driven(env, p, seed).obs[: len(p)] for p in each] for name, each in paths.items()}
 far = {n: [abs(p - b)[:, :2].max() for p, b in zip(paths[n], balls[n], strict=True)] for n in paths}
 gap = {n: float(np.median(each)) for n, each in far.items()}
