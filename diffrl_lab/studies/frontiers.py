@@ -25,6 +25,7 @@ from diffrl_lab.methods.planning.plans import Plan
 from diffrl_lab.methods.planning.value_guidance import scaled
 from diffrl_lab.studies.guidance import STEPS, plan_returns
 from diffrl_lab.widgets import pictures
+from diffrl_lab.widgets.hover import Hover
 from diffrl_lab.worlds import driving, mazes
 from diffrl_lab.worlds.walls import Walls
 
@@ -172,6 +173,24 @@ def frontier(study: Table) -> dict[str, list[NDArray]]:
         return np.array([[r[c] for c in COLUMNS] for r in rows if r["valid_return"] is not None], float)
 
     return {form: [curve(form, seed) for seed in study.about["seeds"]] for form in FORMS}
+
+
+def hovering(curves: dict[str, list[NDArray]]) -> Hover:
+    """Coverage over the return for the first training, point by point: which scale each is, and how many plans of it
+    run through walls."""
+    shown, about = {}, {}
+    for form, (rows, *_) in curves.items():
+        scale, returns, entropies, walls = rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3]
+        shown[form] = returns, entropies / math.log(2)
+        about[form] = {"scale": scale.tolist(), "in walls": [f"{share:.0%}" for share in walls]}
+    return widgets.frontier(
+        shown,
+        about=about,
+        xlabel="mean return of valid plans",
+        ylabel="coverage, bits",
+        alt="Coverage against return for three forms of guidance, each a curve of its scales: all fall towards higher "
+        "returns, and classifier-free guidance turns back.",
+    )
 
 
 def at_equal_return(curves: dict[str, list[NDArray]], wanted: float) -> dict[str, dict[str, NDArray]]:

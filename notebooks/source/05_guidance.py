@@ -450,6 +450,15 @@ place = (-2.0, 2.0, 0.25, 0.0)
 explore(ends, start=place, goal=place, J=list(climbed), scale=(0.0, 8.0, 0.5, 2.0), seed=(0, 20))
 
 # %% [markdown]
+# ## Further · the frontier, point by point
+#
+# Here is the first training again, coverage over return. Move the pointer over a point: it says the scale that it was drawn with, and how many of its plans
+# run through walls. (Where no JavaScript runs you see the same curves as a plain picture.)
+
+# %%
+frontiers.hovering(curves)
+
+# %% [markdown]
 # ## Further · do the tables hold?
 #
 # Tables can be wrong, or old. Three points computed again from the weights, with the table's noise and with fresh noise, and three points and two seeds of the exact table:
