@@ -356,7 +356,9 @@ def lab(options):
 
 def test(options):
     set_up("test")
-    return hand_over([PYTHON, "-m", "pytest"] + list(options), clean_environment())
+    # Two processes, each with whole files: a notebook's cells need one kernel, in their order.
+    two = [] if set(options) & {"-n", "-x", "--pdb"} or (os.cpu_count() or 1) < 2 else ["-n", "2", "--dist", "loadfile"]
+    return hand_over([PYTHON, "-m", "pytest"] + two + list(options), clean_environment())
 
 
 def setup(options):
