@@ -119,8 +119,8 @@ def submissions(
     """
     if not folder.is_dir() and not zipfile.is_zipfile(folder):
         raise ValueError(f"there is no folder {str(folder)!r} of submissions")
-    found = _files(folder, out, tell)
-    people = {path: _named(path.relative_to(folder).parts, tops) for path, tops in found}
+    files = _files(folder, out, tell)
+    people = {path: _named(path.relative_to(folder).parts, tops) for path, tops in files}
     loose = [p for p, who in people.items() if not who.name]
     for path in loose:
         tell(f"left out: {_shown(path.relative_to(folder).as_posix())} is no notebook")
@@ -271,27 +271,27 @@ def _members(path: Path, tell: Callable[[str], None]) -> list[tuple[str, int]]:
     A folder that holds all of it is such a part. In a zip whose own name says a student or a lesson there is none.
     """
     try:
-        with zipfile.ZipFile(path) as held:
-            infos = held.infolist()
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         tell(f"left out: {_shown(path.name)} cannot be read ({error})")
         return []
-    found = []
+    members = []
     for info in infos:
         parts = _name(info).split("/")
         if info.is_dir() or any(p.startswith((".", "__MACOSX")) or not p for p in parts):
             continue
-        found.append("/".join(parts))
-    if len(found) > MEMBERS:
-        tell(f"left out: {len(found) - MEMBERS} of {len(found)} files in {_shown(path.name)}; {MEMBERS} are read")
-        found = found[:MEMBERS]
+        members.append("/".join(parts))
+    if len(members) > MEMBERS:
+        tell(f"left out: {len(members) - MEMBERS} of {len(members)} files in {_shown(path.name)}; {MEMBERS} are read")
+        members = members[:MEMBERS]
     stem = _stem(path.name)
     if _MOODLE.match(stem) or _CANVAS.match(stem) or (match := _LESSON.match(stem)) and match[1]:
-        return [(name, 0) for name in found]
+        return [(name, 0) for name in members]
     tops = 1
-    if len({name.split("/")[0] for name in found}) == 1 and all("/" in name for name in found):
+    if len({name.split("/")[0] for name in members}) == 1 and all("/" in name for name in members):
         tops = 2
-    return [(name, tops) for name in found]
+    return [(name, tops) for name in members]
 
 
 def _name(info: zipfile.ZipInfo) -> str:
@@ -329,8 +329,8 @@ def content(path: Path) -> tuple[bytes | None, float]:
 def _member(path: Path, name: str) -> tuple[bytes | None, float]:
     when = path.stat().st_mtime
     try:
-        with zipfile.ZipFile(path) as held:
-            info = next((i for i in held.infolist() if _name(i) == name), None)
+        with zipfile.ZipFile(path) as archive:
+            info = next((i for i in archive.infolist() if _name(i) == name), None)
             if info is None:
                 raise FileNotFoundError(f"{path} holds no {name!r}")
             try:
@@ -339,7 +339,7 @@ def _member(path: Path, name: str) -> tuple[bytes | None, float]:
                 pass
             if stat.S_ISLNK(info.external_attr >> 16):
                 return None, when
-            with held.open(info) as file:
+            with archive.open(info) as file:
                 raw = file.read(LARGEST + 1)
     except FileNotFoundError:
         raise
@@ -352,8 +352,8 @@ def read(folder: Path, student: str, path: Path, lesson: str | None = None) -> S
     """A file as a submission. Raises OSError where it has gone."""
     raw, when = content(path)
     received = datetime.datetime.fromtimestamp(int(when), datetime.UTC).isoformat()
-    told = lesson or _lesson(path.name, raw or b"")
-    return Submission(student, path.relative_to(folder).as_posix(), received, raw, told)
+    number = lesson or _lesson(path.name, raw or b"")
+    return Submission(student, path.relative_to(folder).as_posix(), received, raw, number)
 
 
 def _lesson(name: str, content: bytes) -> str | None:
@@ -383,8 +383,8 @@ def _question(exercise: str) -> tuple[str, str, str]:
 @cache
 def preamble(lesson: str) -> str:
     """Imports, definitions and constants of our edition of a lesson, without the cells of its exercises."""
-    kept = [s for tree in _ours(lesson) if not list(sandbox.asked(tree)) for s in definitions(tree)]
-    return ast.unparse(ast.Module(kept, []))
+    statements = [s for tree in _ours(lesson) if not list(sandbox.asked(tree)) for s in definitions(tree)]
+    return ast.unparse(ast.Module(statements, []))
 
 
 def function(exercise: str) -> str:
@@ -439,10 +439,10 @@ def names(statement: ast.stmt) -> list[str]:
     return [n.id for t in targets if t is not None for n in ast.walk(t) if isinstance(n, ast.Name)]
 
 
-def reached(starts: Iterable[ast.AST], made: Iterable[ast.stmt]) -> set[str]:
-    """The names that some code leads to, through those of the definitions `made` that it names."""
+def reached(starts: Iterable[ast.AST], statements: Iterable[ast.stmt]) -> set[str]:
+    """The names that some code leads to, through those of the definitions in `statements` that it names."""
     by: dict[str, list[ast.stmt]] = {}
-    for statement in made:
+    for statement in statements:
         for name in names(statement):
             by.setdefault(name, []).append(statement)
     seen, waiting = {"*"}, list(starts)
@@ -489,8 +489,8 @@ def mark(exercise: str, cases: list[dict[str, Any]], right: list[Any], came: Map
     try:
         return _mark(exercise, cases, right, came, entry)
     except Exception as error:
-        said = _text(f"your answer could not be compared ({type(error).__name__}: {error})")
-        return entry | {"status": "wrong", "verdict": said}
+        verdict = _text(f"your answer could not be compared ({type(error).__name__}: {error})")
+        return entry | {"status": "wrong", "verdict": verdict}
 
 
 def _mark(
@@ -545,9 +545,9 @@ def _size(value: Any) -> int:
     return max(1, len(value) // 100) if isinstance(value, str) else 1
 
 
-def _text(said: Any) -> str:
+def _text(value: Any) -> str:
     """One line of at most TEXT characters, without control characters."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(said)[: 4 * TEXT]).split())
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(value)[: 4 * TEXT]).split())
     return line if len(line) <= TEXT else line[: TEXT - 1] + "…"
 
 
@@ -629,8 +629,8 @@ class Sandbox:
         header, body = self._exchange(request, notebook + sandbox.pack(cases), self.limits.wall + 30)
         seconds = time.monotonic() - began
         if header["status"] != "answered":
-            said = _LIMITS[header["status"]].format(**asdict(self.limits))
-            return {"status": header["status"], "message": said, "answers": [], "seconds": seconds}
+            reason = _LIMITS[header["status"]].format(**asdict(self.limits))
+            return {"status": header["status"], "message": reason, "answers": [], "seconds": seconds}
         try:
             came = sandbox.unpack(body)
             status, message, answers = came["status"], came["message"], came["answers"]
@@ -653,8 +653,8 @@ class Sandbox:
         except (OSError, EOFError):
             self.process.wait()
             self.stderr.seek(0)
-            said = self.stderr.read()[-2000:].decode(errors="replace").strip()
-            raise Broken(said or "the sandbox ended") from None
+            text = self.stderr.read()[-2000:].decode(errors="replace").strip()
+            raise Broken(text or "the sandbox ended") from None
         finally:
             alarm.cancel()
 
@@ -748,15 +748,15 @@ def _inside(path: Path) -> Path:
 
 def _mounts() -> list[str]:
     """Arguments that show system, Python and library read-only, and hide what lies within but belongs to the course."""
-    made: list[str] = []
+    mounts: list[str] = []
     for name in ("bin", "lib", "lib32", "lib64", "libx32", "sbin"):
         path = Path("/", name)
         if path.is_symlink():
-            made += ["--symlink", os.readlink(path), str(path)]
+            mounts += ["--symlink", os.readlink(path), str(path)]
         elif path.is_dir():
-            made += ["--ro-bind", str(path), str(path)]
+            mounts += ["--ro-bind", str(path), str(path)]
     for name in ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime"):
-        made += ["--ro-bind-try", name, name]
+        mounts += ["--ro-bind-try", name, name]
     shown = {Path(p) for p in ("/usr", sys.prefix, sys.base_prefix, *site.getsitepackages())}
     hidden = {p for p in (ROOT if (ROOT / "notebooks").is_dir() else PACKAGE,) if any(s in p.parents for s in shown)}
     seen = {Path("/")}
@@ -765,18 +765,18 @@ def _mounts() -> list[str]:
         there = _inside(path)
         above = [p for p in reversed(there.parents) if p not in seen and not any(s in (p, *p.parents) for s in inside)]
         for folder in above:
-            made += ["--perms", "0755", "--dir", str(folder)]
+            mounts += ["--perms", "0755", "--dir", str(folder)]
         seen |= set(above)
-        made += ["--perms", "0755", "--tmpfs", str(there)] if path in hidden else ["--ro-bind", str(path), str(there)]
+        mounts += ["--perms", "0755", "--tmpfs", str(there)] if path in hidden else ["--ro-bind", str(path), str(there)]
     lab = Path("/lab", PACKAGE.name)
     folders = (lab.parent, lab, lab / "course", lab / "classroom")
-    made += [w for d in folders for w in ("--perms", "0755", "--dir", str(d))]
+    mounts += [w for d in folders for w in ("--perms", "0755", "--dir", str(d))]
     rooms = [p for p in PACKAGE.iterdir() if p.name not in HIDDEN]
     for path in [*rooms, *(PACKAGE / name for name in INSIDE)]:
-        made += ["--ro-bind", str(path), str(lab / path.relative_to(PACKAGE))]
+        mounts += ["--ro-bind", str(path), str(lab / path.relative_to(PACKAGE))]
     for name in ("manifest.json", "weights", "recordings"):
-        made += ["--ro-bind-try", str(ROOT / "data" / name), str(lab.parent / "data" / name)]
-    return made
+        mounts += ["--ro-bind-try", str(ROOT / "data" / name), str(lab.parent / "data" / name)]
+    return mounts
 
 
 def _environment(trust: bool) -> dict[str, str]:
@@ -817,18 +817,18 @@ def grade(
     results = out / "submissions"
     results.mkdir(parents=True, exist_ok=True)
     lesson = lesson and lesson[:2]
-    told, stopped = threading.Lock(), threading.Event()
+    lock, stopped = threading.Lock(), threading.Event()
     seen: dict[str, tuple[dict[str, Any], str, bool]] = {}  # file -> result, where it is kept, whether it is new
 
     def one(student: str, path: Path, sandboxes: queue.SimpleQueue[Sandbox]) -> None:
         try:
             submission = read(folder, student, path, lesson)
         except OSError as error:
-            with told:
+            with lock:
                 tell(f"left out: {_shown(path.name)} of {_shown(student)} has gone ({error})")
             return
-        kept = results / f"{submission.key}.json"
-        before = _kept(kept)
+        place = results / f"{submission.key}.json"
+        before = _kept(place)
         result = None if again else before
         if result is None or result["grader"] != grader(submission.lesson):
             box = sandboxes.get()
@@ -838,19 +838,19 @@ def grade(
                 sandboxes.put(box)
             if stopped.is_set():  # its sandbox was ended from here
                 return
-            _write(kept, result)
+            _write(place, result)
             if submission.content and result["status"] == "ok":
                 with written(results / f"{submission.sha256}.ipynb") as beside:
                     beside.write_bytes(submission.content)
         now = {"student": submission.student, "received": submission.received}
         if result | now != result:  # who it belongs to and when it came is what the folder says today
             was = f"of {_shown(result['student'])}, {result['received']}"
-            with told:
+            with lock:
                 tell(f"{_shown(submission.file)}: was {was}; is of {_shown(submission.student)}, {submission.received}")
             result |= now
-            _write(kept, result)
-        with told:
-            seen[submission.file] = result, kept.name, before is None
+            _write(place, result)
+        with lock:
+            seen[submission.file] = result, place.name, before is None
             tell(
                 f"{_shown(result['student']):20} {result['lesson'] or '--'}  "
                 f"{result['total']:.2f} of {result['of']:.0f}  {result['status']:8} {result['seconds']:5.1f} s  "

@@ -129,10 +129,10 @@ def release(
     if folder.exists() and any(folder.iterdir()) or key.exists():
         raise ValueError(f"{folder} or {key.name} holds something already: release into a new folder")
     chosen = editions.sources(which, root)
-    made = [_that_holds(source, variant, run, tell) for source in chosen]
+    notebooks = [_that_holds(source, variant, run, tell) for source in chosen]
     folder.mkdir(parents=True, exist_ok=True)
     about: dict[str, Any] = {}
-    for source, (notebook, entry) in zip(chosen, made, strict=True):
+    for source, (notebook, entry) in zip(chosen, notebooks, strict=True):
         path = folder / f"{source.stem}.ipynb"
         editions.write(notebook, path)
         hashes = {"sha256": _sha256(path), "source_sha256": _sha256(source)}
@@ -259,8 +259,8 @@ def _vary(notebook: Any, edits: dict[str, str], seed: int, name: str) -> None:
     for cell in notebook.cells:
         cell.source = anything.sub(lambda m: edits[m.group()], cell.source)
         if "parameters" in cell.metadata.get("tags", []):
-            cell.source, found = re.subn(r"^SEED = 0\b", f"SEED = {seed}", cell.source, flags=re.MULTILINE)
-            if not found:
+            cell.source, count = re.subn(r"^SEED = 0\b", f"SEED = {seed}", cell.source, flags=re.MULTILINE)
+            if not count:
                 raise ValueError(f"{name}: its cell of parameters has no line `SEED = 0`")
 
 
@@ -292,25 +292,25 @@ def _halves(text: str, exercise: str) -> tuple[str, str]:
 
 def _put_in(answer: str, body: str) -> str:
     todo = re.compile(r"^( +)" + r"\n\1".join(map(re.escape, editions.TODO)), re.MULTILINE)
-    held, found = todo.subn(lambda m: textwrap.indent(body, m.group(1)), answer)
-    if found != 1:
-        raise ValueError(f"a bug is put where a stub stands alone in its cell; this one has {found} stubs:\n{answer}")
-    return held
+    code, count = todo.subn(lambda m: textwrap.indent(body, m.group(1)), answer)
+    if count != 1:
+        raise ValueError(f"a bug is put where a stub stands alone in its cell; this one has {count} stubs:\n{answer}")
+    return code
 
 
 # ------------------------------------------------------------------------------------------------------- injected bugs
 def _hunt(codes: Sequence[str], lesson: str, rng: np.random.Generator) -> tuple[Bug, str, list[str]] | None:
     """One exercise of the lesson, one of its mistakes, and four names for it, one of them right, in a drawn order."""
-    found = {}
+    candidates = {}
     for code in codes:
         exercise = asks(code)
         if exercise in checks.exercises(lesson) and editions.TODO[1] in code:
             here, names = bugs(exercise, code)
             if here and len(names) >= len(CHOICES):
-                found[exercise] = here, names
-    if not found:
+                candidates[exercise] = here, names
+    if not candidates:
         return None
-    here, names = found[sorted(found)[int(rng.integers(len(found)))]]
+    here, names = candidates[sorted(candidates)[int(rng.integers(len(candidates)))]]
     bug = here[int(rng.integers(len(here)))]
     others = sorted(set(names) - {bug.says})
     options = [bug.says, *rng.permutation(others)[: len(CHOICES) - 1]]
@@ -327,14 +327,14 @@ def bugs(exercise: str, stub: str) -> tuple[list[Bug], list[str]]:
     stub names them. A mistake whose verdict changes with the cases (it quotes a number) is no name.
     """
     module = checks.load(exercise)
-    said = [{checks.verdict(exercise, answer, seed).message for seed in (0, 1, 2)} for answer, _ in module.WRONG]
-    names = sorted({next(iter(s)) for s in said if len(s) == 1})
+    verdicts = [{checks.verdict(exercise, answer, seed).message for seed in (0, 1, 2)} for answer, _ in module.WRONG]
+    names = sorted({next(iter(s)) for s in verdicts if len(s) == 1})
     tree = ast.parse(inspect.getsource(module))
     functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
     [wrong] = [n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "WRONG"]
     definition = next(n for n in ast.parse(stub).body if isinstance(n, ast.FunctionDef))
-    found = []
-    for pair, messages in zip(getattr(wrong, "elts", []), said, strict=True):
+    mistakes = []
+    for pair, messages in zip(getattr(wrong, "elts", []), verdicts, strict=True):
         node = pair.elts[0]
         node = functions.get(node.id) if isinstance(node, ast.Name) else node
         body = _shown(node, [a.arg for a in definition.args.args], module)
@@ -345,8 +345,8 @@ def bugs(exercise: str, stub: str) -> tuple[list[Bug], list[str]]:
         exec(f"def answer({arguments}):\n{textwrap.indent(body, '    ')}", scope)
         judged = [checks.verdict(exercise, scope["answer"], seed) for seed in (0, 1, 2)]
         if all(v.ok is False and v.message in messages for v in judged):
-            found.append(Bug(exercise, body, next(iter(messages))))
-    return found, names
+            mistakes.append(Bug(exercise, body, next(iter(messages))))
+    return mistakes, names
 
 
 def _shown(node: Any, names: Sequence[str], module: Any) -> str | None:
@@ -378,12 +378,12 @@ def _shown(node: Any, names: Sequence[str], module: Any) -> str | None:
             return name
 
     rename = Rename()
-    made = rename.visit(node)
+    tree = rename.visit(node)
     if not rename.alone:
         return None
-    if isinstance(made, ast.Lambda):
-        return "return " + ast.unparse(made.body)
-    return "\n".join(ast.unparse(ast.fix_missing_locations(s)) for s in made.body)
+    if isinstance(tree, ast.Lambda):
+        return "return " + ast.unparse(tree.body)
+    return "\n".join(ast.unparse(ast.fix_missing_locations(s)) for s in tree.body)
 
 
 def _sha256(path: Path) -> str:

@@ -135,14 +135,14 @@ def _duration(text: str) -> timedelta:
 
 def deadlines(words: Iterable[str]) -> dict[str, datetime]:
     """["01=2026-11-20T18:00Z", "2026-12-01"] -> {"01": ..., "": ...}; a time without zone is UTC, a date its end."""
-    found: dict[str, datetime] = {}
+    times: dict[str, datetime] = {}
     for word in words:
         lesson, _, text = word.rpartition("=")
         try:
-            found[lesson] = _time(text)
+            times[lesson] = _time(text)
         except ValueError:
             raise ValueError(f"a deadline is [LESSON=]TIME such as 01=2026-11-20T18:00+01:00; came {word!r}") from None
-    return found
+    return times
 
 
 def report(
@@ -171,12 +171,12 @@ def report(
         raise ValueError(f"a file for {' or '.join(unknown or lms)} needs a roster, and knows {' and '.join(LMS)}")
     if key is not None and submissions is None:
         raise ValueError("the key says which mistake was put where; what was named is in the submissions: give both")
-    held = read_key(key) if key else Key()
-    hidden = held.bugs
+    facts = read_key(key) if key else Key()
+    hidden = facts.bugs
     students = sorted({g["student"] for g in grades} | set(people))
-    if strange := sorted(set(held.extensions) - set(students)):
+    if strange := sorted(set(facts.extensions) - set(students)):
         raise ValueError(f"{key}: an extension for {', '.join(map(repr, strange))}, and no student is called so")
-    rules = replace(rules, grace=held.grace, extensions=held.extensions, weights=held.weights) if key else rules
+    rules = replace(rules, grace=facts.grace, extensions=facts.extensions, weights=facts.weights) if key else rules
     _compare(people, students, {g["student"] for g in grades}, tell)
     counted = {s: chosen([g for g in grades if g["student"] == s], rules) for s in students}
     every = [g for c in counted.values() for g in c.values()]
@@ -214,7 +214,7 @@ def report(
     about = {"rules": str(rules), "made": datetime.now(UTC).isoformat(timespec="seconds"), "worth": worth}
 
     shown = {s: {e: {k: v for k, v in sheet[s][e].items() if k in SHOWN} for e in sheet[s]} for s in order}
-    kept = [
+    rows = [
         {"student": title[s], "exercises": shown[s], "total": _total(sheet[s]), "of": sum(worth.values())}
         for s in order
     ]
@@ -226,7 +226,7 @@ def report(
             rest = [g for g in aside if g["student"] == s]
             page = _feedback(title[s], sheet[s], worth, rest, str(rules))
             editions.write(page, folder / "feedback" / f"{alias[s]}.ipynb")
-        write_text(folder / "grades.json", json.dumps(about | {"students": kept}, indent=1) + "\n")
+        write_text(folder / "grades.json", json.dumps(about | {"students": rows}, indent=1) + "\n")
         _csv(folder / "grades.csv", [head, *([title[s], *marks[s]] for s in order)])
         if alike is not None:
             _csv(folder / "similarity.csv", [list(ALIKE), *alike])
@@ -266,18 +266,18 @@ def _compare(people: Iterable[str], students: Sequence[str], came: set[str], tel
 
 def read_roster(path: Path) -> dict[str, dict[str, str]]:
     """A CSV with a column `student` (as the submissions are called) and, if wanted, name, id, email, section."""
-    found: dict[str, dict[str, str]] = {}
+    people: dict[str, dict[str, str]] = {}
     for number, row in _rows(path, ("student",)):
         student = _composed(row["student"])
-        if not student or student in found:
+        if not student or student in people:
             raise ValueError(f"{path.name}, line {number}: student {student!r} is empty or there twice")
-        found[student] = {k: row.get(k, "") for k in ("name", "id", "email", "section")}
-    return found
+        people[student] = {k: row.get(k, "") for k in ("name", "id", "email", "section")}
+    return people
 
 
 def read_overrides(path: Path, worth: Mapping[str, float], students: Iterable[str]) -> dict[tuple[str, str], Any]:
     """A CSV student, exercise, marks, reason. -> {(student, exercise): (marks, reason)}; ValueError names the line."""
-    found: dict[tuple[str, str], Any] = {}
+    changes: dict[tuple[str, str], Any] = {}
     known = set(students)
     for number, row in _rows(path, ("student", "exercise", "marks", "reason")):
         at, pair = f"{path.name}, line {number}", (_composed(row["student"]), row["exercise"])
@@ -293,10 +293,10 @@ def read_overrides(path: Path, worth: Mapping[str, float], students: Iterable[st
             raise ValueError(f"{at}: marks are a number from 0 to {worth[row['exercise']]:g}; came {row['marks']!r}")
         if not row["reason"]:
             raise ValueError(f"{at}: a reason is wanted")
-        if pair in found:
+        if pair in changes:
             raise ValueError(f"{at}: {' '.join(pair)} is there twice")
-        found[pair] = marks, row["reason"]
-    return found
+        changes[pair] = marks, row["reason"]
+    return changes
 
 
 def _rows(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -319,8 +319,8 @@ def _rows(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, dict[str, st
     missing = [name for name in wanted if name not in head]
     if missing:
         came = f"the first line holds {', '.join(map(repr, head))}" if head else "it is empty"
-        said = f"{path.name} needs the columns {', '.join(wanted)}; it lacks {', '.join(missing)}; {came}"
-        raise ValueError(f"{said}. Save it as CSV UTF-8, with commas or semicolons")
+        problem = f"{path.name} needs the columns {', '.join(wanted)}; it lacks {', '.join(missing)}; {came}"
+        raise ValueError(f"{problem}. Save it as CSV UTF-8, with commas or semicolons")
     if twice := sorted({h for h in head if h and head.count(h) > 1}):
         raise ValueError(f"{path.name} has the column {', '.join(twice)} twice")
     for number, row in rows:
@@ -338,8 +338,8 @@ def _text(path: Path) -> str:
             raise UnicodeError("it holds NUL")
         return raw.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeError as error:
-        said = f"{path.name} is not UTF-8 ({error})"
-        raise ValueError(f"{said}: save it as CSV UTF-8, for in another encoding names cannot be told") from None
+        problem = f"{path.name} is not UTF-8 ({error})"
+        raise ValueError(f"{problem}: save it as CSV UTF-8, for in another encoding names cannot be told") from None
 
 
 @dataclass(frozen=True)
@@ -362,20 +362,20 @@ def read_key(path: Path) -> Key:
     Raises ValueError, which names the file, for another file and for values that cannot be.
     """
     try:
-        kept = json.loads(path.read_bytes())
-        if not isinstance(kept, dict) or kept.get("version") != KEY_VERSION or "lessons" not in kept:
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict) or content.get("version") != KEY_VERSION or "lessons" not in content:
             raise ValueError("it is not the key of a release")
-        bugs = {lesson: entry["bug"] for lesson, entry in kept["lessons"].items() if entry["bug"]}
-        weights = dict(kept.get("weights") or {})
+        bugs = {lesson: entry["bug"] for lesson, entry in content["lessons"].items() if entry["bug"]}
+        weights = dict(content.get("weights") or {})
         known = [*checks.exercises(), *(f"{lesson}.mistake" for lesson in _lessons())]
         for exercise, weight in weights.items():
             if exercise not in known:
                 raise ValueError(f"weights: no exercise is called {exercise!r}; there are {', '.join(known)}")
             if type(weight) not in (int, float) or not 0 <= weight < math.inf:
                 raise ValueError(f"weights: that of {exercise} is a number from 0; came {weight!r}")
-        grace = {k: _duration(v) for k, v in _by_lesson(kept.get("grace") or {}, "grace").items()}
+        grace = {k: _duration(v) for k, v in _by_lesson(content.get("grace") or {}, "grace").items()}
         extensions: dict[str, Mapping[str, datetime | timedelta]] = {}
-        for student, later in (kept.get("extensions") or {}).items():
+        for student, later in (content.get("extensions") or {}).items():
             each = _by_lesson(later, f"extensions of {student}")
             extensions[_composed(student)] = {k: _until(v) for k, v in each.items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -425,30 +425,30 @@ def notebook(folder: Path, graded: Mapping[str, Any], out: Path | None = None) -
 
 def pseudonyms(students: Iterable[str], path: Path) -> dict[str, str]:
     """student -> "P-XXXX...", kept in `path` with its key, which is drawn the first time. The file is the owner's."""
-    kept: dict[str, Any] = {"key": secrets.token_hex(16), "students": {}}
+    record: dict[str, Any] = {"key": secrets.token_hex(16), "students": {}}
     if path.exists():
-        kept = json.loads(path.read_text("utf-8"))
-    taken = {_composed(s): p for s, p in kept["students"].items()}
+        record = json.loads(path.read_text("utf-8"))
+    taken = {_composed(s): p for s, p in record["students"].items()}
     for s in sorted(set(students) - set(taken)):
-        digest = hmac.digest(bytes.fromhex(kept["key"]), s.encode(errors="surrogatepass"), "sha256").hex().upper()
+        digest = hmac.digest(bytes.fromhex(record["key"]), s.encode(errors="surrogatepass"), "sha256").hex().upper()
         taken[s] = next(p for n in range(6, 64) if (p := f"P-{digest[:n]}") not in taken.values())
-    write_text(path, json.dumps(kept | {"students": taken}, indent=1), private=True)
+    write_text(path, json.dumps(record | {"students": taken}, indent=1), private=True)
     return taken
 
 
 # -------------------------------------------------------------------------------------------------------------- marks
 def chosen(graded: Sequence[dict[str, Any]], rules: Rules) -> dict[str, dict[str, Any]]:
     """Lesson -> the one of a student's submissions that counts; those that could not be run only if no other came."""
-    found = {}
+    picks = {}
     for lesson in sorted({g["lesson"] for g in graded if g["lesson"]}):
         mine = sorted((g for g in graded if g["lesson"] == lesson), key=lambda g: (g["received"], g["file"]))
         mine = [g for g in mine if g["status"] == "ok"] or mine
         if rules.attempts == "best":
-            found[lesson] = max(mine, key=lambda g: _earned(g, rules) * rules.kept(lesson, g["received"], g["student"]))
+            picks[lesson] = max(mine, key=lambda g: _earned(g, rules) * rules.kept(lesson, g["received"], g["student"]))
         else:
             in_time = [g for g in mine if not rules.days_late(lesson, g["received"], g["student"])]
-            found[lesson] = (in_time or mine)[-1]
-    return found
+            picks[lesson] = (in_time or mine)[-1]
+    return picks
 
 
 def _earned(graded: Mapping[str, Any], rules: Rules) -> float:
@@ -459,7 +459,7 @@ def _marks(graded: Mapping[str, Any], rules: Rules, bug: Mapping[str, Any] | Non
     """Exercise -> its entry of the grading, with what lateness leaves of its marks and a word on what was changed."""
     lesson = graded["lesson"]
     when = lesson, graded["received"], graded["student"]
-    kept, days = rules.kept(*when), rules.days_late(*when)
+    share, days = rules.kept(*when), rules.days_late(*when)
     entries = {e: dict(entry, note="") for e, entry in graded["exercises"].items()}
     if bug is not None and cells is not None:
         if bug["exercise"] in entries and _untouched(cells, bug):
@@ -477,9 +477,9 @@ def _marks(graded: Mapping[str, Any], rules: Rules, bug: Mapping[str, Any] | Non
     for exercise, entry in entries.items():
         entry["marks"], entry["of"] = (entry[k] * rules.weight(exercise) for k in ("marks", "of"))
         if days:
-            late = f"{days} day{'s' * (days > 1)} late: {kept:.0%} of the marks"
+            late = f"{days} day{'s' * (days > 1)} late: {share:.0%} of the marks"
             entry["note"] = ", ".join(filter(None, (entry["note"], late)))
-            entry["marks"] = entry["marks"] * kept
+            entry["marks"] = entry["marks"] * share
         entry["marks"] = round(entry["marks"], 4)
     return entries
 
@@ -507,13 +507,13 @@ def _override(
             "marks": 0.0,
         }
         entry = sheet[student].setdefault(exercise, fresh)
-        said = f"set by hand to {marks:g} (graded: {entry['marks']:g}): {reason}"
-        entry |= {"marks": marks, "overridden": reason, "note": ", ".join(filter(None, (entry["note"], said)))}
+        note = f"set by hand to {marks:g} (graded: {entry['marks']:g}): {reason}"
+        entry |= {"marks": marks, "overridden": reason, "note": ", ".join(filter(None, (entry["note"], note)))}
 
 
 def _named(cells: Iterable[str]) -> str | None:
     """The last letter that a notebook gives to `mistake`, read and not run."""
-    found = None
+    letter = None
     for tree in _trees(cells):
         for node in tree.body:
             if (
@@ -521,8 +521,8 @@ def _named(cells: Iterable[str]) -> str | None:
                 and isinstance(node.value, ast.Constant)
                 and any(isinstance(t, ast.Name) and t.id == "mistake" for t in node.targets)
             ):
-                found = node.value.value
-    return found.strip().lower() if isinstance(found, str) else None
+                letter = node.value.value
+    return letter.strip().lower() if isinstance(letter, str) else None
 
 
 def _untouched(cells: list[str], bug: Mapping[str, Any]) -> bool:
@@ -543,7 +543,7 @@ ALIKE = ("student", "other", "exercise", "similarity", "honest", "median", "to t
 def answers(cells: Iterable[str]) -> dict[str, ast.AST]:
     """Exercise -> what a notebook hands to its check: the definition of that name, or the expression itself."""
     named: dict[str, ast.AST] = {}
-    found: dict[str, ast.AST] = {}
+    nodes: dict[str, ast.AST] = {}
     for tree in _trees(cells):
         for node in tree.body:
             if isinstance(node, ast.FunctionDef):
@@ -551,8 +551,8 @@ def answers(cells: Iterable[str]) -> dict[str, ast.AST]:
             elif isinstance(node, ast.Assign):
                 named |= {t.id: node.value for t in node.targets if isinstance(t, ast.Name)}
         for exercise, answer in sandbox.asked(tree):
-            found[exercise] = named.get(answer.id, answer) if isinstance(answer, ast.Name) else answer
-    return found
+            nodes[exercise] = named.get(answer.id, answer) if isinstance(answer, ast.Name) else answer
+    return nodes
 
 
 def _trees(cells: Iterable[str]) -> Iterator[ast.Module]:
@@ -565,8 +565,8 @@ def _trees(cells: Iterable[str]) -> Iterator[ast.Module]:
 
 def pieces(answer: ast.AST) -> frozenset[tuple[str, ...]]:
     """All runs of GRAM words of an answer."""
-    said = words(answer)
-    return frozenset(zip(*(said[i:] for i in range(GRAM)), strict=False))
+    tokens = words(answer)
+    return frozenset(zip(*(tokens[i:] for i in range(GRAM)), strict=False))
 
 
 def words(answer: ast.AST) -> list[str]:
@@ -577,7 +577,7 @@ def words(answer: ast.AST) -> list[str]:
     own: dict[str, str] = {}
     bound = {n.arg for n in ast.walk(answer) if isinstance(n, ast.arg)}
     bound |= {n.id for n in ast.walk(answer) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    said = []
+    tokens = []
     stack: list[Any] = [answer]
     while stack:
         node = stack.pop()
@@ -593,7 +593,7 @@ def words(answer: ast.AST) -> list[str]:
         elif isinstance(node, ast.arg):
             own.setdefault(node.arg, f"v{len(own)}")
             continue
-        said.append(word)
+        tokens.append(word)
         children = (
             [*node.args.args, *_bare(node.body)]
             if isinstance(node, ast.FunctionDef)
@@ -602,7 +602,7 @@ def words(answer: ast.AST) -> list[str]:
         if isinstance(node, ast.AnnAssign):
             children = [node.target, *([node.value] if node.value else [])]
         stack += reversed(children)
-    return said
+    return tokens
 
 
 def _bare(body: Sequence[ast.stmt]) -> list[ast.stmt]:
@@ -636,7 +636,7 @@ def _handed_out(lesson: str) -> dict[str, ast.AST]:
 
 
 def similarities(
-    found: Mapping[str, Mapping[str, ast.AST]], hidden: Mapping[str, Mapping[str, Any]], sheet: Mapping[str, Any]
+    cohort: Mapping[str, Mapping[str, ast.AST]], hidden: Mapping[str, Mapping[str, Any]], sheet: Mapping[str, Any]
 ) -> list[tuple]:
     """Pairs of answers more alike than honest ones, the most alike first: rows as in ALIKE.
 
@@ -646,13 +646,13 @@ def similarities(
     are at least ten; and how alike both are to the solution at the top of the ladder, which everybody may open.
     """
     rows = []
-    for exercise in sorted({e for mine in found.values() for e in mine} & set(checks.exercises())):
+    for exercise in sorted({e for mine in cohort.values() for e in mine} & set(checks.exercises())):
         stub = _handed_out(exercise[:2]).get(exercise)
         given = pieces(stub) if stub is not None else frozenset()
         bug = hidden.get(exercise[:2])
         if bug and bug["exercise"] == exercise and isinstance(stub, ast.FunctionDef):
             given |= pieces(_shown(bug, stub))
-        each = {s: pieces(mine[exercise]) - given for s, mine in found.items() if exercise in mine}
+        each = {s: pieces(mine[exercise]) - given for s, mine in cohort.items() if exercise in mine}
         each = {s: p for s, p in each.items() if len(p) >= SHORTEST}
         own = [p - given for p in right(exercise)]
         honest = max((likeness(a, b) for a, b in itertools.combinations(own, 2)), default=0.0)
@@ -686,10 +686,10 @@ def cell(value: Any) -> Any:
 
 def _csv(path: Path, rows: Iterable[Sequence[Any]], plain: bool = False) -> None:
     """A table that Excel reads. `plain`: with the mark of UTF-8 left out, which importers read as text."""
-    held = io.StringIO()
-    csv.writer(held, lineterminator="\r\n").writerows([[cell(v) for v in row] for row in rows])
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\r\n").writerows([[cell(v) for v in row] for row in rows])
     with written(path) as beside:
-        beside.write_bytes(held.getvalue().encode("utf-8" if plain else "utf-8-sig"))
+        beside.write_bytes(buffer.getvalue().encode("utf-8" if plain else "utf-8-sig"))
 
 
 def _upload(

@@ -176,15 +176,15 @@ def cells(raw: bytes) -> list[str]:
         raise Unusable("empty", "the file is empty")
     try:
         notebook = json.loads(raw)
-        found = [c["source"] for c in notebook["cells"] if c["cell_type"] == "code"]
-        found = ["".join(s) if isinstance(s, list) else s for s in found]
-        if not all(isinstance(s, str) for s in found):
+        sources = [c["source"] for c in notebook["cells"] if c["cell_type"] == "code"]
+        sources = ["".join(s) if isinstance(s, list) else s for s in sources]
+        if not all(isinstance(s, str) for s in sources):
             raise TypeError("a cell's source is not text")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Unusable("broken", f"the file is not a notebook ({type(error).__name__}: {error})"[:TEXT]) from None
-    if not any(s.strip() for s in found):
+    if not any(s.strip() for s in sources):
         raise Unusable("empty", "the notebook has no code")
-    return found
+    return sources
 
 
 def parsed(source: str) -> ast.Module:
@@ -373,10 +373,10 @@ def chosen(steps: list[Step], own: set[int], name: str) -> list[Step]:
         seen.add(n)
         given = giving.get(n, [])
         mine = [s for s in given if 0 <= s.cell <= end]
-        found = mine or [s for s in given if s.cell > end] or given
-        found = found + [s for s in changing.get(n, []) if s.cell <= end]
-        found += [b for s in mine if not isinstance(s.node, NAMED) for b in beside.get((s.cell, n), [])]
-        for step in found:
+        matches = mine or [s for s in given if s.cell > end] or given
+        matches = matches + [s for s in changing.get(n, []) if s.cell <= end]
+        matches += [b for s in mine if not isinstance(s.node, NAMED) for b in beside.get((s.cell, n), [])]
+        for step in matches:
             if id(step) not in needed:
                 needed[id(step)] = step
                 waiting += step.reads
@@ -437,13 +437,13 @@ class Run:
         self.answer = given.get(exercise, self.names.get(name) if self.found else None)
 
     def _steps(self, cell: int, tree: ast.Module) -> list[Step]:
-        found = []
+        steps = []
         for node in tree.body:
             try:
-                found.append(Step.of(cell, node, f"<cell {cell}>"))
+                steps.append(Step.of(cell, node, f"<cell {cell}>"))
             except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
                 self.beside = self.beside or f"cell {cell + 1} of code cannot be run: {error}"
-        return found
+        return steps
 
     def _do(self, step: Step, own: bool) -> None:
         """Run one statement: an error in it does not keep the next from being run.
@@ -462,8 +462,8 @@ class Run:
             if own and not isinstance(error, NotImplementedError):
                 self.complaint = self.complaint or f"the cell raised {type(error).__name__}: {error}"
             elif not own and step.cell >= 0:
-                said = "took too long" if isinstance(error, Slow) else f"raised {type(error).__name__}: {error}"
-                self.beside = self.beside or f"cell {step.cell + 1} of code, which your answer needs, {said}"
+                failure = "took too long" if isinstance(error, Slow) else f"raised {type(error).__name__}: {error}"
+                self.beside = self.beside or f"cell {step.cell + 1} of code, which your answer needs, {failure}"
 
     def _alarm(self, share: float) -> None:
         """Raise Slow after that share of the time that is left, of computing and in all; 0 for never."""
@@ -471,11 +471,11 @@ class Run:
         def slow(*_: Any) -> None:
             raise Slow
 
-        left = {
+        timers = {
             signal.ITIMER_PROF: (signal.SIGPROF, self.limits.cpu - time.process_time()),
             signal.ITIMER_REAL: (signal.SIGALRM, self.limits.wall - (time.monotonic() - self.began)),
         }
-        for timer, (number, seconds) in left.items():
+        for timer, (number, seconds) in timers.items():
             signal.setitimer(timer, 0)
             if share:
                 signal.signal(number, slow)
@@ -497,12 +497,12 @@ def answered(request: dict[str, Any], notebook: bytes, inputs: bytes) -> dict[st
     except Unusable as error:
         return {"status": error.args[0], "message": error.args[1], "answers": []}
     if run.answer is None and run.complaint:
-        said = "; ".join(filter(None, (run.complaint, run.beside)))
-        return {"status": _status(said), "message": said, "answers": []}
+        message = "; ".join(filter(None, (run.complaint, run.beside)))
+        return {"status": _status(message), "message": message, "answers": []}
     if not run.found:
         return {"status": "missing", "message": f"no cell asks {request['exercise']}", "answers": []}
     values: list[Any] = []
-    said = ""
+    message = ""
     stub = True
     for case in given:
         value = None
@@ -512,18 +512,18 @@ def answered(request: dict[str, Any], notebook: bytes, inputs: bytes) -> dict[st
         except NotImplementedError:
             pass
         except judging.Mistake as error:
-            stub, said = False, said or str(error)
+            stub, message = False, message or str(error)
         else:
-            said = said or (judging.returned_nothing(case) if value is None else "")
+            message = message or (judging.returned_nothing(case) if value is None else "")
         values.append(value)
-    said = "; ".join(filter(None, (said, run.beside))) if said else ""
+    message = "; ".join(filter(None, (message, run.beside))) if message else ""
     if stub:
         return {"status": "unsolved", "message": judging.UNSOLVED, "answers": []}
-    return {"status": _status(said) if said else "answered", "message": said, "answers": values}
+    return {"status": _status(message) if message else "answered", "message": message, "answers": values}
 
 
-def _status(said: str) -> str:
-    return "memory" if "MemoryError" in said or "can't allocate memory" in said else "error"
+def _status(message: str) -> str:
+    return "memory" if "MemoryError" in message or "can't allocate memory" in message else "error"
 
 
 # --------------------------------------------------------------------------------------------------------- the forks
@@ -617,8 +617,8 @@ def _memory(known: set[str], base: int) -> int:
 
 
 def _resident(status: str) -> int:
-    held = [line.split() for line in status.split("\n") if line.startswith(("RssAnon:", "RssShmem:"))]
-    return sum(int(words[1]) * 1024 for words in held)
+    lines = [line.split() for line in status.split("\n") if line.startswith(("RssAnon:", "RssShmem:"))]
+    return sum(int(words[1]) * 1024 for words in lines)
 
 
 def serve(source: BinaryIO, target: BinaryIO) -> None:
