@@ -214,7 +214,7 @@ def train(
         raise ValueError(
             f"{names[0]!r} is no method ({', '.join(_methods())}); only a method has settings and a dataset"
         )
-    made = planners.train(
+    paths = planners.train(
         names[0],
         seed=seed,
         dataset=dataset,
@@ -227,7 +227,7 @@ def train(
         overwrite=overwrite,
         ship=ship,
     )
-    for path in made:
+    for path in paths:
         typer.echo(path)
 
 
@@ -338,8 +338,8 @@ def run(
         done = course.run(
             which, parameters, out, solutions=solutions, page=pages.write if html else None, progress_bar=True
         )
-        for made, seconds, peak in done:
-            typer.echo(f"{made.with_suffix('.html') if html else made}  {seconds:.0f} s  {peak} MB")
+        for path, seconds, peak in done:
+            typer.echo(f"{path.with_suffix('.html') if html else path}  {seconds:.0f} s  {peak} MB")
         about = course.report(done, f"diffrl-lab run {' '.join(words)} --profile {profile}")
         write_text(summary, json.dumps(about, indent=1) + "\n")
 
@@ -364,9 +364,9 @@ def check(
     """Fail where a stored notebook is not what its source builds."""
     from diffrl_lab.publish import lessons as course
 
-    found = [line for source in course.sources(which or ()) for line in course.differences(source)]
-    typer.echo("\n".join(found) or "every notebook is what its source builds")
-    raise typer.Exit(int(bool(found)))
+    lines = [line for source in course.sources(which or ()) for line in course.differences(source)]
+    typer.echo("\n".join(lines) or "every notebook is what its source builds")
+    raise typer.Exit(int(bool(lines)))
 
 
 @app.command()
@@ -399,13 +399,13 @@ def progress(
     export: Annotated[Path | None, typer.Option(help="Write a copy of the record to this JSON file.")] = None,
 ) -> None:
     """Show what you have solved, begun and looked up; the record leaves your machine only if you export it."""
-    from diffrl_lab.course import progress as kept
+    from diffrl_lab.course import progress as journal
     from diffrl_lab.course.overview import overview
 
     if export is None:
         typer.echo(repr(overview()))
         return
-    kept.export(export)
+    journal.export(export)
     typer.echo(f"your record is in {export}")
 
 

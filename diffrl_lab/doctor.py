@@ -47,13 +47,13 @@ def packages() -> str | None:
     missing, other = [], []
     for name in _core_packages():
         try:
-            found = importlib.metadata.version(name).split("+")[0]
+            version = importlib.metadata.version(name).split("+")[0]
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
             continue
-        wanted = pins.get(name.lower().replace("_", "-"), found)
-        if found != wanted:
-            other.append(f"{name} {found} instead of {wanted}")
+        wanted = pins.get(name.lower().replace("_", "-"), version)
+        if version != wanted:
+            other.append(f"{name} {version} instead of {wanted}")
     if missing:
         return f"not installed: {', '.join(missing)}; {AGAIN}"
     if other:
@@ -64,10 +64,10 @@ def packages() -> str | None:
 def this_copy() -> str | None:
     """The package that Python imports is the one in this folder."""
     spec = importlib.util.find_spec("diffrl_lab")
-    found = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
+    folder = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
     elsewhere = Path.cwd().resolve()
-    if (elsewhere / "diffrl_lab").is_dir() and (elsewhere / "run.py").is_file() and elsewhere != found:
-        return f"Python takes diffrl_lab from {found}, and you are in {elsewhere}; run `python3 run.py setup` here"
+    if (elsewhere / "diffrl_lab").is_dir() and (elsewhere / "run.py").is_file() and elsewhere != folder:
+        return f"Python takes diffrl_lab from {folder}, and you are in {elsewhere}; run `python3 run.py setup` here"
     return None
 
 

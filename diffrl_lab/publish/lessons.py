@@ -55,13 +55,13 @@ def clean(notebook: Any) -> Any:
     for number, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), 1):
         cell.metadata = kept_metadata(cell.metadata.get("tags", []))
         cell.execution_count = number if cell.execution_count else None
-        kept: list[Any] = []
+        outputs: list[Any] = []
         for output in cell.outputs:
             if output.output_type == "stream":
-                if output.name == "stdout" and kept and kept[-1].output_type == "stream":
-                    kept[-1].text += output.text
+                if output.name == "stdout" and outputs and outputs[-1].output_type == "stream":
+                    outputs[-1].text += output.text
                 elif output.name == "stdout":
-                    kept.append(output)
+                    outputs.append(output)
                 continue
             if "execution_count" in output:
                 output.execution_count = cell.execution_count
@@ -73,8 +73,8 @@ def clean(notebook: Any) -> Any:
                 del data["text/html"]  # the same picture twice; a notebook that was not run here shows its PNG anyway
             if "text/plain" in data:
                 data["text/plain"] = re.sub(r" at 0x[0-9a-fA-F]+", "", data["text/plain"])
-            kept.append(output)
-        cell.outputs = kept
+            outputs.append(output)
+        cell.outputs = outputs
     return notebook
 
 
@@ -82,14 +82,14 @@ def differences(source: Path) -> list[str]:
     """Where the stored editions of a source are not what it builds: a unified diff, empty when they agree."""
     import nbformat
 
-    found = []
+    lines = []
     for solutions in (False, True):
         path = target(source, solutions)
         if not path.exists():
-            found.append(f"{path.name} has not been built: diffrl-lab lessons build {source.stem[:2]}")
+            lines.append(f"{path.name} has not been built: diffrl-lab lessons build {source.stem[:2]}")
             continue
         stored = nbformat.read(path, as_version=4)
-        found += difflib.unified_diff(
+        lines += difflib.unified_diff(
             _lines(stored),
             _lines(edition(source, solutions)),
             str(path.relative_to(path.parents[1])),
@@ -97,8 +97,8 @@ def differences(source: Path) -> list[str]:
             lineterm="",
             n=1,
         )
-        found += [f"{path.name}, {what}: build it again" for what in volatile(stored, solutions)]
-    return found
+        lines += [f"{path.name}, {what}: build it again" for what in volatile(stored, solutions)]
+    return lines
 
 
 def _lines(notebook: Any) -> list[str]:
@@ -112,7 +112,7 @@ def _lines(notebook: Any) -> list[str]:
 def volatile(notebook: Any, solutions: bool = False) -> list[str]:
     """What a stored notebook holds that varies from run to run or needs a kernel, and where: empty when it is clean."""
     own = [name for name, value in notebook.metadata.items() if value != METADATA.get(name)]
-    found = [f"metadata of its own: {name}" for name in own]
+    faults = [f"metadata of its own: {name}" for name in own]
     for cell in notebook.cells:
         wanted = kept_metadata(cell.metadata.get("tags", []))
         kinds = [f"metadata {name}" for name, value in cell.metadata.items() if value != wanted.get(name)]
@@ -123,8 +123,8 @@ def volatile(notebook: Any, solutions: bool = False) -> list[str]:
             kinds += ["a widget's view"] if WIDGET in data else []
             kinds += ["stderr"] if output.get("name") == "stderr" else []
             kinds += ["an address or a path"] if VARIES.search(text) else []
-        found += [f"cell {cell.get('id')}: {kind}" for kind in kinds]
-    return found
+        faults += [f"cell {cell.get('id')}: {kind}" for kind in kinds]
+    return faults
 
 
 def _carry_outputs(notebook: Any, stored: Path) -> None:

@@ -67,8 +67,8 @@ def mathml(tex: str, block: bool = False) -> str:
     from latex2mathml.converter import convert
 
     try:
-        made = convert(ALIGNED.sub(r"\\\1{split}", tex), display="block" if block else "inline")
-        tree = ElementTree.fromstring(made.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', ""))
+        markup = convert(ALIGNED.sub(r"\\\1{split}", tex), display="block" if block else "inline")
+        tree = ElementTree.fromstring(markup.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', ""))
     except Exception as error:  # the converter's own errors have no common class
         raise ValueError(f"this formula has no MathML ({type(error).__name__}): {tex}") from None
     for node in tree.iter():
@@ -115,11 +115,11 @@ def _markdown() -> Callable[[str], str]:
     render = MarkdownWithMath(renderer=Renderer(escape=False, exclude_anchor_links=True)).render
 
     def checked(text: str) -> str:
-        made = render(text)
-        left = re.search(r".{0,60}\$.{0,60}", re.sub(r"<(code|pre)\b.*?</\1>", "", made, flags=re.DOTALL))
-        if left:
-            raise ValueError(f"a formula is not closed, or a $ stands alone: {left[0]}")
-        return made
+        markup = render(text)
+        dollar = re.search(r".{0,60}\$.{0,60}", re.sub(r"<(code|pre)\b.*?</\1>", "", markup, flags=re.DOTALL))
+        if dollar:
+            raise ValueError(f"a formula is not closed, or a $ stands alone: {dollar[0]}")
+        return markup
 
     return checked
 
@@ -130,10 +130,10 @@ def _widget(state: dict[str, Any], model: str, data: dict[str, Any], alt: str) -
     from diffrl_lab.widgets import movie
 
     about = state.get(model, {})
-    kept = about.get("state", {})
-    if "meta" in kept:
+    values = about.get("state", {})
+    if "meta" in values:
         [frames] = [b["data"] for b in about["buffers"] if b["path"] == ["data"]]
-        return movie.page(kept["meta"], base64.b64decode(frames))
+        return movie.page(values["meta"], base64.b64decode(frames))
     if "image/png" in data:
         return _image(data["image/png"], alt) + _note("The controls of this picture need a kernel: open the notebook.")
     said = _sentences(state, model)
@@ -144,10 +144,10 @@ def _widget(state: dict[str, Any], model: str, data: dict[str, Any], alt: str) -
 
 
 def _sentences(state: dict[str, Any], model: str) -> str:
-    kept = state.get(model, {})
-    if kept.get("model_name") == "HTMLModel":
-        return kept["state"].get("value", "")
-    children = kept.get("state", {}).get("children", [])
+    about = state.get(model, {})
+    if about.get("model_name") == "HTMLModel":
+        return about["state"].get("value", "")
+    children = about.get("state", {}).get("children", [])
     return "".join(_sentences(state, child.removeprefix("IPY_MODEL_")) for child in children)
 
 

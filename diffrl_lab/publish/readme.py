@@ -42,8 +42,8 @@ def lessons() -> str:
         minutes = re.search(r"(\d+) minutes \(an estimate\)", text)
         if title is None or minutes is None:
             raise ValueError(f"{source.name} needs a title `# NN · Name` and `NN minutes (an estimate)`")
-        found = measured["lessons"].get(name)
-        cost = ["–", "–"] if found is None else [f"{found['seconds']:.0f} s", f"{found['peak_mb']} MB"]
+        usage = measured["lessons"].get(name)
+        cost = ["–", "–"] if usage is None else [f"{usage['seconds']:.0f} s", f"{usage['peak_mb']} MB"]
         rows.append([f"[{name[:2]} {title[1]}](notebooks/{name}.ipynb)", *cost, minutes[1]])
     table = _table(["lesson", "machine", "peak memory", "learner minutes"], rows)
     return f"{table}\n\nMeasured by `{measured['command']}` on {measured['machine']}; learner minutes are estimates."

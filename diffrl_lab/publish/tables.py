@@ -195,9 +195,9 @@ def _name(value: Any) -> str:
 
 def table(study: Study) -> str:
     """The study's table, its seeds, hours and command. Raises ValueError where the file has no such row."""
-    found = Table.load(RESULTS / study.file)
+    results = Table.load(RESULTS / study.file)
     rows: dict[tuple, list[dict[str, Any]]] = {}
-    for row in found.rows if study.of == "rows" else found.about[study.of]:
+    for row in results.rows if study.of == "rows" else results.about[study.of]:
         if study.keep(row):
             shown = row | {k: row[k] * factor for k, factor in study.times.items()}
             shown |= {f"{study.main}_interval": row["interval"]} if study.main else {}
@@ -214,7 +214,7 @@ def table(study: Study) -> str:
     numbers = [n for n in map(trainings, rows.values()) if n]
     least, most = min(numbers), max(numbers)
     seeds = f"{least} to {most}" if least < most else f"{most}"
-    hours = found.about["hours"] + found.about.get("training_hours", 0.0)
+    hours = results.about["hours"] + results.about.get("training_hours", 0.0)
     cost = f"{60 * hours:.1f} CPU minutes" if hours < 1 else f"{hours:.1f} CPU hours"
     maker = next(e["maker"] for e in manifest() if e["file"] == f"results/{study.file}")
     return f"{body}\n\n{seeds} training seed{'s' * (most > 1)}, {cost}: `{maker}` → `{study.file}`."

@@ -197,12 +197,12 @@ def at_equal_return(curves: dict[str, list[NDArray]], wanted: float) -> dict[str
     """form -> one number per training: coverage (bits) and share in walls where the return is `wanted`, and the best
     return at which at most 2 % of the plans run through walls.
     """
-    found = {}
+    numbers = {}
     for form, every in curves.items():
         here = np.array([crossing(wanted, c[:, 1], c) for c in every])
         best = np.array([c[c[:, 3] <= 0.02, 1].max() for c in every])
-        found[form] = {"coverage": here[:, 2] / math.log(2), "walls": here[:, 3], "best": best}
-    return found
+        numbers[form] = {"coverage": here[:, 2] / math.log(2), "walls": here[:, 3], "best": best}
+    return numbers
 
 
 def return_table(found: dict[str, dict[str, NDArray]], wanted: float) -> Markdown:

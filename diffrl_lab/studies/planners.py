@@ -88,7 +88,7 @@ def train(
     seconds = round(time.perf_counter() - begun, 1)
     run.model.save(paths["good"], **about, rung="good", seconds=seconds, threads=torch.get_num_threads())
     checkpoint.unlink(missing_ok=True)
-    made = [paths["good"]]
+    files = [paths["good"]]
     if ladder:
         few = diffuser.train(
             episodes[: min(OVERFIT, len(episodes))], replace(config, updates=max(1, config.updates // 4)), seed=seed
@@ -96,13 +96,13 @@ def train(
         for _ in bar_of(few, f"{name}, overfit", progress):
             pass
         few.model.save(paths["overfit"], **about, rung="overfit")
-        made = [paths["good"], *(p for rung, p in paths.items() if rung != "good")]
+        files = [paths["good"], *(p for rung, p in paths.items() if rung != "good")]
     if ship:
         from diffrl_lab.data.shipped import add
 
-        for path in made:
+        for path in files:
             add(f"weights/{path.name}", f"diffrl-lab train {name} --seed {seed} --ladder --ship", seed)
-    return made
+    return files
 
 
 def try_outputs(paths: list[Path], checkpoint: Path, resume: bool, overwrite: bool) -> None:
@@ -189,9 +189,9 @@ def evaluate(
         print(driven(about) + _own_weights(name, weights), file=sys.stderr, flush=True)
     bar = progress_bar(len(seeds), f"{name}, {method}", progress)
     with bar:
-        found = measure(world, agent, seeds, maze=maze, on_episode=lambda _: bar.update(1))
+        result = measure(world, agent, seeds, maze=maze, on_episode=lambda _: bar.update(1))
     world.close()
-    return {"name": name, "method": method, **found, "held_out": held_out, "weights": about or None, **provenance()}
+    return {"name": name, "method": method, **result, "held_out": held_out, "weights": about or None, **provenance()}
 
 
 def _own_weights(name: str, weights: Path | None) -> str:
@@ -289,13 +289,13 @@ def _origin(maze: str | None, env: str | None) -> tuple[float, float]:
 def _seeds(world, episodes: int, seed: int, origin: tuple[float, float] | None) -> list[int]:
     if origin is None:
         return list(range(seed, seed + episodes))
-    found: list[int] = []
-    while len(found) < episodes:
+    seeds: list[int] = []
+    while len(seeds) < episodes:
         obs, _ = world.reset(seed=seed)
         if bool(is_held_out(torch.tensor(obs["observation"]), torch.tensor(obs["desired_goal"]), origin)):
-            found.append(seed)
+            seeds.append(seed)
         seed += 1
-    return found
+    return seeds
 
 
 def _agent(

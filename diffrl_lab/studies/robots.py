@@ -90,16 +90,16 @@ def data(name: str, split: str = "train") -> Episodes:
 def planner(name: str, seed: int) -> tuple[Receding, float]:
     """A robot's planner and the CPU seconds of its training; trained unless it is kept."""
     path = RUNS / "weights" / f"{name}-{seed}.safetensors"
-    told = path.with_suffix(".json")
-    if not told.is_file():
+    note = path.with_suffix(".json")
+    if not note.is_file():
         begun = time.process_time()
         run = receding.train(data(name), seed=seed)
         for _ in run:
             pass
         seconds = time.process_time() - begun
         run.model.save(path, robot=name)
-        write_text(told, json.dumps({"cpu": seconds}))
-    return Receding.load(path), json.loads(told.read_text())["cpu"]
+        write_text(note, json.dumps({"cpu": seconds}))
+    return Receding.load(path), json.loads(note.read_text())["cpu"]
 
 
 def clone(name: str, method: str, option: dict[str, Any], seed: int) -> tuple[cloning.Agent, float]:
@@ -200,7 +200,7 @@ def diagnosed(name: str, *, seed: int, n: int = 200) -> dict[str, Any]:
     env = locomotion.make(name)
     simulate = locomotive(env)
     floor = dynamics_residual(simulate, real_obs, real_act, scale)
-    found: dict[str, Any] = {"rank": rank, "rank_of_starts": at_start, "residual_recorded": float(np.median(floor))}
+    row: dict[str, Any] = {"rank": rank, "rank_of_starts": at_start, "residual_recorded": float(np.median(floor))}
     values = []
     for kind, s in (("guided", option(name, "guided")["scale"]), ("not_guided", 0)):
         agent = receding.Agent(w, scale=s, candidates=1, warm=None)
@@ -208,10 +208,10 @@ def diagnosed(name: str, *, seed: int, n: int = 200) -> dict[str, Any]:
         plans, J = agent.plan(torch.as_tensor(real_obs[:, 0]).float(), torch.arange(n))
         x = w.scaler.inverse(plans[:, 0]).numpy()
         residual = dynamics_residual(simulate, x[..., w.sizes["act"] :], x[..., : w.sizes["act"]].clip(-1, 1), scale)
-        found |= {f"residual_{kind}": float(np.median(residual)), f"infeasible_{kind}": infeasible(residual, floor)}
+        row |= {f"residual_{kind}": float(np.median(residual)), f"infeasible_{kind}": infeasible(residual, floor)}
         values.append(float(J.mean()))
     env.close()
-    return found | {"gain": values[0] - values[1]}
+    return row | {"gain": values[0] - values[1]}
 
 
 def interval(scores: ArrayLike, draws: int = 2000, seed: int = 0) -> tuple[float, float]:
@@ -237,7 +237,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Per robot and method: IQM over all episodes with its interval, mean, CPU minutes; the guided planner's paired
     difference from each that has as many trainings (means of equal training seeds); and the verdict on cloning and
     best 10 %."""
-    found: dict[str, Any] = {}
+    robots: dict[str, Any] = {}
     for name in dict.fromkeys(row["name"] for row in rows):
         of = {
             m: sorted((r for r in rows if (r["name"], r["method"]) == (name, m)), key=lambda r: r["seed"])
@@ -259,8 +259,8 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             if m != "guided" and len(means[0]) == len(means[1]) > 1:
                 about[m]["guided_minus_this"] = paired(means[0], means[1])._asdict()
         against = [about[m]["interval"] for m in ("cloning", "best 10 %")]
-        found[name] = {"methods": about, "verdict": verdict(about["guided"]["interval"], against)}
-    return found
+        robots[name] = {"methods": about, "verdict": verdict(about["guided"]["interval"], against)}
+    return robots
 
 
 # ------------------------------------------------------------------------------------------------------------- the runs

@@ -69,18 +69,18 @@ def _computed(part: Part, command: str, seeds: int | None) -> str:
     maker = command if n == part.seeds else f"{command} --seeds {n}"
     training = None if part.training is None else part.training(range(n))
     begun = time.process_time()
-    found = part.compute(range(n))
-    if isinstance(found, Table):
-        about = {"hours": (time.process_time() - begun) / 3600} | found.about
+    result = part.compute(range(n))
+    if isinstance(result, Table):
+        about = {"hours": (time.process_time() - begun) / 3600} | result.about
         about |= {} if training is None else {"training_hours": training}
         if part.file:
-            Table(found.rows, about).save(DATA / part.file)
+            Table(result.rows, about).save(DATA / part.file)
             add(part.file, maker, 0)
-        return f"{len(found.rows)} rows, {about['hours']:.3f} hours"
-    for file, (tensors, about) in found.items():
+        return f"{len(result.rows)} rows, {about['hours']:.3f} hours"
+    for file, (tensors, about) in result.items():
         save(DATA / file, tensors, **about)
         add(file, maker, 0)
-    return ", ".join(found)
+    return ", ".join(result)
 
 
 def summary(function: Callable, rows: Iterable[dict[str, Any]], seeds: Sequence[int], **about: Any) -> Table:

@@ -150,7 +150,7 @@ def floors(world: str, n: int) -> tuple[dict[str, float], Tensor, Tensor, Scaler
     train, held = episodes(world)
     fit = _pieces(train, 20_000, 0)
     scaler = plan_scaler(fit, 2) if world in MAZES else Scaler.fit(fit, "standard")
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     rng, halves = torch.Generator().manual_seed(0), []
     for k in range(HALVES):
         order = torch.randperm(len(train), generator=rng)
@@ -158,14 +158,14 @@ def floors(world: str, n: int) -> tuple[dict[str, float], Tensor, Tensor, Scaler
         halves.append(scores(scaler(_pieces(a, n, k)), scaler(_pieces(b, REFERENCE, k))))
     for name, values in zip(Scores._fields, np.array(halves).T, strict=True):
         worst = 0.05 if name in ("precision", "recall") else 0.95
-        found |= {f"floor_{name}": float(np.median(values)), f"floor_{name}_95": float(np.quantile(values, worst))}
+        numbers |= {f"floor_{name}": float(np.median(values)), f"floor_{name}_95": float(np.quantile(values, worst))}
     reference = scaler(_pieces(train, REFERENCE, 1))
     other = scaler(_pieces(held, n, 2))
-    found |= {f"held_{k}": v for k, v in scores(other, reference)._asdict().items()}
+    numbers |= {f"held_{k}": v for k, v in scores(other, reference)._asdict().items()}
     fresh = other
     if world in ROBOTS:
         fresh = scaler(joined(held, SIZES["small"].horizon, SIZES["small"].horizon))  # windows that do not overlap
-    return found, reference, fresh, scaler
+    return numbers, reference, fresh, scaler
 
 
 @lru_cache(maxsize=2)
@@ -183,15 +183,15 @@ def replayed(world: str) -> tuple[Any, np.ndarray, np.ndarray, dict[str, float]]
     fresh = dynamics_residual(simulate, other[..., :d], other[..., d:], scale)
     still = np.linalg.norm(np.diff(real[..., :d].numpy(), axis=1) / scale, axis=-1)
     every = recordings.read(shipped(f"recordings/{world}-medium-v0"))
-    kept = recordings.infos(shipped(f"recordings/{world}-medium-v0"), ("qpos", "qvel"))
+    states = recordings.infos(shipped(f"recordings/{world}-medium-v0"), ("qpos", "qvel"))
     rows = (every.last == 0).nonzero()[:, 0]
     rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(4))[: floor.size]]
-    led = locomotion.replay(env, kept["qpos"][rows], kept["qvel"][rows], every.act[rows, None].numpy()).obs[:, 0]
+    led = locomotion.replay(env, states["qpos"][rows], states["qvel"][rows], every.act[rows, None].numpy()).obs[:, 0]
     exact = np.linalg.norm((every.obs[rows + 1].numpy() - led) / scale, axis=-1)
-    found = {"held_infeasible": infeasible(fresh, floor), "still_residual": float(np.median(still))}
+    numbers = {"held_infeasible": infeasible(fresh, floor), "still_residual": float(np.median(still))}
     for name, values in (("floor_residual", floor), ("floor_residual_state", exact)):
-        found |= {name: float(np.median(values)), f"{name}_99": float(np.quantile(values, 0.99))}
-    return simulate, scale, floor, found
+        numbers |= {name: float(np.median(values)), f"{name}_99": float(np.quantile(values, 0.99))}
+    return simulate, scale, floor, numbers
 
 
 # ---------------------------------------------------------------------------------------------------------- one point
@@ -222,22 +222,22 @@ def point(world: str, size: str, T: int, *, seed: int) -> dict[str, Any]:  # noq
         log = plan.durations.log()[:, None, None].expand(-1, m.horizon, 1)
         raw = torch.cat([plan.candidates, log], -1)
     seconds, x = time.process_time() - begun, scaler(raw)
-    found = {**scores(x, reference)._asdict(), **real, "std": float(x.std()), "sampling_seconds": round(seconds, 3)}
+    row = {**scores(x, reference)._asdict(), **real, "std": float(x.std()), "sampling_seconds": round(seconds, 3)}
     if size != "shipped":
         near = distance.memorised(x, scaler(_pieces(episodes(world)[0], 20_000, 0)), fresh)
-        found |= {"memorised": near.share, "memorised_floor": near.floor}
+        row |= {"memorised": near.share, "memorised_floor": near.floor}
     if isinstance(m.denoiser, torch.nn.Module):
-        found |= {"parameters": sum(p.numel() for p in m.denoiser.parameters()), "training_seconds": m.about["seconds"]}
+        row |= {"parameters": sum(p.numel() for p in m.denoiser.parameters()), "training_seconds": m.about["seconds"]}
     if "curve" in m.about:
         curve = m.about["curve"]
-        found |= {k: curve[-1][k] for k in ("held_loss", "train_loss")} | ({"curve": curve} if T == 20 else {})
+        row |= {k: curve[-1][k] for k in ("held_loss", "train_loss")} | ({"curve": curve} if T == 20 else {})
     if isinstance(m, Windows):
         simulate, scale, floor, more = replayed(world)
         obs, act = m.split(raw)
         residual = dynamics_residual(simulate, obs, act, scale)
         share = (residual > np.quantile(floor, 0.99)).mean(1)
         return {
-            **found,
+            **row,
             **more,
             "residual": float(np.median(residual)),
             "infeasible": float(share.mean()),
@@ -250,7 +250,7 @@ def point(world: str, size: str, T: int, *, seed: int) -> dict[str, Any]:  # noq
         return float(m._gaps(x[..., :-1], x[..., -1].mean(-1).exp()).median())
 
     return {
-        **found,
+        **row,
         "points_in_walls": points_in_walls(raw, walls),
         "segments_in_walls": segments_in_walls(raw, walls),
         "inconsistency": gaps(raw),

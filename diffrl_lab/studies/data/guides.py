@@ -150,9 +150,9 @@ def navigator(seed: int) -> Navigator:
 def _starts() -> NDArray[np.float64]:
     """Where the environment's resets put the ball, seeds 5000 and on. -> [STARTS, 4]"""
     env = make_maze(WIDE)
-    found = np.array([env.reset(seed=5000 + k)[0]["observation"] for k in range(STARTS)])
+    states = np.array([env.reset(seed=5000 + k)[0]["observation"] for k in range(STARTS)])
     env.close()
-    return found
+    return states
 
 
 def guide(form: str, gamma: float, scale: float, *, seed: int) -> dict[str, Any]:
@@ -176,14 +176,14 @@ def guide(form: str, gamma: float, scale: float, *, seed: int) -> dict[str, Any]
         clear.append(sane and not walls.inside(nav.planner.reference(plan, k)[:, :2]).any())
     ok = np.array(clear)
     arrive = ok & (np.linalg.norm(ends - nav.goal, axis=1) <= REACHED)
-    left = way_left(np.nan_to_num(ends), nav.goal)
+    rest = way_left(np.nan_to_num(ends), nav.goal)
     bins = [np.digitize(way, BINS[1:-1]) == b for b in range(len(BINS) - 1)]
-    found: dict[str, Any] = {
+    row: dict[str, Any] = {
         "goal": list(nav.goal),
         "starts": [int(b.sum()) for b in bins],
         "arrive": [int(arrive[b].sum()) for b in bins],
         "invalid": [int((~ok[b]).sum()) for b in bins],
-        "closer": [float(1 - left[b & ok].sum() / way[b & ok].sum()) if (b & ok).any() else None for b in bins],
+        "closer": [float(1 - rest[b & ok].sum() / way[b & ok].sum()) if (b & ok).any() else None for b in bins],
     }
     if J is not None:
         with torch.no_grad():
@@ -191,14 +191,14 @@ def guide(form: str, gamma: float, scale: float, *, seed: int) -> dict[str, Any]
                 J(nav.plans(obs, None, 0.0, 40_000 + seed, told=told)[1], torch.tensor(0.0)) for told in (True, False)
             )
         right = (good > any_).numpy()
-        found |= {"prefers": [int(right[b].sum()) for b in bins], "label_std": nav.spread[form, gamma]}
-    return found
+        row |= {"prefers": [int(right[b].sum()) for b in bins], "label_std": nav.spread[form, gamma]}
+    return row
 
 
 def by_way(table: Table) -> list[dict[str, Any]]:
     """For each guide and bin of way: the share of plans that arrive, at the scale that is best for this guide in this
     bin (so no guide is held back by its scale), over all seeds, with Wilson's interval; and the shares by seed."""
-    found = []
+    results = []
     for form, gamma in (("none", 0.0), ("told", 0.0), *TAUGHT):
         rows = [r for r in table.rows if (r["form"], r["gamma"]) == (form, gamma)]
         for b in range(len(BINS) - 1):
@@ -213,5 +213,5 @@ def by_way(table: Table) -> list[dict[str, Any]]:
                 one = [r for r in rows if r["scale"] == best]
                 mine["prefers"] = sum(r["prefers"][b] for r in one) / sum(starts)
                 mine["label_std"] = float(np.mean([r["label_std"][b] for r in one]))
-            found.append(mine)
-    return found
+            results.append(mine)
+    return results

@@ -30,12 +30,12 @@ def taken(episodes: Episodes, transitions: int, seed: int) -> Episodes:
     if not 1 <= transitions <= total:
         raise ValueError(f"1 to {total} transitions can be taken from this recording, got {transitions}")
     order = np.random.default_rng(seed).permutation(len(episodes))
-    parts, left = [], transitions
+    parts, rest = [], transitions
     for k in order:
-        a, n = int(episodes.starts[k]), min(int(episodes.lengths[k]), left)
+        a, n = int(episodes.starts[k]), min(int(episodes.lengths[k]), rest)
         parts.append(_piece(episodes, a, a + n))
-        left -= n
-        if not left:
+        rest -= n
+        if not rest:
             break
     return Episodes.join(parts)
 
@@ -93,14 +93,14 @@ def wander(maze: str, transitions: int, how: str, seed: int) -> Episodes:
     """
     if how not in ("targets", "actions"):
         raise ValueError(f"a random recorder draws 'targets' or 'actions', got {how!r}")
-    env, rng, parts, left = make_maze(maze), np.random.default_rng([seed, 77]), [], transitions
+    env, rng, parts, rest = make_maze(maze), np.random.default_rng([seed, 77]), [], transitions
     agent = _Wanderer(how, Walls.of(env), rng)
-    while left:
+    while rest:
         reset = int(rng.integers(10**6, 2**31))
-        most = min(300, left)
+        most = min(300, rest)
         run = drive([env], agent, [reset], until=lambda e: e.steps == most)[0]  # noqa: B023 - called at once
         parts.append((*(x.astype(np.float32) for x in (run.obs, run.act, run.rew)), False))
-        left -= run.steps
+        rest -= run.steps
     env.close()
     return Episodes.join(parts)
 
@@ -135,12 +135,12 @@ def named_walls(maze: str) -> Walls:
 def recorded(recorder: str, k: int, transitions: int, seed: int) -> Episodes:
     """What a point trains on: `transitions` steps of a recorder, cut into legs of at most k cells (k = 0: not cut)."""
     if recorder == "expert":
-        found = taken(expert(MAZE), transitions, seed)
+        episodes = taken(expert(MAZE), transitions, seed)
     elif recorder == "mixed":
         half = transitions // 2
         both = taken(expert(MAZE), half, seed), wander(MAZE, transitions - half, "targets", seed)
         parts = [_piece(e, int(a), int(b)) for e in both for a, b in zip(e.starts, e.ends, strict=True)]
-        found = Episodes.join(parts)
+        episodes = Episodes.join(parts)
     else:
-        found = wander(MAZE, transitions, recorder, seed)
-    return legs(found, k, named_walls(MAZE)) if k else found
+        episodes = wander(MAZE, transitions, recorder, seed)
+    return legs(episodes, k, named_walls(MAZE)) if k else episodes

@@ -117,7 +117,7 @@ def summary(table: Table, far: int = 0) -> list[dict[str, Any]]:
     for row in table.rows:
         key = json.dumps([row[name] for name in ("recorder", "k", "transitions", "method")])
         groups.setdefault(key, []).append(np.array(list(row["reached"]), float))
-    found = []
+    rows = []
     for key, seeds in groups.items():
         recorder, k, transitions, method = json.loads(key)
         each = np.mean(seeds, 0)
@@ -131,5 +131,5 @@ def summary(table: Table, far: int = 0) -> list[dict[str, Any]]:
         if other is not None and method != "bc" and len(other) == len(seeds):
             d = (each - np.mean(other, 0))[apart > far]
             row |= {"over_bc": float(d.mean()), "over_bc_interval": list(bootstrap(d))}
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows

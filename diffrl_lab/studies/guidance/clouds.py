@@ -58,18 +58,18 @@ def cloud(world: str, form: str, scale: float, seed: int, n: int = 128) -> Plan:
 def plan_returns(plan: Plan, planner: Diffuser, maze: str) -> np.ndarray:
     """What each candidate would return up to the time limit if it were driven exactly, its last point being the goal,
     and then held. -> [n]"""
-    limit, found = EPISODE_STEPS[maze], []
+    limit, returns = EPISODE_STEPS[maze], []
     for k in range(len(plan.candidates)):
         duration = float(plan.durations[k])
         if not np.isfinite(duration) or not bool(plan.candidates[k].isfinite().all()):
-            found.append(np.nan)
+            returns.append(np.nan)
             continue
         T = int(min(max(round(duration), 1), limit))
         p = planner.reference(plan, k)[1 : T + 1, :2] if duration < 10 * limit else plan.candidates[k, :1, :2].numpy()
         p = np.concatenate([p, np.repeat(p[-1:], limit - len(p), 0)]) if len(p) < limit else p[:limit]
         toll = 0.5 * ((p[:, 0] > 1.5) & (np.abs(p[:, 1]) < 1)) if maze == "two-ways" else 0.0
-        found.append(float(((np.linalg.norm(p - p[-1], axis=1) <= REACHED) - toll).sum()))
-    return np.array(found)
+        returns.append(float(((np.linalg.norm(p - p[-1], axis=1) <= REACHED) - toll).sum()))
+    return np.array(returns)
 
 
 @lru_cache(maxsize=4)
@@ -106,7 +106,7 @@ def plans(world: str, form: str, scale: float, *, seed: int) -> dict[str, Any]:
     labels = modes.numbered(words, [(1,), ()] if K == 2 else [()])
     centres, paths, *_ = region(world)
     off = float((centres(torch.nan_to_num(p, 1e3)) < 0).double().mean())
-    found, J = plan_returns(plan, planner, maze), _values(world, seed, plan)
+    returns, J = plan_returns(plan, planner, maze), _values(world, seed, plan)
     shares = modes.shares(labels, K)
     ok = labels == 0
     over = float(np.linalg.norm(p[ok].numpy().mean(0) - paths[0], axis=-1).mean()) if ok.any() else None
@@ -126,9 +126,9 @@ def plans(world: str, form: str, scale: float, *, seed: int) -> dict[str, Any]:
         "over": over,
         "distance": float(pair.sum() / (n * (n - 1))),
         "spread": float(pair[same].mean()) if same.any() else None,
-        "return": float(np.nanmean(found)),
-        "return_se": float(np.nanstd(found) / n**0.5),
-        "valid_return": float(np.nanmean(found[labels >= 0])) if (labels >= 0).any() else None,
+        "return": float(np.nanmean(returns)),
+        "return_se": float(np.nanstd(returns) / n**0.5),
+        "valid_return": float(np.nanmean(returns[labels >= 0])) if (labels >= 0).any() else None,
         "value": float(J.mean()),
         "duration": float(plan.durations.median()),
     }
@@ -229,8 +229,8 @@ def fine(seeds: Sequence[int], world: str = "two-ways-p50", n: int = 48) -> Tens
             paths.append(p.half())
             words = modes.homotopy(p.numpy(), Walls.named(maze))
             labels.append(torch.as_tensor(modes.numbered(words, [(1,), ()])).to(torch.int8))
-            found = plan_returns(plan, models(world, seed)[0].planner, maze)
-            returns.append(torch.as_tensor(found).half())
+            values = plan_returns(plan, models(world, seed)[0].planner, maze)
+            returns.append(torch.as_tensor(values).half())
         tensors |= {
             f"{form}.plans": torch.stack(paths),
             f"{form}.labels": torch.stack(labels),

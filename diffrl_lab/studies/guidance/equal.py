@@ -89,11 +89,11 @@ def frontiers(table: Table) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
             for (form, seed), curve in curves.items():
                 with suppress(ValueError):
                     met[form][seed] = crossing(level, curve[:, column], curve, last=by == "invalid")
-            for form, found in met.items():
+            for form, points in met.items():
                 row = {"world": world, "by": by, "level": level, "form": form}
-                row |= {"seeds": len(seeds), "reached": len(found)}
+                row |= {"seeds": len(seeds), "reached": len(points)}
                 for k, name in enumerate(COLUMNS):
-                    v = np.array([c[k] for c in found.values()])
+                    v = np.array([c[k] for c in points.values()])
                     row[name] = float(v.mean()) if len(v) else None
                     row[f"{name}_interval"] = student(v, *BOUNDS.get(name, ()))
                 rows.append(row)

@@ -142,11 +142,11 @@ def goal(
         if k < episodes:
             hits["reached"].append(p is not None and arrives(env, p, seed=seeds[k]))
     env.close()
-    found: dict[str, Any] = {"queries": queries, "episodes": episodes, "from_seed": first + 1000 * seed}
+    row: dict[str, Any] = {"queries": queries, "episodes": episodes, "from_seed": first + 1000 * seed}
     for name, hit in hits.items():
-        found |= {name: float(np.mean(hit)), f"{name}_low": wilson(sum(hit), len(hit))[0]}
+        row |= {name: float(np.mean(hit)), f"{name}_low": wilson(sum(hit), len(hit))[0]}
     passes = DENOISING if form == "classifier" else 0
-    return found | {
+    return row | {
         "cpu": float(np.median(spent)),
         "cpu_batched": batched,
         "evaluations": 2 * DENOISING if form == "cfg" else DENOISING,
@@ -169,12 +169,12 @@ def chosen(table: Table, form: str) -> float:
 def pooled(table: Table) -> list[dict[str, Any]]:
     """For each maze and form of a table of goals, all its seeds' episodes together: `reached` and Wilson's interval,
     and the lowest of the seeds' own lower bounds. The pool has no share for the variance between trainings."""
-    found = []
+    pools = []
     for maze, form in dict.fromkeys((r["maze"], r["form"]) for r in table.rows):
         rows = [r for r in table.rows if (r["maze"], r["form"]) == (maze, form)]
         n = sum(r["episodes"] for r in rows)
         hits = sum(round(r["reached"] * r["episodes"]) for r in rows)
-        found.append(
+        pools.append(
             {
                 "maze": maze,
                 "form": form,
@@ -187,7 +187,7 @@ def pooled(table: Table) -> list[dict[str, Any]]:
                 "cpu_batched": float(np.mean([r["cpu_batched"] for r in rows])),
             }
         )
-    return found
+    return pools
 
 
 def training(mazes: Iterable[str], seeds: Sequence[int]) -> float:
