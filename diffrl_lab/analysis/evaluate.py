@@ -44,12 +44,12 @@ def evaluate(
         if on_episode is not None:
             for episode in episodes:
                 on_episode(episode)
-    returns, told = [e.total for e in rows], [e.reached for e in rows if e.reached is not None]
+    returns, successes = [e.total for e in rows], [e.reached for e in rows if e.reached is not None]
     result: dict[str, Any] = {
         "episodes": len(seeds),
         "seeds": [min(seeds), max(seeds)],
-        "success": float(np.mean(told)) if told else None,
-        "success_interval": list(wilson(sum(told), len(told))) if told else None,
+        "success": float(np.mean(successes)) if successes else None,
+        "success_interval": list(wilson(sum(successes), len(successes))) if successes else None,
         "return": float(np.mean(returns)),
         "return_interval": list(bootstrap(returns)),
     }

@@ -105,14 +105,16 @@ class Table:
         if not tables:
             raise ValueError("to be joined there must be at least one table")
         rows: list[dict[str, Any]] = []
-        made: list[dict[str, Any]] = []
+        origins: list[dict[str, Any]] = []
         for table in tables:
             for row in table.rows:
                 how = table.about["made"][row["made"]]
-                made += [] if how in made else [how]
-                rows.append(row | {"made": made.index(how)})
+                origins += [] if how in origins else [how]
+                rows.append(row | {"made": origins.index(how)})
         hours, seeds = sum(row["cpu_seconds"] for row in rows) / 3600, sorted({row["seed"] for row in rows})
-        return cls(rows, tables[0].about | {"seeds": seeds, "points": len(rows), "hours": hours, "made": made} | about)
+        return cls(
+            rows, tables[0].about | {"seeds": seeds, "points": len(rows), "hours": hours, "made": origins} | about
+        )
 
     def save(self, path: str | Path) -> None:
         """Write versioned JSON beside `path`, moved into place; arrays stay in the cache, in the row's `key`.npz."""
@@ -187,13 +189,13 @@ def run_grid(
             known[point.key] = _keep(folder, point.key, record | about)
     if failures:
         raise SweepError(name, failures, len(points))
-    made = list({json.dumps(known[p.key]["made"], sort_keys=True): known[p.key]["made"] for p in points}.values())
+    origins = list({json.dumps(known[p.key]["made"], sort_keys=True): known[p.key]["made"] for p in points}.values())
     rows = [
         p.params
         | {"seed": p.seed}
         | known[p.key]["result"]
         | known[p.key]["arrays"]
-        | {"key": p.key, "cpu_seconds": known[p.key]["cpu_seconds"], "made": made.index(known[p.key]["made"])}
+        | {"key": p.key, "cpu_seconds": known[p.key]["cpu_seconds"], "made": origins.index(known[p.key]["made"])}
         for p in points
     ]
     hours = sum(row["cpu_seconds"] for row in rows) / 3600
@@ -205,7 +207,7 @@ def run_grid(
             "seeds": [int(s) for s in seeds],
             "points": len(rows),
             "hours": hours,
-            "made": made,
+            "made": origins,
         },
     )
 

@@ -93,12 +93,12 @@ def _pack(path: Path) -> None:
 
         def copy(name: str, item: Any) -> None:
             if isinstance(item, h5py.Dataset):
-                made = new.create_dataset(
+                entry = new.create_dataset(
                     name, data=item[()], chunks=item.shape, compression="gzip", compression_opts=9, shuffle=True
                 )
             else:
-                made = new.require_group(name)
-            made.attrs.update(item.attrs)
+                entry = new.require_group(name)
+            entry.attrs.update(item.attrs)
 
         for number in range(len(old)):
             copy(f"episode_{number}", old[f"episode_{number}"])
@@ -182,12 +182,12 @@ def infos(
     storage = _storage(folder)
     if isinstance(keys, str):
         raise ValueError(f"keys must be a sequence of names such as ({keys!r},), got the string {keys!r}")
-    found: dict[str, list[np.ndarray]] = {key: [] for key in keys}
+    columns: dict[str, list[np.ndarray]] = {key: [] for key in keys}
     try:
         chosen = _chosen(storage, split, folder, without)
         for number, episode in zip(chosen, storage.get_episodes(chosen), strict=True):
             held = episode["infos"] or {}
-            for key, parts in found.items():
+            for key, parts in columns.items():
                 values = held.get(key)
                 if not isinstance(values, np.ndarray) or len(values) != len(episode["rewards"]) + 1:
                     fit = [
@@ -204,7 +204,7 @@ def infos(
                 parts.append(values)
     except (OSError, KeyError, AssertionError, RuntimeError) as error:
         raise ValueError(_damaged(folder, error)) from error
-    return {key: np.concatenate(parts) for key, parts in found.items()}
+    return {key: np.concatenate(parts) for key, parts in columns.items()}
 
 
 def _chosen(storage, split: str | None, folder: Path, without: Sequence[int] = ()) -> list[int]:

@@ -32,9 +32,9 @@ def _noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
 def _ancestral(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """q(x_s | x_t, x_0): the weights of x_t and x_0 in its mean, and its standard deviation, the root of beta tilde."""
     alpha_ts = torch.where(alpha_s > 0, alpha_t / alpha_s, 1.0)  # alpha_s = 0 is a step from t = 1 to itself
-    kept = torch.where(sigma_t > 0, sigma_s**2 / sigma_t**2, 1.0)  # t = s = 0 keeps x as it is
-    fresh = (1 - alpha_ts**2 * kept).clamp(min=0)
-    return alpha_ts * kept, alpha_s * fresh, sigma_s * torch.sqrt(fresh)
+    ratio = torch.where(sigma_t > 0, sigma_s**2 / sigma_t**2, 1.0)  # t = s = 0 keeps x as it is
+    fresh = (1 - alpha_ts**2 * ratio).clamp(min=0)
+    return alpha_ts * ratio, alpha_s * fresh, sigma_s * torch.sqrt(fresh)
 
 
 def _carried(

@@ -67,9 +67,9 @@ def train(name: str, steps: int = 3_000_000, seed: int = 0, state: str | os.Path
     torch.set_num_threads(1)
     folder = Path(state) / name
     folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / "state.pkl"
-    if kept.is_file():
-        saved = pickle.loads(kept.read_bytes())  # written by this function on this machine, never shipped
+    checkpoint = folder / "state.pkl"
+    if checkpoint.is_file():
+        saved = pickle.loads(checkpoint.read_bytes())  # written by this function on this machine, never shipped
         log = saved["log"]
         envs = saved["normalise"]
         envs.set_venv(make_vec_env(locomotion.ENVIRONMENTS[name], ENVS, seed=seed + log[-1]["steps"]))
@@ -112,7 +112,7 @@ def train(name: str, steps: int = 3_000_000, seed: int = 0, state: str | os.Path
         _keep_rung(folder, name, seed, model, envs)
         buffer = io.BytesIO()
         model.save(buffer, exclude=["lr_schedule"])
-        _write(kept, pickle.dumps({"model": buffer.getvalue(), "normalise": envs, "log": log}))
+        _write(checkpoint, pickle.dumps({"model": buffer.getvalue(), "normalise": envs, "log": log}))
         _write(folder / "log.json", (json.dumps(log, indent=1) + "\n").encode())
         print(json.dumps(log[-1]), flush=True)
     envs.close()
@@ -154,9 +154,9 @@ def assemble(name: str, state: str | os.PathLike = STATE) -> Path:
 
     def measured(which: locomotion.Policy | None, noise: bool = True) -> dict[str, Any]:
         agent: Agent = Uniform(env.action_space.shape[0]) if which is None else locomotion.Behaviour(which, noise)
-        found = np.array([e.total for e in drive([env], agent, range(EPISODES))])
-        spread = bootstrap((found,), np.mean, method="percentile", rng=0).confidence_interval
-        return {"mean": float(found.mean()), "low": float(spread.low), "high": float(spread.high), "n": EPISODES}
+        returns = np.array([e.total for e in drive([env], agent, range(EPISODES))])
+        spread = bootstrap((returns,), np.mean, method="percentile", rng=0).confidence_interval
+        return {"mean": float(returns.mean()), "low": float(spread.low), "high": float(spread.high), "n": EPISODES}
 
     candidates = sorted(log, key=lambda row: -row["return"])[:CANDIDATES]
     expert = max((row["steps"] for row in candidates), key=lambda rung: tried(rung, EXPERT_NOISE[name]))
@@ -183,15 +183,15 @@ def assemble(name: str, state: str | os.PathLike = STATE) -> Path:
         )
     env.close()
     early = [rung for rung in files if rung <= medium]
-    kept = sorted({early[i] for i in np.linspace(0, len(early) - 1, min(RUNGS, len(early))).round().astype(int)})
-    kept += [expert] * (expert not in kept)
+    rungs = sorted({early[i] for i in np.linspace(0, len(early) - 1, min(RUNGS, len(early))).round().astype(int)})
+    rungs += [expert] * (expert not in rungs)
     with safe_open(str(files[expert]), "pt") as held:
         seed = int(held.metadata()["seed"])
     about = {
         "env": locomotion.ENVIRONMENTS[name],
         "algorithm": "PPO",
         "seed": seed,
-        "rungs": kept,
+        "rungs": rungs,
         "medium": medium,
         "expert": expert,
         "episodes": EPISODES,
@@ -207,7 +207,7 @@ def assemble(name: str, state: str | os.PathLike = STATE) -> Path:
     }
     tensors = {
         f"{rung}/{key}": tensor
-        for rung in kept
+        for rung in rungs
         for key, tensor in loaded(rung, EXPERT_NOISE[name] if rung == expert else 1.0).items()
     }
     path = Path(state) / f"behaviour-{name}.safetensors"

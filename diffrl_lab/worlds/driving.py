@@ -103,8 +103,8 @@ class Running:
 
     def episode(self, extras: dict[str, Any]) -> Episode:
         """What has happened, as arrays."""
-        told = [_success(info) for info in self.infos[1:]]
-        success = None if all(s is None for s in told) else np.array([bool(s) for s in told])
+        successes = [_success(info) for info in self.infos[1:]]
+        success = None if all(s is None for s in successes) else np.array([bool(s) for s in successes])
         obs, act, rew = np.array(self.obs), np.array(self.act), np.array(self.rew, float)
         ended = self.terminated, self.truncated
         return Episode(self.seed, obs, act, rew, *ended, self.goal, success, _columns(self.infos), extras)
@@ -136,11 +136,11 @@ def drive(envs: Sequence[Any], agent: Agent, seeds: Sequence[int], *, until: Unt
     if not envs:
         raise ValueError("driving needs at least one environment, got none")
     stretch = [_stretch(env) for env in envs]
-    told: Callable[[int], dict[str, Any]] = getattr(agent, "extras", lambda k: {})
+    extras: Callable[[int], dict[str, Any]] = getattr(agent, "extras", lambda k: {})
     episodes: list[Episode] = []
     for first in range(0, len(seeds), len(envs)):
         runs = _side_by_side(envs, stretch, agent, seeds[first : first + len(envs)], until)
-        episodes += [run.episode(told(run.number)) for run in runs]
+        episodes += [run.episode(extras(run.number)) for run in runs]
     return episodes
 
 

@@ -69,13 +69,13 @@ def _drive_all(maze: str, steps: int, seed: int, p: float, progress: bool) -> tu
     controller = Controller(Walls.of(env), noise=NOISE, left=p if maze == "two-ways" else None)
     rng = np.random.default_rng(seed)
     episodes: list[dict] = []
-    left = steps
+    rest = steps
     with tqdm(total=steps, unit=" steps", desc=maze, disable=not progress) as bar:
-        while left:
+        while rest:
             # seeds of one million and more: no recorded task is one that an evaluation uses
             reset = int(rng.integers(10**6, 2**31))
             run = drive([env], controller, [reset], until=controller.settled)[0]
-            n = min(run.steps, left)
+            n = min(run.steps, rest)
             state = run.obs[: n + 1].astype(np.float32)
             obs = {
                 "observation": state,
@@ -92,7 +92,7 @@ def _drive_all(maze: str, steps: int, seed: int, p: float, progress: bool) -> tu
                     "told": {"side": way} if maze == "two-ways" else {},
                 }
             )
-            left -= n
+            rest -= n
             bar.update(n)
     spaces = env.unwrapped.observation_space, env.unwrapped.action_space, env.unwrapped.spec
     env.close()

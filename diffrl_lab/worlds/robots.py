@@ -319,11 +319,11 @@ def record(
     torch.set_num_threads(1)  # sums of floats depend on how they are split
     try:
         with tqdm(total=steps, unit=" steps", desc=f"{name} {kind}", disable=not progress) as bar:
-            while left := steps - sum(done.values()):
+            while rest := steps - sum(done.values()):
                 rung = int(rng.choice([r for r in done if done[r] == min(done.values())]))
                 # seeds of one million and more: no recorded episode is one that an evaluation uses
                 reset = int(rng.integers(10**6, 2**31))
-                run = drive([world], agents[rung], [reset], until=after(left))[0]
+                run = drive([world], agents[rung], [reset], until=after(rest))[0]
                 episodes.append(
                     {
                         "obs": run.obs.astype(np.float32),

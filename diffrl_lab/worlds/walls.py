@@ -128,7 +128,7 @@ class Walls:
     def _corner_signs(self) -> list[tuple[Array, Array]]:
         """Convex corners of the walls: (corner, the diagonal that points into the open)."""
         rows, cols = self.blocked.shape
-        found = []
+        corners = []
         for r in range(rows):
             for c in range(cols):
                 if not self.blocked[r, c]:
@@ -139,8 +139,8 @@ class Walls:
                             continue
                         if not (self.blocked[r + i, c] or self.blocked[r, c + j] or self.blocked[r + i, c + j]):
                             diagonal = np.array([j, -i], float)
-                            found.append((self.centre((r, c)) + diagonal * self.scale / 2, diagonal))
-        return found
+                            corners.append((self.centre((r, c)) + diagonal * self.scale / 2, diagonal))
+        return corners
 
     def _graph(self, clearance: float) -> tuple[Array, Array]:
         """The visibility graph between corners kept `clearance` away: nodes [K, 2], lengths [K, K] (inf: not in

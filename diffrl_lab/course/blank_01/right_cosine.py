@@ -18,16 +18,16 @@ def betas(T):
 
 
 def noised(x_0, n, eps, beta):
-    kept = math.exp(torch.log1p(-beta[:n]).sum())
-    return math.sqrt(kept) * x_0 + math.sqrt(1 - kept) * eps
+    alpha_bar = math.exp(torch.log1p(-beta[:n]).sum())
+    return math.sqrt(alpha_bar) * x_0 + math.sqrt(1 - alpha_bar) * eps
 
 
 def posterior(x_n, x_0, n, beta):
     if n == 1:
         return x_0, 0.0
-    kept, b = math.exp(torch.log1p(-beta[: n - 1]).sum()), float(beta[n - 1])
-    prior, seen = 1 / (1 - kept), (1 - b) / b  # precisions: of x_{n-1} given x_0, and of what x_n says about it
-    mean = (prior * math.sqrt(kept) * x_0 + seen * x_n / math.sqrt(1 - b)) / (prior + seen)
+    alpha_bar, b = math.exp(torch.log1p(-beta[: n - 1]).sum()), float(beta[n - 1])
+    prior, seen = 1 / (1 - alpha_bar), (1 - b) / b  # precisions: of x_{n-1} given x_0, and of what x_n says about it
+    mean = (prior * math.sqrt(alpha_bar) * x_0 + seen * x_n / math.sqrt(1 - b)) / (prior + seen)
     return mean, (prior + seen) ** -0.5
 
 
@@ -41,8 +41,8 @@ class Net(nn.Module):
         return self.c(torch.tanh(self.b(h)))
 
 
-def x0_hat(net, x, kept):
-    return kept.sqrt() * x - (1 - kept).sqrt() * net(x, 1 - kept)
+def x0_hat(net, x, alpha_bar):
+    return alpha_bar.sqrt() * x - (1 - alpha_bar).sqrt() * net(x, 1 - alpha_bar)
 
 
 def train(data, steps, seed):
@@ -53,9 +53,9 @@ def train(data, steps, seed):
     for i in range(steps):
         optimizer.param_groups[0]["lr"] = 4e-3 * (1 - i / steps)
         x_0 = data[torch.randint(len(data), (256,), generator=g)]
-        kept = bar[torch.randint(1, STEPS + 1, (256, 1), generator=g)]
-        x_n = kept.sqrt() * x_0 + (1 - kept).sqrt() * torch.randn(256, 1, generator=g)
-        loss = ((x0_hat(net, x_n, kept) - x_0) ** 2 / (1 - kept)).mean()
+        alpha_bar = bar[torch.randint(1, STEPS + 1, (256, 1), generator=g)]
+        x_n = alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * torch.randn(256, 1, generator=g)
+        loss = ((x0_hat(net, x_n, alpha_bar) - x_0) ** 2 / (1 - alpha_bar)).mean()
         optimizer.zero_grad(), loss.backward(), optimizer.step()
     return net.eval()
 
@@ -65,7 +65,7 @@ def sample(model, n, seed):
     x = torch.randn((n, 1), generator=g)
     with torch.no_grad():
         for k in reversed(range(1, STEPS + 1)):
-            kept = torch.full((n, 1), float(bars(STEPS)[k]))
-            mean, std = posterior(x, x0_hat(model, x, kept), k, beta)
+            alpha_bar = torch.full((n, 1), float(bars(STEPS)[k]))
+            mean, std = posterior(x, x0_hat(model, x, alpha_bar), k, beta)
             x = mean + std * torch.randn((n, 1), generator=g)
     return x

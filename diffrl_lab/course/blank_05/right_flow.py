@@ -19,8 +19,8 @@ class Net(nn.Module):
         super().__init__()
         self.a, self.b, self.c = nn.Linear(5, 96), nn.Linear(96, 96), nn.Linear(96, 1)
 
-    def forward(self, x, t, told):
-        h = torch.tanh(self.a(torch.cat([x, t, t * t, told], 1)))
+    def forward(self, x, t, wish):
+        h = torch.tanh(self.a(torch.cat([x, t, t * t, wish], 1)))
         return self.c(torch.nn.functional.silu(self.b(h)))
 
 

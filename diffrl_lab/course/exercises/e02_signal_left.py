@@ -31,9 +31,9 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
             1 - np.prod(1 - x) for x in b
         ],
     }
-    left = [np.sqrt(np.prod(1 - x)) for x in b]
-    said = f"with 20 such steps {left[1]:.2f} of the signal is still standing, with 1,000 nearly nothing"
-    return match(answers, left, slips, right=said)
+    scales = [np.sqrt(np.prod(1 - x)) for x in b]
+    said = f"with 20 such steps {scales[1]:.2f} of the signal is still standing, with 1,000 nearly nothing"
+    return match(answers, scales, slips, right=said)
 
 
 def right(betas):

@@ -33,11 +33,11 @@ def retrieval(episodes: Episodes, *, held_out: tuple[float, float] | None = None
             obs[:, n:] - state[n:], axis=1
         )
         far = 3 * np.linalg.norm(obs[:, :n] - goal, axis=1)
-        found = nearest(near, far)
+        piece = nearest(near, far)
         if held_out is not None and bool(is_held_out(torch.tensor(state), torch.tensor(goal), held_out)):
             # pieces may begin in this cell or end in that one, but not both
             same = [(np.floor(obs[:, :2] - held_out) == np.floor(x[:2] - held_out)).all(1) for x in (state, goal)]
-            found = min(nearest(np.where(same[0], np.inf, near), far), nearest(near, np.where(same[1], np.inf, far)))
-        return obs[found[1] : found[2]]
+            piece = min(nearest(np.where(same[0], np.inf, near), far), nearest(near, np.where(same[1], np.inf, far)))
+        return obs[piece[1] : piece[2]]
 
     return Follower(route)

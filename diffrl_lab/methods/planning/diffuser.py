@@ -187,8 +187,8 @@ def drives(episodes: Episodes, config: Config, limit: int, gamma: float = 1.0) -
     if int(episodes.lengths.max()) > limit:
         raise ValueError(f"an episode has {int(episodes.lengths.max())} steps, more than the limit of {limit}")
     pieces = Pieces(episodes, config, torch.Generator())
-    left = (limit - episodes.lengths).double()
-    stay = left if gamma == 1 else (1 - gamma**left) / (1 - gamma)
+    tail = (limit - episodes.lengths).double()
+    stay = tail if gamma == 1 else (1 - gamma**tail) / (1 - gamma)
     R = returns_to_go(episodes, gamma, stay * episodes.rew[episodes.ends - 1])[pieces.first]
     duration = pieces.arrival - pieces.first
     log = duration.float().log()[:, None, None].expand(-1, config.horizon, 1)
@@ -337,15 +337,15 @@ class Diffuser(nn.Module):
         """n plans sampled from any denoiser of plans, such as this planner's own with guidance around it; `known`,
         `value` as `ends` gives them. steps: how many, or a grid of times. step: DDIM unless given."""
         x_T = D.schedule.prior((n, *known.shape), generator=generator)
-        kept: list[Frame] = []
+        film: list[Frame] = []
         steps = self.config.denoising if steps is None else steps
         for t, x_t, x0_hat in chain(D, x_T, steps=steps, step=step, generator=generator):
             x_t = torch.where(known, value, x_t)
             if frames:
-                kept.append(Frame(t, self.unscale(x_t), self.unscale(x0_hat)))
+                film.append(Frame(t, self.unscale(x_t), self.unscale(x0_hat)))
         raw = self.scaler.inverse(x_t)
         candidates, durations = raw[..., :-1], raw[..., -1].mean(-1).exp()
-        return Plan(candidates, durations, self._gaps(candidates, durations), kept)
+        return Plan(candidates, durations, self._gaps(candidates, durations), film)
 
     def _gaps(self, candidates: Tensor, durations: Tensor) -> Tensor:
         x, v = candidates[..., : self.n], candidates[..., self.n :]
