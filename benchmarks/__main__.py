@@ -21,7 +21,7 @@ RESULTS = HERE / "RESULTS.md"
 
 def main(names: list[str]) -> None:
     present = sorted(p.stem for p in HERE.glob("[a-z]*.py"))
-    names, _ = arguments("python -m benchmarks", __doc__, names, present)
+    names = arguments("python -m benchmarks", __doc__, names, present)
     old = RESULTS.read_text("utf-8") if RESULTS.exists() else ""
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", old, re.M | re.S))  # what is not run stays as it was
     sections = {name: body for name, body in sections.items() if name in present}

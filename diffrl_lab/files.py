@@ -131,12 +131,11 @@ def arguments(
     doc: str | None,
     words: Sequence[str] | None = None,
     parts: Sequence[str] = (),
-    seeds: int | None = None,
-) -> tuple[list[str], int]:
-    """What was typed behind a `command` such as "python -m diffrl_lab.studies.data": (some of its parts, N of --seeds).
+) -> list[str]:
+    """What was typed behind a `command` such as "python -m benchmarks": some of its parts.
 
-    Without parts and seeds it takes nothing. A wrong word is one sentence on stderr and exit 2; -h shows `doc`.
-    words: sys.argv[1:] unless given. seeds: N where --seeds is not given; None: there is no such option.
+    Without parts it takes nothing. A wrong word is one sentence on stderr and exit 2; -h shows `doc`.
+    words: sys.argv[1:] unless given.
     """
 
     def part(word: str) -> str:
@@ -144,18 +143,10 @@ def arguments(
             raise argparse.ArgumentTypeError(f"there is no {word!r}; there are {', '.join(parts)}")
         return word
 
-    def number(word: str) -> int:
-        if not word.isdecimal() or int(word) < 1:
-            raise argparse.ArgumentTypeError(f"a number from 1 on is wanted; got {word!r}")
-        return int(word)
-
     show_anything()
     parser = _Words(command, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     if parts:
         parser.add_argument(
             "parts", nargs="*", type=part, metavar="PART", help=f"of {', '.join(parts)}; all by default"
         )
-    if seeds is not None:
-        parser.add_argument("--seeds", type=number, default=seeds, metavar="N", help="training seeds 0 to N - 1")
-    came = vars(parser.parse_args(words))
-    return came.get("parts", []), came.get("seeds", 0)
+    return vars(parser.parse_args(words)).get("parts", [])

@@ -14,8 +14,8 @@ ENTRANCES = ["cli", "commands", "doctor"]  # these may import every room; no roo
 STRANGERS = [{"diffusion", "nets"}, {"classroom", "publish"}]
 
 
-def rooms_imported(text: str, package: str) -> set[str]:
-    """The rooms that a module imports, at its top or within a function; `package` is the dotted name of its folder."""
+def imported(text: str, package: str) -> list[str]:
+    """The dotted names that a module imports, also within a function; `package` is the name of its folder."""
     names: list[str] = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -24,7 +24,12 @@ def rooms_imported(text: str, package: str) -> set[str]:
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             start = ".".join([*above, *([node.module] if node.module else [])])
             names += [f"{start}.{alias.name}" for alias in node.names]
-    return {name.split(".")[1] for name in names if name.startswith("diffrl_lab.")} - {"__version__"}
+    return names
+
+
+def rooms_imported(text: str, package: str) -> set[str]:
+    """The rooms that a module imports, at its top or within a function; `package` is the dotted name of its folder."""
+    return {name.split(".")[1] for name in imported(text, package) if name.startswith("diffrl_lab.")} - {"__version__"}
 
 
 def forbidden(room: str) -> set[str]:
@@ -60,15 +65,7 @@ def module(path: Path) -> str:
 
 def files_imported(text: str, package: str, known: set[str]) -> set[str]:
     """The files that a module imports, also within a function: the longest dotted names that are files."""
-    names: list[str] = []
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            start = ".".join([*above, *([node.module] if node.module else [])])
-            names += [f"{start}.{alias.name}" for alias in node.names]
-    return {n if n in known else n.rpartition(".")[0] for n in names} & known
+    return {n if n in known else n.rpartition(".")[0] for n in imported(text, package)} & known
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:

@@ -10,15 +10,10 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-import diffrl_lab.methods
+from diffrl_lab import methods
 
-ROOM = Path(diffrl_lab.methods.__file__).parent
-SHARED = {"plans"}  # what several methods of a role use
-FILES = [
-    p
-    for p in sorted(ROOM.glob("*/*.py"))
-    if p.stem not in SHARED | {"__init__"} and p.parent.name != "baselines"  # baselines need no training
-]
+ROOM = Path(methods.__file__ or "").parent
+FILES = [ROOM / role / f"{name}.py" for name, role in methods.names().items()]
 HEADINGS = ["What is diffused:", "What is learned:", "How it acts:", "What differs from the paper:"]
 IDLE = {"windows"}  # sampled, not driven
 

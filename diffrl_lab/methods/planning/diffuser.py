@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from diffrl_lab.data.episodes import Episodes, check_velocities, resample, returns_to_go
@@ -45,6 +45,7 @@ from diffrl_lab.diffusion import (
 )
 from diffrl_lab.methods import weights
 from diffrl_lab.methods.planning.plans import (
+    Array,
     Plan,
     interpolated,
     inverse_dynamics,
@@ -54,8 +55,6 @@ from diffrl_lab.methods.planning.plans import (
 )
 from diffrl_lab.nets import PlanMLP
 from diffrl_lab.worlds.driving import Episode, Follower, drive, indices
-
-Array = NDArray[np.float64]
 
 RUNGS = {"untrained": "untrained", "10%": "tenth", "good": "good", "overfit": "overfit"}
 """The ladder of shipped weights, and what a file of each is called."""
