@@ -54,6 +54,7 @@ class Guess(ipywidgets.VBox):
         self.button = ipywidgets.Button(
             description="move the slider first",
             disabled=True,
+            layout=ipywidgets.Layout(width="auto"),  # the words are longer than a button is by default
             tooltip="Commit this number: it cannot be changed afterwards",
         )
         self.slider.observe(self._move, names="value")

@@ -16,7 +16,7 @@ class Ladder(ipywidgets.VBox):
     def __init__(self, text: str, label: str, climb: Callable[[], tuple[str, str | None]]) -> None:
         self._climb = climb
         self.button = ipywidgets.Button(
-            description=label, tooltip="Opens below", layout=ipywidgets.Layout(width="auto")
+            description=label, tooltip="Opens below", layout=ipywidgets.Layout(width="auto", align_self="flex-start")
         )
         self.button.on_click(self._open)
         self.rungs = ipywidgets.VBox()  # within it they grow, so that the button stays, and keeps the keyboard

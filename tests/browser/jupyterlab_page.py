@@ -184,7 +184,7 @@ class Seen:
             yield "drag", lambda: self.slide(control)
             yield "keys", lambda: self.press(control, 5 * ["ArrowRight" if self._share(control) < 0.5 else "ArrowLeft"])
         elif kind == "number":
-            yield "number", lambda: control.fill("3")
+            yield "number", lambda: control.fill("2" if control.input_value() == "1" else "1")
         elif kind == "SELECT":
             yield "choice", lambda: control.select_option(index=1)
         elif "arrow keys" in self.name(control):
