@@ -126,7 +126,7 @@ def kernel_is_ours() -> str | None:
 
 def lessons_there() -> str | None:
     """The lessons are in notebooks/, and your copies in my/ can be written."""
-    if not list((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+    if not list((ROOT / "notebooks").glob("[0-9][0-9]*_*.ipynb")):
         return f"no lesson in {ROOT / 'notebooks'}: the download is incomplete, fetch the repository again"
     place = ROOT / "my" if (ROOT / "my").is_dir() else ROOT
     return None if os.access(place, os.W_OK) else f"{place} cannot be written, so no lesson can start: is it yours?"

@@ -66,7 +66,7 @@ import numpy as np
 
 from diffrl_lab.classroom import sandbox
 from diffrl_lab.classroom.sandbox import LIMITS, TEXT, Limits
-from diffrl_lab.course import checks, judging
+from diffrl_lab.course import checks, editions, judging
 from diffrl_lab.course.editions import ROOT
 from diffrl_lab.files import write_text, written
 
@@ -147,7 +147,7 @@ class _Person:
 
 _COPY = re.compile(r"(?:-Copy\d*| - (?:Copy|Kopie|copie)(?: \(\d+\))?| \(\d+\)| copy(?: \d+)?)$", re.IGNORECASE)
 _LESSON = re.compile(
-    r"^(.*?)[ _.-]*(?<!\d)\d\d_[a-z]+(?:_[a-z]+)*(?:[ _.-]*(?:\([\w ]+\)|copy\d*|kopie|copie|v?\d+|final|late))*$",
+    r"^(.*?)[ _.-]*(?<!\d)\d\d[a-z]?(?:_[a-z]+)+(?:[ _.-]*(?:\([\w ]+\)|copy\d*|kopie|copie|v?\d+|final|late))*$",
     re.IGNORECASE,
 )
 _MOODLE = re.compile(r"^(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(?P<kind>[a-z]+)(?:_.*)?$")
@@ -205,7 +205,7 @@ def _namesakes(people: Iterable[tuple[Path, _Person]], tell: Callable[[str], Non
     kinds: dict[str, dict[str, set[str]]] = {}
     for path, who in people:
         if who.number:
-            lesson = re.search(r"(?<!\d)\d\d_", path.name)
+            lesson = re.search(r"(?<!\d)\d\d[a-z]?_", path.name)
             alike = {lesson[0] if lesson else path.name} if who.kind == "moodle" else {""}
             kinds.setdefault(who.name, {}).setdefault(who.number, set()).update(alike)
     two = set()
@@ -358,9 +358,9 @@ def read(folder: Path, student: str, path: Path, lesson: str | None = None) -> S
 
 def _lesson(name: str, content: bytes) -> str | None:
     """The lesson whose exercises a notebook asks; if it asks none, the one that its file is named after."""
-    known = {e[:2] for e in checks.exercises()}
-    asked = [number.decode() for number in re.findall(rb'check\(\\?["\'](\d\d)\.', content)]
-    named = re.findall(r"(?<!\d)(\d\d)_", name)
+    known = {editions.number(e) for e in checks.exercises()}
+    asked = [number.decode() for number in re.findall(rb'check\(\\?["\'](\d\d[a-z]?)\.', content)]
+    named = re.findall(r"(?<!\d)(\d\d[a-z]?)_", name)
     chosen = [n for n in (*sorted(asked, key=asked.count, reverse=True)[:1], *named) if n in known]
     return chosen[0] if chosen else None
 
@@ -377,7 +377,7 @@ def question(exercise: str) -> tuple[str, str, str]:
 
 @cache
 def _question(exercise: str) -> tuple[str, str, str]:
-    return function(exercise), preamble(exercise[:2]), asking(checks.load(exercise))
+    return function(exercise), preamble(editions.number(exercise)), asking(checks.load(exercise))
 
 
 @cache
@@ -389,7 +389,9 @@ def preamble(lesson: str) -> str:
 
 def function(exercise: str) -> str:
     """What our edition calls the answer to an exercise: "betas" in check("01.betas", betas); "" where it has none."""
-    given = [answer for tree in _ours(exercise[:2]) for name, answer in sandbox.asked(tree) if name == exercise]
+    given = [
+        answer for tree in _ours(editions.number(exercise)) for name, answer in sandbox.asked(tree) if name == exercise
+    ]
     return next((answer.id for answer in given if isinstance(answer, ast.Name)), "")
 
 
@@ -808,7 +810,7 @@ def grade(
     is made on the first call: keep it to yourself, and keep it, if marks are to stay the same. Raises ValueError where
     there is no sandbox, no folder, nothing in it, or no such lesson.
     """
-    if lesson is not None and not checks.exercises(lesson[:2]):
+    if lesson is not None and not checks.exercises(editions.number(lesson)):
         raise ValueError(f"lesson {lesson!r} has no exercises; there are: {', '.join(sorted(_lessons()))}")
     if not trust and (why := refusal()):
         raise ValueError(why)
@@ -816,7 +818,7 @@ def grade(
     secret = _secret(out)
     results = out / "submissions"
     results.mkdir(parents=True, exist_ok=True)
-    lesson = lesson and lesson[:2]
+    lesson = lesson and editions.number(lesson)
     lock, stopped = threading.Lock(), threading.Event()
     seen: dict[str, tuple[dict[str, Any], str, bool]] = {}  # file -> result, where it is kept, whether it is new
 
@@ -1008,7 +1010,7 @@ def grader(lesson: str | None) -> str:
 
 
 def _lessons() -> set[str]:
-    return {e[:2] for e in checks.exercises()}
+    return {editions.number(e) for e in checks.exercises()}
 
 
 def _secret(out: Path) -> bytes:

@@ -136,7 +136,7 @@ def release(
         path = folder / f"{source.stem}.ipynb"
         editions.write(notebook, path)
         hashes = {"sha256": _sha256(path), "source_sha256": _sha256(source)}
-        about[source.stem[:2]] = {"file": path.name, **hashes, **entry}
+        about[editions.number(source.stem)] = {"file": path.name, **hashes, **entry}
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
     text = json.dumps(
         {
@@ -180,7 +180,7 @@ def student_edition(source: Path, variant: str, draw: int = 0) -> tuple[Any, dic
     """One lesson for a cohort, not run. -> (notebook, its entry in the key). Depends on nothing but its arguments."""
     import nbformat
 
-    lesson = source.stem[:2]
+    lesson = editions.number(source.stem)
     seed = hashlib.sha256(f"{variant}/{lesson}/{draw}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(seed, "little"))
     plain = editions.edition(source)

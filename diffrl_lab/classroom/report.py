@@ -384,7 +384,7 @@ def read_key(path: Path) -> Key:
 
 
 def _lessons() -> list[str]:
-    return sorted({e[:2] for e in checks.exercises()})
+    return sorted({editions.number(e) for e in checks.exercises()})
 
 
 def _by_lesson(value: Any, what: str) -> dict[str, str]:
@@ -491,7 +491,7 @@ def _worth(grades: Iterable[Mapping[str, Any]], hidden: Iterable[str], rules: Ru
         for exercise, entry in graded["exercises"].items():
             worth[exercise] = max(worth.get(exercise, 0.0), entry["of"])
     worth |= {f"{lesson}.mistake": 1.0 for lesson in hidden if any(e.startswith(f"{lesson}.") for e in worth)}
-    return {e: worth[e] * rules.weight(e) for e in sorted(worth, key=lambda e: e[:2])}
+    return {e: worth[e] * rules.weight(e) for e in sorted(worth, key=editions.number)}
 
 
 def _override(
@@ -631,7 +631,7 @@ def right(exercise: str) -> tuple[frozenset, ...]:
 @cache
 def _handed_out(lesson: str) -> dict[str, ast.AST]:
     """Exercise -> the stub that our own edition holds; none for a lesson that is not there."""
-    here = [source for source in editions.sources() if source.stem[:2] == lesson]
+    here = [source for source in editions.sources() if editions.number(source.stem) == lesson]
     return answers([c.source for source in here for c in editions.edition(source).cells if c.cell_type == "code"])
 
 
@@ -647,9 +647,9 @@ def similarities(
     """
     rows = []
     for exercise in sorted({e for mine in cohort.values() for e in mine} & set(checks.exercises())):
-        stub = _handed_out(exercise[:2]).get(exercise)
+        stub = _handed_out(editions.number(exercise)).get(exercise)
         given = pieces(stub) if stub is not None else frozenset()
-        bug = hidden.get(exercise[:2])
+        bug = hidden.get(editions.number(exercise))
         if bug and bug["exercise"] == exercise and isinstance(stub, ast.FunctionDef):
             given |= pieces(_shown(bug, stub))
         each = {s: pieces(mine[exercise]) - given for s, mine in cohort.items() if exercise in mine}

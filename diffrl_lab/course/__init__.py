@@ -12,13 +12,14 @@ from typing import Any
 _HOME = {
     "check": "checks",
     "hint": "checks",
+    "mine": "checks",
     "guess": "guesses",
     "aim": "guesses",
     "claims": "claims",
     "overview": "overview",
     "symbols": "outline",
 }
-__all__ = ["aim", "check", "claims", "guess", "hint", "overview", "symbols"]
+__all__ = ["aim", "check", "claims", "guess", "hint", "mine", "overview", "symbols"]
 
 
 def __getattr__(name: str) -> Any:

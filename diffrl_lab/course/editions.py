@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ BEGIN, END, STUB = "### BEGIN SOLUTION", "### END SOLUTION", "### STUB"
 
 
 TODO = ("# write your answer here", "raise NotImplementedError")
+PICTURES = {"punchline": "{}.png", "broken": "{}-broken.png"}  # tag of a cell -> what its picture is kept as
 COLLAPSED = "collapsed"  # tag of a cell whose code JupyterLab folds away
 
 
@@ -21,9 +24,15 @@ METADATA = {
 }
 
 
+def number(name: str) -> str:
+    """The lesson that a file or an exercise belongs to: "04b" of "04b_judge", of "e04b_spread"[1:], of "04b.spread"."""
+    head = re.match(r"\d\d[a-z]?(?=[_.]|$)", name)
+    return head[0] if head else name
+
+
 def sources(which: Iterable[str] = (), root: Path = ROOT) -> list[Path]:
     """Sources of the lessons named ("01", "01_ddpm" or "all"; none means all). ValueError for an unknown name."""
-    every = sorted((root / "notebooks" / "source").glob("[0-9][0-9]_*.py"))
+    every = sorted((root / "notebooks" / "source").glob("[0-9][0-9]*_*.py"))
     which = [w for w in which if w != "all"]
     for name in which:
         if not any(_named(path, name) for path in every):
@@ -32,7 +41,7 @@ def sources(which: Iterable[str] = (), root: Path = ROOT) -> list[Path]:
 
 
 def _named(path: Path, name: str) -> bool:
-    return Path(name).stem in (path.stem, path.stem[:2])
+    return Path(name).stem in (path.stem, number(path.stem))
 
 
 def unsolved(text: str) -> str:
@@ -86,8 +95,20 @@ def edition(source: Path, solutions: bool = False) -> Any:
         except ValueError as error:
             raise ValueError(f"{source.name}, cell {position}: {error}") from None
         metadata = kept_metadata(cell.metadata.get("tags", []))
-        cells.append(make(text, metadata=metadata, id=f"{source.stem[:2]}-{position:03d}"))
-    return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
+        cells.append(make(text, metadata=metadata, id=f"{number(source.stem)}-{position:03d}"))
+    return attach(nbformat.v4.new_notebook(cells=cells, metadata=METADATA), source.parents[1] / "pictures")
+
+
+def attach(notebook: Any, pictures: Path) -> Any:
+    """The notebook, where each text that shows `attachment:NAME` carries pictures/NAME within it, if that is there."""
+    for cell in notebook.cells:
+        names = re.findall(r"\]\(attachment:([\w.-]+)\)", cell.source) if cell.cell_type == "markdown" else []
+        there = [name for name in names if (pictures / name).exists()]
+        if there:
+            cell.attachments = {
+                name: {"image/png": base64.b64encode((pictures / name).read_bytes()).decode()} for name in there
+            }
+    return notebook
 
 
 def kept_metadata(tags: Iterable[str]) -> dict[str, Any]:
@@ -109,7 +130,7 @@ def start(lesson: str, *, reset: bool = False, root: Path = ROOT) -> tuple[Path,
     """
     original = target(sources([lesson], root)[0])
     if not original.exists():
-        raise ValueError(f"{original.name} has not been built yet: diffrl-lab lessons build {original.stem[:2]}")
+        raise ValueError(f"{original.name} has not been built yet: diffrl-lab lessons build {number(original.stem)}")
     mine = root / "my" / original.name
     mine.parent.mkdir(exist_ok=True)
     aside = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffrl_lab.course import progress
+from diffrl_lab.course.editions import number
 from diffrl_lab.widgets.guess import Guess
 from diffrl_lab.widgets.guess import guess as ask
 from diffrl_lab.widgets.pictures import COLOUR, MARKER, Picture, figure, look
@@ -17,7 +18,7 @@ def guess(name: str, question: str, low: float, high: float, unit: str = "", *, 
 
     `name` is lesson and guess ("01.snap"), under which progress keeps it. Raises ValueError for another form of name.
     """
-    if not re.fullmatch(r"\d\d\.\w+", name):
+    if not re.fullmatch(r"\d\d[a-z]?\.\w+", name):
         raise ValueError(f'a guess is named by lesson and word, such as "01.snap"; got {name!r}')
 
     def keep(name: str, guess: float, outcome: float | None) -> None:
@@ -54,8 +55,8 @@ def aim() -> Picture | Nothing:
     fig, ax = figure(3.6, width=5.4)
     ax.plot([0, 1], [0, 1], label="guess = truth", **look("exact"))
     keys = ("model", "right", "data", "warning", "goal", "left", "noise")
-    for i, lesson in enumerate(sorted({name[:2] for name in at})):
-        mine, key = [p for name, p in at.items() if name[:2] == lesson], keys[i % len(keys)]
+    for i, lesson in enumerate(sorted({number(name) for name in at})):
+        mine, key = [p for name, p in at.items() if number(name) == lesson], keys[i % len(keys)]
         ax.plot(*zip(*mine, strict=True), linestyle="", marker=MARKER[key], markersize=8,
                 color=COLOUR[key], label=f"lesson {lesson}")  # fmt: skip
     ax.set(xlabel="truth, on the question's scale", ylabel="your guess",

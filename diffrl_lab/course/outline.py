@@ -7,14 +7,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-from diffrl_lab.course.editions import ROOT, sources
+from diffrl_lab.course.editions import ROOT, number, sources
 
 
 def title(source: Path) -> str:
     """The title of a lesson, "Schedules and samplers"; ValueError where its first heading is not "# NN · title"."""
-    head = re.match(rf"# %% \[markdown\]\n# # {source.stem[:2]} · (.+)\n", source.read_text(encoding="utf-8"))
+    head = re.match(
+        rf"# %% \[markdown\]\n(?:# !\[.+\n#\n)?# # {number(source.stem)} · (.+)\n", source.read_text(encoding="utf-8")
+    )
     if not head:
-        raise ValueError(f"{source.name} begins with the heading '# {source.stem[:2]} · title'")
+        raise ValueError(f"{source.name} begins with the heading '# {number(source.stem)} · title'")
     return head[1]
 
 
@@ -29,14 +31,14 @@ def needed(root: Path = ROOT) -> dict[str, list[str]]:
         said = re.search(r"\*\*You need\*\*(.+?)\*\*Machine:\*\*", " ".join(head.replace("\n#", " ").split()))
         if not said:
             raise ValueError(f"{source.name}: its first cell says **You need** ... and then **Machine:** ...")
-        graph[source.stem[:2]] = re.findall(r"\blesson (\d\d)\b", said[1])
+        graph[number(source.stem)] = re.findall(r"\blesson (\d\d[a-z]?)\b", said[1])
     return graph
 
 
 def outline(root: Path = ROOT) -> list[tuple[str, str, list[str]]]:
     """(number, title, the lessons it builds on) of every lesson, in order."""
     graph = needed(root)
-    return [(source.stem[:2], title(source), graph[source.stem[:2]]) for source in sources(root=root)]
+    return [(number(source.stem), title(source), graph[number(source.stem)]) for source in sources(root=root)]
 
 
 def symbols(root: Path = ROOT) -> Any:
@@ -52,6 +54,6 @@ def symbols(root: Path = ROOT) -> Any:
     lines = [["letter, code", "meaning", *papers], ["---"] * (2 + len(papers))]
     for row in rows:
         letter = f"${row['symbol']}$" + (f" `{row['code']}`" if row["code"] else "")
-        only = f" ({row['lessons']})" if re.fullmatch(r"\d\d", row["lessons"]) else ""
+        only = f" ({row['lessons']})" if re.fullmatch(r"\d\d[a-z]?", row["lessons"]) else ""
         lines.append([letter, row["meaning"] + only, *(row[name] for name in papers)])
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))

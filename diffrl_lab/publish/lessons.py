@@ -3,12 +3,14 @@
 notebooks/source/NN_name.py         jupytext percent; answers between ### BEGIN SOLUTION and ### END SOLUTION
 notebooks/NN_name.ipynb             what a learner opens: stubs for answers, outputs of the default profile
 notebooks/solutions/NN_name.ipynb   with the answers, without outputs
+notebooks/pictures/NN.png           the picture that opens it; NN-broken.png, what its break-it shows
 build/html/NN_name.html             the learner's edition as it was executed, movies alive; ignored by git
 my/NN_name.ipynb                    the learner's copy, ignored by git
 """
 
 from __future__ import annotations
 
+import base64
 import difflib
 import re
 import time
@@ -16,8 +18,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from diffrl_lab.course.editions import METADATA, ROOT, edition, kept_metadata, sources, target, write
+from diffrl_lab.course.editions import (
+    METADATA,
+    PICTURES,
+    ROOT,
+    attach,
+    edition,
+    kept_metadata,
+    number,
+    sources,
+    target,
+    write,
+)
 from diffrl_lab.course.running import execute
+from diffrl_lab.files import written
 
 BUDGET = 60  # seconds that a lesson's class profile may take on two cores; `run.py bench lessons` fails at 1.5 times it
 DEFAULT_REPR = re.compile(r"\w+\(|$")
@@ -40,6 +54,7 @@ def build(which: Iterable[str] = (), *, run: bool = True, root: Path = ROOT) -> 
         notebook = edition(source)
         if run:
             execute(notebook, target(source).parent)
+            keep_pictures(notebook, source)
             pages.write(notebook, root / "build" / "html" / f"{source.stem}.html")  # before the widgets' state goes
         else:
             _carry_outputs(notebook, target(source))
@@ -49,12 +64,28 @@ def build(which: Iterable[str] = (), *, run: bool = True, root: Path = ROOT) -> 
     return built
 
 
+def keep_pictures(notebook: Any, source: Path) -> None:
+    """Keep the pictures of cells tagged `punchline` or `broken` in notebooks/pictures, and attach them to texts."""
+    folder = source.parents[1] / "pictures"
+    for tag, name in PICTURES.items():
+        shown = [
+            output.data["image/png"]
+            for cell in notebook.cells
+            for output in cell.get("outputs", [])
+            if tag in cell.metadata.get("tags", []) and "image/png" in output.get("data", {})
+        ]
+        if shown:
+            with written(folder / name.format(number(source.stem))) as beside:
+                beside.write_bytes(base64.b64decode(shown[-1]))
+    attach(notebook, folder)
+
+
 def clean(notebook: Any) -> Any:
     """Drop what varies or needs a kernel: widget state and views, stderr, addresses; join split prints."""
     notebook.metadata = METADATA
-    for number, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), 1):
+    for place, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), 1):
         cell.metadata = kept_metadata(cell.metadata.get("tags", []))
-        cell.execution_count = number if cell.execution_count else None
+        cell.execution_count = place if cell.execution_count else None
         outputs: list[Any] = []
         for output in cell.outputs:
             if output.output_type == "stream":
@@ -86,7 +117,7 @@ def differences(source: Path) -> list[str]:
     for solutions in (False, True):
         path = target(source, solutions)
         if not path.exists():
-            lines.append(f"{path.name} has not been built: diffrl-lab lessons build {source.stem[:2]}")
+            lines.append(f"{path.name} has not been built: diffrl-lab lessons build {number(source.stem)}")
             continue
         stored = nbformat.read(path, as_version=4)
         lines += difflib.unified_diff(

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from diffrl_lab.course.editions import number, sources
+from diffrl_lab.course.outline import title
 from diffrl_lab.files import ROOT, arguments, write_text, written
 
 README, SCORES = ROOT / "README.md", ROOT / "docs" / "scores.md"
@@ -36,15 +38,14 @@ def lessons() -> str:
     """No., title, machine seconds, peak memory, learner minutes (an estimate) of every lesson; – if not measured."""
     measured = json.loads((RESULTS / "lessons.json").read_text("utf-8"))
     rows = []
-    for source in sorted((ROOT / "notebooks" / "source").glob("[0-9][0-9]_*.py")):
+    for source in sources():
         text, name = source.read_text("utf-8"), source.stem
-        title = re.search(r"^# # \d\d · (.+)$", text, re.M)
         minutes = re.search(r"(\d+) minutes \(an estimate\)", text)
-        if title is None or minutes is None:
-            raise ValueError(f"{source.name} needs a title `# NN · Name` and `NN minutes (an estimate)`")
+        if minutes is None:
+            raise ValueError(f"{source.name} needs `NN minutes (an estimate)`")
         usage = measured["lessons"].get(name)
         cost = ["–", "–"] if usage is None else [f"{usage['seconds']:.0f} s", f"{usage['peak_mb']} MB"]
-        rows.append([f"[{name[:2]} {title[1]}](notebooks/{name}.ipynb)", *cost, minutes[1]])
+        rows.append([f"[{number(name)} {title(source)}](notebooks/{name}.ipynb)", *cost, minutes[1]])
     table = _table(["lesson", "machine", "peak memory", "learner minutes"], rows)
     return f"{table}\n\nMeasured by `{measured['command']}` on {measured['machine']}; learner minutes are estimates."
 

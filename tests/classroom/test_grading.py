@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from benchmarks import grading as batch
 from diffrl_lab import cli
 from diffrl_lab.classroom import grading, sandbox
-from diffrl_lab.course import checks, judging
+from diffrl_lab.course import checks, editions, judging
 from diffrl_lab.course.editions import ROOT
 
 NAMES = checks.exercises()
@@ -249,7 +249,13 @@ def test_each_limit_holds_and_says_which(
 
 # --------------------------------------------------------------------------------------------- marks that were earned
 def _lessons() -> list[str]:
-    return sorted({n[:2] for n in NAMES if list((ROOT / "notebooks" / "solutions").glob(f"{n[:2]}_*.ipynb"))})
+    return sorted(
+        {
+            editions.number(n)
+            for n in NAMES
+            if list((ROOT / "notebooks" / "solutions").glob(f"{editions.number(n)}_*.ipynb"))
+        }
+    )
 
 
 @needs_bubblewrap
@@ -443,7 +449,7 @@ def _chosen(cells: list[str], exercise: str) -> list[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_of_a_solved_lesson_no_training_and_no_picture_is_run_for_an_answer(name: str) -> None:
-    for path in (ROOT / "notebooks" / "solutions").glob(f"{name[:2]}_*.ipynb"):
+    for path in (ROOT / "notebooks" / "solutions").glob(f"{editions.number(name)}_*.ipynb"):
         for text in _chosen(sandbox.cells(path.read_bytes()), name):
             assert text.startswith(("import ", "from ", "torch.set_")), text
 

@@ -16,7 +16,7 @@ import pytest
 from diffrl_lab.classroom import release
 from diffrl_lab.course import checks, editions, judging
 
-SOURCES = [s for s in editions.sources() if checks.exercises(s.stem[:2])]
+SOURCES = [s for s in editions.sources() if checks.exercises(editions.number(s.stem))]
 LESSONS = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
 VARIANTS = ("autumn", "spring", "7")
 
@@ -95,7 +95,7 @@ def test_every_line_of_a_release_is_the_unsolved_editions_or_the_bugs(source: Pa
         plain = editions.edition(source)
         edits = {
             k: v
-            for c in release.CONSTANTS.get(source.stem[:2], [])
+            for c in release.CONSTANTS.get(editions.number(source.stem), [])
             for k, v in c.edits(entry["constants"][c.name]).items()
         }
         release._vary(plain, edits, entry["constants"]["SEED"], source.name)
@@ -122,7 +122,7 @@ def test_every_line_of_a_release_is_the_unsolved_editions_or_the_bugs(source: Pa
 def test_no_right_answer_of_an_exercise_stands_in_a_release(source: Path) -> None:
     right = {
         body
-        for name in checks.exercises(source.stem[:2])
+        for name in checks.exercises(editions.number(source.stem))
         for answer in checks.load(name).RIGHT
         if callable(answer)
         for body in bodies(textwrap.dedent(inspect.getsource(answer)))
@@ -174,7 +174,7 @@ def test_the_same_variant_is_the_same_release_and_another_is_another(source: Pat
     assert len({e["constants"]["SEED"] for e in entries}) == 12
     assert len({(e["bug"]["exercise"], e["bug"]["says"]) for e in entries}) >= 4
     assert len({e["bug"]["mistake"] for e in entries}) >= 3, "the right letter must not stay where it is"
-    for constant in release.CONSTANTS.get(source.stem[:2], []):
+    for constant in release.CONSTANTS.get(editions.number(source.stem), []):
         assert len({str(e["constants"][constant.name]) for e in entries}) >= 2
 
 
@@ -232,7 +232,7 @@ def test_a_folder_that_holds_something_and_an_empty_variant_are_refused(root: Pa
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_release_of_every_lesson_runs_with_its_conclusions_holding(variant: str, tmp_path: Path) -> None:
     key = json.loads(release.release(tmp_path / "out", variant, [s.stem for s in SOURCES]).read_text())
-    assert set(key["lessons"]) == {s.stem[:2] for s in SOURCES}
+    assert set(key["lessons"]) == {editions.number(s.stem) for s in SOURCES}
 
 
 # --------------------------------------------------------------------------------------------------------- find the bug
@@ -275,12 +275,12 @@ def test_nbgraders_metadata_follow_its_schema_3(source: Path) -> None:
         assert all(isinstance(about[k], bool) for k in ("grade", "locked", "solution", "task")) and not about["task"]
         assert about["grade"] == ("points" in about) and not (about["locked"] and about["solution"])
         assert about["grade"] or about["solution"]
-    for exercise in checks.exercises(source.stem[:2]):
+    for exercise in checks.exercises(editions.number(source.stem)):
         ident = exercise.replace(".", "-")
         assert marked[ident][1]["solution"] and not marked[ident][1]["grade"]
         assert marked[f"{ident}-check"][1]["grade"] and marked[f"{ident}-check"][1]["locked"]
     by_hand = [i for i, (_, a) in marked.items() if a["grade"] and a["solution"]]
-    assert by_hand == [f"{source.stem[:2]}-mistake"]
+    assert by_hand == [f"{editions.number(source.stem)}-mistake"]
 
 
 @LESSONS

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from diffrl_lab.course import checks
-from diffrl_lab.course.editions import ROOT
+from diffrl_lab.course import checks, editions
 from diffrl_lab.course.mutations import mutants
 
 NAMES = checks.exercises()
@@ -73,5 +71,5 @@ def test_the_ladder_has_hints_and_ends_in_an_answer_that_passes(name: str) -> No
 
 
 def test_a_lesson_asks_it(name: str) -> None:
-    lesson = "".join(p.read_text("utf-8") for p in Path(ROOT, "notebooks", "source").glob(f"{name[:2]}_*.py"))
+    lesson = "".join(p.read_text("utf-8") for p in editions.sources([editions.number(name)]))
     assert re.search(rf'check\("{re.escape(name)}"', lesson), f"no lesson checks {name}"

@@ -55,8 +55,10 @@ def size(cells: list[nbformat.NotebookNode]) -> Size:
 @LESSONS
 def test_a_core_is_within_its_bounds_or_its_excess_is_known(source: Path) -> None:
     found = size(editions.edition(source).cells)._asdict()
-    beyond = {(source.stem[:2], what): n for what, n in found.items() if n > BOUNDS[what]}
-    excused = {key: n for key, (n, why) in EXCEPTIONS.items() if key[0] == source.stem[:2] and len(why) > 20}
+    beyond = {(editions.number(source.stem), what): n for what, n in found.items() if n > BOUNDS[what]}
+    excused = {
+        key: n for key, (n, why) in EXCEPTIONS.items() if key[0] == editions.number(source.stem) and len(why) > 20
+    }
     assert beyond == excused, f"{source.stem}: {found}"
 
 

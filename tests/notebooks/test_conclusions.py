@@ -111,7 +111,7 @@ def test_a_lesson_ends_in_a_table_of_what_is_claimed_and_found(source: Path) -> 
 
 @LESSONS
 def test_a_lesson_that_exists_has_judged_the_claims_that_are_its_own(source: Path) -> None:
-    waiting = [c.name for c in claims(source.stem[:2]) if c.verdict == "not yet"]
+    waiting = [c.name for c in claims(editions.number(source.stem)) if c.verdict == "not yet"]
     assert waiting == [], "judge them, or name the later lesson that will"
 
 

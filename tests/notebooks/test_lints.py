@@ -294,7 +294,7 @@ def test_code_cells_are_short_and_need_nothing_from_outside(source: Path) -> Non
 
 @LESSONS
 def test_every_letter_of_a_formula_stands_in_the_table_of_symbols(source: Path) -> None:
-    assert lint_symbols(cells(source), source.stem[:2]) == []
+    assert lint_symbols(cells(source), editions.number(source.stem)) == []
 
 
 def test_no_letter_of_the_course_counts_both_times() -> None:
