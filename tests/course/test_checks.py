@@ -127,3 +127,27 @@ def test_the_button_below_a_verdict_opens_every_rung(exercise: str, monkeypatch:
 def test_what_is_solved_or_no_exercise_has_no_button() -> None:
     assert checks.Offer(True, "right", checks.exercises()[0])._repr_mimebundle_() == {}
     assert checks.Offer(False, "no exercise")._repr_mimebundle_() == {}
+
+
+def test_a_lesson_goes_on_with_the_courses_answer_until_the_learners_has_passed(
+    double: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(checks, "_PASSED", {})
+
+    def own(x):
+        return x + x
+
+    assert checks.mine("99.double") is _double
+    checks.check("99.double", lambda x: x**2)
+    assert checks.mine("99.double") is _double, "a wrong answer must not be what the lesson goes on with"
+    checks.check("99.double", own)
+    checks.check("99.double", lambda x: x**2)
+    assert checks.mine("99.double") is own, "what has passed stays, whatever is tried later"
+    assert [line[0] for line in capsys.readouterr().out.splitlines()] == ["○", "○", "✓"]
+
+
+def test_exercises_of_a_lesson_are_not_those_of_the_lesson_with_a_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["e04_pin.py", "e04b_spread.py", "e05_cfg.py"]
+    monkeypatch.setattr(checks.Path, "glob", lambda self, pattern: [checks.Path(name) for name in names])
+    assert checks.exercises() == ["04.pin", "04b.spread", "05.cfg"]
+    assert checks.exercises("04") == ["04.pin"] and checks.exercises("04b") == ["04b.spread"]
