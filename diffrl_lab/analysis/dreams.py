@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -164,12 +165,12 @@ def lasted(
     eye = np.eye(len(kind.actions), dtype=np.float32)
     frames_of, alive = np.full(n, limit), np.ones(n, bool)
     for i in range(limit):
-        which = np.flatnonzero(alive)
-        if not len(which):
+        which = np.flatnonzero(alive).tolist()
+        if not which:
             break
         actions = []
         for k in which:
-            games[k].state = max(witnesses[k].states, key=lambda s, k=k: witnesses[k].states[s])
+            games[k].state = max(witnesses[k].states.items(), key=itemgetter(1))[0]
             actions.append(players[k](games[k]))
             done[k] = [*done[k], actions[-1]][-past:]
         act_now = torch.from_numpy(np.stack([eye[done[k]] for k in which]))
