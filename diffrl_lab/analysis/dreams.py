@@ -34,6 +34,13 @@ class Moments:
     def __len__(self) -> int:
         return len(self.laws)
 
+    def law(self, k: int) -> tuple[Tensor, Tensor]:
+        """The exact law of moment k: probabilities [n], falling, and pictures [n, C, h, w] of 0 and 1."""
+        p, seen = zip(*self.laws[k], strict=True)
+        shape = self.past.shape[2:]
+        pictures = np.stack([np.frombuffer(one, np.uint8).reshape(shape) for one in seen])
+        return torch.tensor(p), torch.from_numpy(pictures).float()
+
     def only(self, kind: str) -> Moments:
         """The moments of one kind. Raises ValueError without any."""
         i = np.flatnonzero(self.kind == kind)

@@ -7,9 +7,10 @@ from .hover import frontier, landscape
 from .maps import COMPONENTS, component_map, survey_map
 from .mazes import cells, draw_maze, film_strip, trajectories
 from .pictures import COLOUR, HEAT, MARKER, Picture, figure, look, show
+from .tables import table
 
 __all__ = [
     "COLOUR", "COMPONENTS", "HEAT", "MARKER", "Picture", "band", "cells", "component_map", "draw_maze", "figure",
     "film_strip", "frontier", "heat_map", "histogram", "intervals", "landscape", "lines", "look", "losses",
-    "point_and_law", "show", "survey_map", "trajectories", "values_over_data",
+    "point_and_law", "show", "survey_map", "table", "trajectories", "values_over_data",
 ]  # fmt: skip
