@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from .pictures import COLOUR, HEAT, MARKER, WIDTH, Picture, array, figure, look
 
@@ -290,21 +291,27 @@ def film_strip(
     limits: Sequence[float] | None = None,
     groups: Any = None,
     symbol: str = "t",
+    axes: Sequence[str] | None = None,
+    curve: tuple[Any, Any] | None = None,
     alt: str,
 ) -> Picture:
     """A few moments of a reverse process in a row, noise first; title -> {t [K], x_t [K, S, H, 2], x0_hat the same}.
 
     There is one row per title, as `movie.stack` makes them; samples in one dimension ([K, S, 1, 1]) become histograms.
     `which` is "x_t", "x0_hat" or "both". The scene is a maze, or wall rectangles [n, 4] within limits x_min, x_max,
-    y_min, y_max. groups has a number per sample, or per frame and sample, or is a mapping title -> these.
+    y_min, y_max. groups has a number per sample, or per frame and sample, or is a mapping title -> these. axes are the
+    names of x and y where there are no walls, and curve, (grid [M], density [K, M]), is the exact law of samples in one
+    dimension, dashed, where x_t is shown.
     """
     if maze is not None:
         rectangles, limits = walls(maze, size), limits or bounds(maze, size)
     ratio = 0.8
     if rectangles is not None and limits is not None:
         ratio = min(1.2, max(0.4, (limits[3] - limits[2]) / (limits[1] - limits[0])))
-    fig, axes = figure(len(panels) * (WIDTH / frames * ratio + 0.32), len(panels), frames, squeeze=False)
-    for row, (title, panel) in zip(axes, panels.items(), strict=True):
+    bare = rectangles is None
+    height = len(panels) * (WIDTH / frames * ratio + 0.32) + 0.45 * bare
+    fig, grid = figure(height, len(panels), frames, squeeze=False, sharex=bare, sharey=bare)
+    for row, (title, panel) in zip(grid, panels.items(), strict=True):
         own = groups.get(title) if isinstance(groups, Mapping) else groups
         t, number = array(panel["t"]), None if own is None else np.asarray(own).ravel()
         S = len(panel["x_t"][0])
@@ -318,9 +325,12 @@ def film_strip(
                         x[np.isfinite(x)].ravel(),
                         bins=40,
                         range=limits[:2] if limits is not None else None,
+                        density=True,
                         color=colour,
                         alpha=0.7,
                     )
+                    if curve is not None and name == "x_t":
+                        ax.plot(array(curve[0]), array(curve[1])[k], **look("exact") | {"lw": 1.2})
                     continue
                 for i, path in enumerate(x[: 8 if len(panels) == 1 else 5]):
                     tone = (
@@ -332,24 +342,32 @@ def film_strip(
                         path[:, 0],
                         path[:, 1],
                         color=tone,
-                        lw=0.6,
+                        lw=0.9,
                         marker="o",
-                        markersize=1.3,
+                        markersize=1.5,
                         markeredgewidth=0,
-                        alpha=0.8 if len(x) < 5 else 0.45,
+                        alpha=0.8 if len(x) < 5 else 0.65,
                     )
             if x.shape[-1] == 2 and rectangles is not None:
                 _draw_walls(ax, rectangles)
                 draw_maze(ax, None, start, goal)
             if limits is not None:
                 ax.set(xlim=limits[:2], **({"ylim": limits[2:]} if x.shape[-1] == 2 else {}))
-            ax.set(xticks=[], yticks=[])
+            if bare:
+                ax.xaxis.set_major_locator(MaxNLocator(2, min_n_ticks=2))
+                ax.yaxis.set_major_locator(MaxNLocator(4))
+                ax.xaxis.set_major_formatter("{x:g}")
+                ax.tick_params(labelsize=8)
+            else:
+                ax.set(xticks=[], yticks=[])
             for side in ax.spines.values():
                 side.set_visible(True)
                 side.set_color("#999999")
             ax.set_title(f"{symbol} = {t[k]:.2f}", weight="normal", fontsize=9)
         for ax in row[len(t) :]:
             ax.set_axis_off()
-        if title:
-            row[0].set_ylabel(title, fontsize=9.5)
+        row[0].set_ylabel("\n".join(filter(None, (title, axes[1] if bare and axes else ""))), fontsize=9.5)
+    if bare and axes:
+        for ax in grid[-1]:
+            ax.set_xlabel(axes[0], fontsize=9)
     return Picture(fig, alt)
