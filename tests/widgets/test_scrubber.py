@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from diffrl_lab.widgets.movie import movie_html
+from diffrl_lab.widgets.pictures import COLOUR, Picture, figure, img
 
 pytestmark = pytest.mark.browser
 ALT = "One point that moves from the left of a square room to its right, seen in eleven frames."
@@ -156,7 +157,8 @@ def test_steps_go_both_ways_and_a_loop_begins_anew_at_its_end(tab):
     tab.get_by_label("Speed").select_option("4")
     tab.get_by_role("button", name="Loop").click()
     press(tab, "End", "Space")
-    tab.wait_for_function("document.querySelector('.dm').dataset.step === '5'")
+    for step in (10, 3):
+        tab.wait_for_function(f"document.querySelector('.dm').dataset.step === '{step}'")
     tab.get_by_role("button", name="Loop").click()
     tab.wait_for_function("document.querySelector('.dm').dataset.step === '10'")
     assert tab.get_by_role("button", name="Play").is_visible()
@@ -172,3 +174,19 @@ def test_two_rows_of_panels_and_all_controls_fit_a_notebooks_screen(tab, tmp_pat
     bars = page.locator(".dm-bar").evaluate_all("all => all.map(b => b.clientHeight)")
     page.close()
     assert box["height"] <= 640 and len(bars) == 1 and bars[0] < 40
+
+
+def test_a_picture_is_plain_on_a_light_page_and_dark_in_jupyterlabs_dark_theme_with_its_hues(tab):
+    fig, ax = figure(2)
+    ax.axhspan(0, 1, color=COLOUR["model"])
+    picture = Picture(fig, ALT).png(), ALT
+    page = tab.context.browser.new_page()
+    seen = {}
+    for light in ("true", "false"):
+        page.set_content(f"<body data-jp-theme-light={light}>{img(*picture)}</body>")
+        shot = Image.open(io.BytesIO(page.locator("img").screenshot())).convert("RGB")
+        seen[light] = np.array([shot.getpixel((2, 2)), shot.getpixel((shot.width // 2, shot.height // 2))])
+    page.close()
+    assert (seen["true"] == [[255, 255, 255], [0, 0x72, 0xB2]]).all()
+    paper, blue = seen["false"]
+    assert paper.max() < 25 and blue.argmax() == 2 and blue.max() > 0xB2
