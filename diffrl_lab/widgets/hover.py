@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.colors import to_hex
 
-from .pictures import DPI, HEAT, MARKER, Picture, array, figure, nth_look
+from .pictures import DPI, HEAT, MARKER, Picture, array, figure, meaning, nth_look
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -69,7 +69,7 @@ def frontier(
         labels: dict[str, Any] = {xlabel: x, ylabel: y, **(about or {}).get(name, {})}
         if wrong := {label: len(values) for label, values in labels.items() if len(values) != len(x)}:
             raise ValueError(f"{name!r} has {len(x)} points; got other numbers of values: {wrong}")
-        style, mark = nth_look(i, name), list(MARKER.values())[i % 8] if name not in MARKER else MARKER[name]
+        style, mark = nth_look(i, name), MARKER[meaning(i, name)]
         ax.plot(x, y, label=name, marker=mark, markersize=5, **style)
         words = [
             "<br>".join(f"{label}: {_short(values[k])}" for label, values in labels.items()) for k in range(len(x))

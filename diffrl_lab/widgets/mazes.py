@@ -133,11 +133,22 @@ def trajectories(
         alpha = max(0.25, min(1.0, 8 / len(paths)))
         for path, group in zip(paths, names, strict=True):
             style = look(group) if named is not None else {"color": COLOUR["model"]}
-            ax.plot(*path[:, :2].T, marker="." if points else "", markersize=3, lw=1, alpha=alpha, **style)
+            mark: dict[str, Any] = {"marker": "." if points else "", "markersize": 3}
+            if named is not None:  # told apart without colour
+                mark = {
+                    "marker": MARKER[group],
+                    "markersize": 3.5,
+                    "markevery": 1 if points else max(1, len(path) // 4),
+                }
+            ax.plot(*path[:, :2].T, lw=1, alpha=alpha, **mark, **style)
         seen |= dict.fromkeys(names) if named is not None else {}
         ax.set_title(name)
     if seen:
-        fig.legend(handles=[Line2D([], [], label=g, **look(g)) for g in seen], loc="outside lower center", ncols=4)
+        fig.legend(
+            handles=[Line2D([], [], label=g, marker=MARKER[g], **look(g)) for g in seen],
+            loc="outside lower center",
+            ncols=4,
+        )
     return Picture(fig, alt)
 
 

@@ -43,18 +43,9 @@ MARKER = {
     "wall": "s",
     "warning": "X",
 }
-LINE: dict[str, Any] = {
-    "data": "-",
-    "noise": (0, (1, 1.5)),
-    "model": (0, (6, 1.5)),
-    "exact": (0, (3, 1.5)),
-    "left": (0, (8, 1, 1, 1)),
-    "right": (0, (5, 2)),
-    "start": "-",
-    "goal": (0, (1, 1, 4, 1)),
-    "wall": "-",
-    "warning": (0, (4, 1.5, 1, 1.5)),
-}
+# Dashed means exact and nothing else; other lines have markers in place of dashes.
+LINE: dict[str, Any] = dict.fromkeys(COLOUR, "-") | {"exact": (0, (3, 1.5))}
+ORDER = ("model", "right", "data", "warning", "goal", "left", "noise")  # of curves that no meaning is named for
 STYLE: dict[str, Any] = {
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -70,9 +61,7 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
-    "axes.prop_cycle": cycler(
-        color=[COLOUR[k] for k in ("model", "right", "data", "warning", "goal", "left", "exact", "noise")]
-    ),
+    "axes.prop_cycle": cycler(color=[COLOUR[k] for k in ORDER]),
 }
 # A dark page turns brightness over and keeps hues: white paper becomes #121212, a heat map runs from dark to light.
 # Where no style is taken (GitHub, an output that is not trusted) the picture is the plain one. In a notebook that shows
@@ -185,8 +174,23 @@ def look(name: str) -> dict[str, Any]:
     return {"color": COLOUR[name], "linestyle": LINE[name]}
 
 
+def is_exact(name: str) -> bool:
+    """Whether what is drawn under this name is exact: `exact`, `exact floor`, `best speed (exact)`."""
+    return name.startswith("exact") or name.endswith("(exact)")
+
+
+def meaning(i: int, name: str) -> str:
+    """The name of the palette that the i-th curve is drawn as: its own, `exact` for what says so, or the i-th."""
+    return name if name in COLOUR else "exact" if is_exact(name) else ORDER[i % len(ORDER)]
+
+
 def nth_look(i: int, name: str) -> dict[str, Any]:
-    """The look of a name of the palette, or of the i-th curve if the palette does not have its name."""
-    if name in COLOUR:
-        return look(name)
-    return look(("model", "right", "data", "warning", "goal", "left", "exact", "noise")[i % 8])
+    """The look of a name of the palette, of `exact` for a name that says so, or of the i-th curve."""
+    return look(meaning(i, name))
+
+
+def sparse(i: int, name: str) -> dict[str, Any]:
+    """A few markers along the i-th curve, which tell it apart on paper without colour; an exact one has its dashes."""
+    if (key := meaning(i, name)) == "exact":
+        return {}
+    return {"marker": MARKER[key], "markersize": 4.5, "markevery": (0.02 + 0.03 * (i % 4), 0.13)}
