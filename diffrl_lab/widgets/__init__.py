@@ -6,10 +6,10 @@ from .curves import band, heat_map, histogram, intervals, lines, losses, point_a
 from .hover import frontier, landscape
 from .maps import COMPONENTS, component_map, survey_map
 from .mazes import cells, draw_maze, film_strip, planned_and_driven, trajectories
-from .pictures import COLOUR, HEAT, MARKER, Picture, figure, look, show
+from .pictures import COLOUR, HEAT, MARKER, SIGNED, Picture, figure, look, show
 
 __all__ = [
-    "COLOUR", "COMPONENTS", "HEAT", "MARKER", "Picture", "band", "cells", "component_map", "draw_maze", "figure",
-    "film_strip", "frontier", "heat_map", "histogram", "intervals", "landscape", "lines", "look", "losses",
+    "COLOUR", "COMPONENTS", "HEAT", "MARKER", "Picture", "SIGNED", "band", "cells", "component_map", "draw_maze",
+    "figure", "film_strip", "frontier", "heat_map", "histogram", "intervals", "landscape", "lines", "look", "losses",
     "planned_and_driven", "point_and_law", "show", "survey_map", "trajectories", "values_over_data",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .pictures import COLOUR, HEAT, MARKER, Picture, array, figure, is_exact, look, meaning, nth_look, sparse
+from .pictures import COLOUR, HEAT, MARKER, Picture, array, colours, figure, is_exact, look, meaning, nth_look, sparse
 
 
 def heat_map(
@@ -27,7 +27,8 @@ def heat_map(
     """Density p(x_t) over t as a heat map, with sample paths on top: t [T], x [X], p [T, X], paths [K, S], path_t [K].
 
     Each t has its own scale (p over its largest value there), so that the narrow end does not hide the wide one;
-    `relative=False` draws any other p as it is. Raises ValueError unless p is [T, X].
+    `relative=False` draws any other p as it is; values on both sides of 0 take the diverging map, 0 in white. Raises
+    ValueError unless p is [T, X].
     """
     t, x, p = array(t), array(x), array(p)
     if p.shape != (len(t), len(x)):
@@ -35,7 +36,8 @@ def heat_map(
     fig, ax = figure(3.3)
     if relative:
         p, label = p / p.max(1, keepdims=True), f"{label}\nover its peak at t"
-    mesh = ax.pcolormesh(t, x, p.T, cmap=HEAT, shading="nearest", rasterized=True)
+    cmap, low, high = colours(float(np.nanmin(p)), float(np.nanmax(p)))
+    mesh = ax.pcolormesh(t, x, p.T, cmap=cmap, vmin=low, vmax=high, shading="nearest", rasterized=True)
     fig.colorbar(mesh, ax=ax, label=label)
     if paths is not None:
         ax.plot(array(path_t), array(paths), color=COLOUR["right"], lw=1, alpha=0.85)

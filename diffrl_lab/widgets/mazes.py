@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from .pictures import COLOUR, HEAT, MARKER, WIDTH, Picture, array, figure, look
+from .pictures import COLOUR, MARKER, WIDTH, Picture, array, colours, figure, ink_on, look
 
 
 def walls(maze: Any, size: float = 1.0) -> np.ndarray:
@@ -243,6 +243,7 @@ def cells(
 ) -> Picture:
     """A grid world as a heat map, values [rows, columns], NaN in walls; title -> values draws panels on one scale.
 
+    Values (or limits) on both sides of 0 take the diverging map with limits -m to m: 0 is white, below it is orange.
     moves [rows, columns] (or title -> moves) draws an arrow per cell: 0 up, 1 right, 2 down, 3 left, any other number
     none. marks is letter -> (row, column), or several [n, 2]; a mark stands in place of the value. numbers says
     whether, or in which format (".2f"), the value is written into each cell. Raises ValueError for values that are no
@@ -261,14 +262,15 @@ def cells(
         max(np.nanmax(v) for v in panels.values()),
     )
     letters = {tuple(at): name for name, where in (marks or {}).items() for at in array(where).reshape(-1, 2).tolist()}
-    colours = HEAT.with_extremes(bad=COLOUR["wall"])
+    cmap, low, high = colours(float(low), float(high))
+    cmap = cmap.with_extremes(bad=COLOUR["wall"])
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
     for ax, (name, v) in zip(axes.flat, panels.items(), strict=False):
-        mesh = ax.imshow(np.ma.masked_invalid(v), cmap=colours, vmin=low, vmax=high)
+        mesh = ax.imshow(np.ma.masked_invalid(v), cmap=cmap, vmin=low, vmax=high)
         arrows = moves.get(name) if isinstance(moves, Mapping) else moves
         for (i, j), value in np.ndenumerate(v):
-            ink = "white" if np.isfinite(value) and (value - low) > 0.6 * (high - low) else "black"
+            ink = ink_on(mesh.cmap(mesh.norm(value))) if np.isfinite(value) else "black"
             letter = letters.get((i, j))
             if letter:
                 ax.text(j, i, letter, ha="center", va="center", weight="bold", color=ink)

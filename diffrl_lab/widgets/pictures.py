@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 # Colours by meaning: Okabe and Ito's eight (2008), told apart with colour-blind eyes, and two greys.
@@ -75,6 +75,27 @@ THEME = (
 DPI = 120
 WIDTH = 6.6  # inches: 792 pixels, what a notebook cell shows without scaling
 HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#bcdcf0", "#56B4E9", "#0072B2", "#002a45"])
+# For values on both sides of 0: orange below, blue above, white in the middle; both ends are told apart by any eyes.
+SIGNED = LinearSegmentedColormap.from_list(
+    "signed", ["#4a1f00", "#D55E00", "#f7cfae", "#ffffff", "#bcdcf0", "#0072B2", "#002a45"]
+)
+
+
+def colours(low: float, high: float) -> tuple[Colormap, float, float]:
+    """The colour map for values from low to high, and the limits it is drawn with.
+
+    Values on both sides of 0 get SIGNED from -m to m, m = max(-low, high), so that 0 has the neutral colour, white;
+    others HEAT.
+    """
+    if low < 0 < high:
+        m = max(-low, high)
+        return SIGNED, -m, m
+    return HEAT, low, high
+
+
+def ink_on(colour: Any) -> str:
+    """Black or white, whichever is read better on a colour (r, g, b[, a] from 0 to 1)."""
+    return "white" if float(np.dot(array(colour)[:3], (0.299, 0.587, 0.114))) < 0.5 else "black"
 
 
 def alt_text(alt: str) -> str:
