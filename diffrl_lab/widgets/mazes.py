@@ -22,7 +22,7 @@ def walls(maze: Any, size: float = 1.0) -> np.ndarray:
     Raises ValueError for rows of unequal length.
     """
     rows, size = _map(maze, size)
-    top, side = len(rows) / 2, len(rows[0]) / 2
+    top, side = _middle(rows)
     return np.array(
         [
             [(j - side) * size, (top - i - 1) * size, (j - side + 1) * size, (top - i) * size]
@@ -31,6 +31,24 @@ def walls(maze: Any, size: float = 1.0) -> np.ndarray:
             if cell in (1, "1")
         ]
     ).reshape(-1, 4)
+
+
+def floor(maze: Any, size: float = 1.0, margin: float = 0.1) -> np.ndarray:
+    """The free cells of a maze as rectangles x_min, y_min, x_max, y_max, a margin (in cells) away from walls. -> [n, 4]
+
+    `maze` is what `walls` takes. Raises ValueError for rows of unequal length.
+    """
+    rows, size = _map(maze, size)
+    top, side = _middle(rows)
+    free = np.pad(np.array([[cell not in (1, "1") for cell in row] for row in rows]), 1)
+    cells = np.argwhere(free) - 1
+    left, below, right, above = (
+        np.where([free[i + 1 + di, j + 1 + dj] for i, j in cells], 0.0, margin)
+        for di, dj in ((0, -1), (1, 0), (0, 1), (-1, 0))
+    )
+    i, j = cells.T
+    ends = (j - side + left, top - i - 1 + below, j - side + 1 - right, top - i - above)
+    return size * np.stack(ends, 1)
 
 
 def bounds(maze: Any, size: float = 1.0) -> tuple[float, float, float, float]:
@@ -43,6 +61,10 @@ def bounds(maze: Any, size: float = 1.0) -> tuple[float, float, float, float]:
     cut = 0.5 if len(rows) > 2 and all(cell in (1, "1") for cell in ring) else 0.0
     x, y = (len(rows[0]) / 2 - cut) * size, (len(rows) / 2 - cut) * size
     return -x, x, -y, y
+
+
+def _middle(rows: list) -> tuple[float, float]:
+    return len(rows) / 2, len(rows[0]) / 2
 
 
 def _map(maze: Any, size: float) -> tuple[list, float]:

@@ -20,7 +20,7 @@ const CSS = `
 .dm-group{display:inline-flex;gap:4px;align-items:center}
 .dm-key{display:inline-flex;gap:5px;align-items:center;font-size:13px}
 .dm-chart .dm-key{margin-right:10px}
-.dm-status{min-height:1.5em;margin-top:4px}
+.dm[aria-busy=true] figure:not(.dm-pick) canvas{opacity:.5;transition:opacity .1s .25s}
 .dm-note{font-size:12.5px;opacity:.75}`;
 
 const GLYPHS = "●■▲◆";                  // a group's points; no line is dashed but an exact one
@@ -60,7 +60,8 @@ function mount(el, meta, floats, hooks = {}) {
   const legend = make("span", { className: "dm-group" });
   const chooser = make("span", { className: "dm-group", role: "group", "aria-label": "What is shown" }, "show ", ...shows);
   const counter = make("label", { className: "dm-group" }, "samples ", count, total);
-  const status = make("div", { className: "dm-status", role: "status", "aria-live": "polite" });
+  let notice = "";                       // about the place of a marker: it stays beside what a plan's answer says
+  let say = () => {};                    // a picker tells what happens in its caption
   root.append(panels, make("div", { className: "dm-bar" }, play, ...steps, range, clock, speed, loop, chooser, counter, legend));
 
   let views = [], master = null, theme = null;
@@ -345,15 +346,24 @@ function mount(el, meta, floats, hooks = {}) {
 
   function picker() {
     const canvas = make("canvas", { role: "img", "aria-label": "Maze with start (circle) and goal (star); drag them with the mouse, or use the two buttons below and the arrow keys" });
-    const p = { ...meta.pick, kind: "pick", equal: true };
-    const buttons = ["start", "goal"].map((name) => make("button", { type: "button" }));
-    const caption = make("figcaption", { textContent: "Drag the circle (start) or the star (goal)" });
+    const p = { ...meta.pick, kind: "pick", equal: true }, names = ["start", "goal"];
+    const buttons = names.map(() => make("button", { type: "button" }));
+    const caption = make("figcaption", { role: "status", "aria-live": "polite" });
+    say = (words) => { caption.textContent = words || "Drag the circle (start) or the star (goal)"; };
+    say();
     const again = make("button", { type: "button", textContent: "new noise", title: "Draw the noise anew, same start and goal" });
     panels.append(make("figure", { className: "dm-pick" }, caption, canvas, make("div", { className: "dm-bar" }, ...buttons, again)));
     const view = { canvas, caption, panel: p, ratio: ratio(p), paint() {
       const g = begin(view), m = mapping(view, p);
       scene(g, m, p, meta.pick.start, meta.pick.goal);
-      ["start", "goal"].forEach((name, i) => {
+      const ringed = held || over || names.find((_, i) => buttons[i] === document.activeElement);
+      if (ringed) {
+        const [x, y] = meta.pick[ringed];
+        g.beginPath(); g.arc(m.x(x), m.y(y), 16, 0, 7);
+        g.strokeStyle = "#E69F00"; g.lineWidth = held ? 4 : 2.5; g.stroke();
+      }
+      canvas.style.cursor = held ? "grabbing" : over ? "grab" : "pointer";
+      names.forEach((name, i) => {
         const [x, y] = meta.pick[name];
         buttons[i].textContent = `${name === "start" ? "●" : "★"} ${name} ${x.toFixed(2)}, ${y.toFixed(2)}`;
         buttons[i].setAttribute("aria-label", `Move the ${name} with the arrow keys; now at ${x.toFixed(2)}, ${y.toFixed(2)}`);
@@ -361,37 +371,54 @@ function mount(el, meta, floats, hooks = {}) {
     } };
     const inWall = ([x, y]) => (p.walls || []).some(([x0, y0, x1, y1]) => x >= x0 && x <= x1 && y >= y0 && y <= y1);
     const inside = ([x, y]) => [Math.max(p.limits[0], Math.min(p.limits[1], x)), Math.max(p.limits[2], Math.min(p.limits[3], y))];
-    let held = null, before = null, later = null;
-    const release = (name, from) => {
-      if (inWall(meta.pick[name])) {
-        status.textContent = `That is inside a wall: put the ${name} on free floor.`;
-        meta.pick[name] = from; paint();
-      } else ask();
+    const nearest = (at) => {              // the nearest point of free floor to one in a wall
+      let best = at, least = Infinity;
+      for (const [x0, y0, x1, y1] of p.free) {
+        const to = [Math.max(x0, Math.min(x1, at[0])), Math.max(y0, Math.min(y1, at[1]))], far = Math.hypot(to[0] - at[0], to[1] - at[1]);
+        if (far < least) { best = to; least = far; }
+      }
+      return best;
+    };
+    let held = null, over = null, before = null, later = null;
+    const place = (e) => { const b = canvas.getBoundingClientRect(); return [(e.clientX - b.left) / b.width, (e.clientY - b.top) / b.height]; };
+    const pixels = (e, name) => {
+      const [u, v] = place(e), m = mapping(view, p), [x, y] = meta.pick[name];
+      return Math.hypot(m.x(x) - u * view.w, m.y(y) - v * view.h);
     };
     canvas.addEventListener("pointerdown", (e) => {
-      const b = canvas.getBoundingClientRect(), m = mapping(view, p), x = e.clientX - b.left, y = e.clientY - b.top;
-      const far = (name) => Math.hypot(m.x(meta.pick[name][0]) - x, m.y(meta.pick[name][1]) - y);
-      held = far("start") < far("goal") ? "start" : "goal";
+      held = pixels(e, "start") < pixels(e, "goal") ? "start" : "goal";
       before = meta.pick[held].slice();
-      buttons[held === "start" ? 0 : 1].focus({ preventScroll: true });
+      buttons[names.indexOf(held)].focus({ preventScroll: true });
       canvas.setPointerCapture(e.pointerId); e.preventDefault(); move(e);
     });
     const move = (e) => {
-      if (!held) return;
-      const b = canvas.getBoundingClientRect();
-      meta.pick[held] = inside([p.limits[0] + ((e.clientX - b.left) / b.width) * (p.limits[1] - p.limits[0]), p.limits[3] - ((e.clientY - b.top) / b.height) * (p.limits[3] - p.limits[2])]);
+      if (!held) {
+        const near = names.find((name) => pixels(e, name) < 18) || null;
+        if (near !== over) { over = near; view.paint(); }
+        return;
+      }
+      const [u, v] = place(e), at = inside([p.limits[0] + u * (p.limits[1] - p.limits[0]), p.limits[3] - v * (p.limits[3] - p.limits[2])]);
+      const walled = inWall(at), to = walled ? nearest(at) : at;
+      say(notice = walled ? `A wall: the ${held} goes to the nearest free floor.` : "");
+      if (to.every((c, i) => c === meta.pick[held][i])) return;
+      meta.pick[held] = to;
+      if (hooks.ask) { stop(); state.step = master.t.length - 1; }    // the finished plan follows the hand
+      ask();
       paint();
     };
     canvas.addEventListener("pointermove", move);
-    canvas.addEventListener("pointerup", () => { const name = held; held = null; if (name) release(name, before); });
-    canvas.addEventListener("pointercancel", () => { if (held) meta.pick[held] = before; held = null; paint(); });
+    canvas.addEventListener("pointerleave", () => { over = null; view.paint(); });
+    canvas.addEventListener("pointerup", () => { held = null; ask(); paint(); });
+    canvas.addEventListener("pointercancel", () => { if (held) meta.pick[held] = before; held = null; ask(); paint(); });
+    for (const button of buttons) for (const name of ["focus", "blur"]) button.addEventListener(name, () => view.paint());
     buttons.forEach((button, i) => button.addEventListener("keydown", (e) => {
       const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[e.key];
       if (!way) return;
       e.preventDefault();
       const name = i ? "goal" : "start", from = meta.pick[name].slice(), size = p.cell * (e.shiftKey ? 1 : 0.25);
       const to = inside([from[0] + way[0] * size, from[1] + way[1] * size]);
-      if (inWall(to)) { status.textContent = `A wall is in the way of the ${name}.`; return; }
+      if (inWall(to)) { say(`A wall is in the way of the ${name}.`); return; }
+      notice = "";
       meta.pick[name] = to; paint();
       clearTimeout(later); later = setTimeout(ask, 350);
     }));
@@ -399,17 +426,23 @@ function mount(el, meta, floats, hooks = {}) {
     return view;
   }
 
-  // one question at a time: the newest waits for the answer to the last one
-  let waiting = false, next = false, patience = null;
+  // one question at a time: the newest waits for the answer to the last one, so that a drag asks as fast as plans come
+  let waiting = false, next = false, patience = null, asked = null;
   function ask() {
-    if (!hooks.ask) { status.textContent = "Planning needs a running notebook: here only the plan that was saved can be scrubbed."; return; }
+    if (!hooks.ask) { say("A new plan needs a running notebook; the one beside can be scrubbed."); return; }
     if (waiting) { next = true; return; }
+    const question = { start: meta.pick.start, goal: meta.pick.goal, seed: meta.pick.seed }, key = JSON.stringify(question);
+    if (key === asked) return;
+    asked = key;
     waiting = true;
-    status.textContent = "planning…";
     root.setAttribute("aria-busy", "true");
     clearTimeout(patience);
-    patience = setTimeout(() => { waiting = false; next = false; status.textContent = "No answer from the kernel. Is it running? Run this cell again."; }, 20000);
-    hooks.ask({ start: meta.pick.start, goal: meta.pick.goal, seed: meta.pick.seed });
+    patience = setTimeout(() => {
+      waiting = next = false; asked = null;
+      root.removeAttribute("aria-busy");
+      say("No answer from the kernel. Is it running? Run this cell again.");
+    }, 20000);
+    hooks.ask(question);
   }
 
   range.addEventListener("input", () => { stop(); go(Number(range.value)); });
@@ -453,7 +486,7 @@ function mount(el, meta, floats, hooks = {}) {
       clearTimeout(patience);
       waiting = false;
       root.removeAttribute("aria-busy");
-      status.textContent = words || "";
+      say([notice, words].filter(Boolean).join(" · "));
       if (newMeta) {
         const pick = meta.pick;
         meta = newMeta; floats = newFloats;

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffrl_lab.widgets.movie import movie_html
+from diffrl_lab.widgets.explore import plan_explorer
+from diffrl_lab.widgets.movie import _script, movie_html
 from diffrl_lab.widgets.pictures import COLOUR, Picture, figure, img
 
 pytestmark = pytest.mark.browser
@@ -190,3 +193,43 @@ def test_a_picture_is_plain_on_a_light_page_and_dark_in_jupyterlabs_dark_theme_w
     assert (seen["true"] == [[255, 255, 255], [0, 0x72, 0xB2]]).all()
     paper, blue = seen["false"]
     assert paper.max() < 25 and blue.argmax() == 2 and blue.max() > 0xB2
+
+
+SCENE = """const host = document.body.appendChild(document.createElement("div")); window.asked = [];
+window.film = mount(host, META, new Float32Array(Uint8Array.from(atob("DATA"), c => c.charCodeAt(0)).buffer),
+    { ask(q) { asked.push(q); setTimeout(() => film.update(null, null, "planned"), 20); } });"""
+
+
+def test_a_marker_is_grabbed_plans_are_asked_for_on_the_way_and_a_wall_sends_it_to_the_nearest_floor(tab):
+    maze = [[1, 1, 1, 1, 1], [1, 0, 0, 0, 1], [1, 0, 1, 1, 1], [1, 1, 1, 1, 1]]  # x from -2.5 to 2.5, y from -2 to 2
+    still_there = {"t": [1.0, 0.0], "x_t": np.zeros((2, 1, 3, 2))}
+    shown = plan_explorer(lambda start, goal, seed: still_there, maze, (-1, 0.5), (1, 0.5))
+    page = tab.context.browser.new_page()
+    page.set_content("<body></body>")
+    script = SCENE.replace("META", json.dumps(shown.meta)).replace("DATA", base64.b64encode(shown.data).decode())
+    page.add_script_tag(content=_script() + script)
+    canvas = page.locator(".dm-pick canvas")
+    box, (x0, x1, y0, y1) = canvas.bounding_box(), shown.meta["pick"]["limits"]
+
+    def to(x: float, y: float) -> None:
+        page.mouse.move(
+            box["x"] + 1 + (x - x0) / (x1 - x0) * (box["width"] - 2),
+            box["y"] + 1 + (y1 - y) / (y1 - y0) * (box["height"] - 2),
+        )
+        page.wait_for_timeout(60)
+
+    cursor = []
+    for x in (0.0, 1.0):
+        to(x, 0.5)
+        cursor.append(canvas.evaluate("c => c.style.cursor"))
+    page.mouse.down()
+    for x in (0.8, 0.6, 0.4):
+        to(x, 0.5)
+    on_the_way = page.evaluate("asked.length")
+    to(0.4, -0.3)
+    goal, words = page.evaluate("film && asked.at(-1).goal"), page.locator("figcaption").first.inner_text()
+    page.mouse.up()
+    page.close()
+    assert cursor == ["pointer", "grab"] and on_the_way >= 3
+    np.testing.assert_allclose(goal, (0.4, 0.1), atol=0.03)
+    assert words == "A wall: the goal goes to the nearest free floor. · planned"
