@@ -8,15 +8,15 @@ const CSS = `
 .dm figcaption{font-size:13px;line-height:18px;margin:0 0 2px;min-height:18px}
 .dm canvas{display:block;border:1px solid color-mix(in srgb,currentColor 30%,transparent);border-radius:4px;touch-action:pan-y;cursor:ew-resize}
 .dm-pick canvas{touch-action:none;cursor:default}
-.dm-bar{display:flex;flex-wrap:wrap;align-items:center;gap:4px 8px;margin-top:6px;font-size:13px}
-.dm button{font:inherit;color:inherit;background:transparent;border:1px solid color-mix(in srgb,currentColor 45%,transparent);border-radius:4px;padding:2px 7px;min-height:26px;cursor:pointer}
+.dm-bar{display:flex;flex-wrap:wrap;align-items:center;gap:4px 7px;margin-top:6px;font-size:13px}
+.dm button{font:inherit;color:inherit;background:transparent;border:1px solid color-mix(in srgb,currentColor 45%,transparent);border-radius:4px;padding:2px 7px;min-height:26px;min-width:30px;cursor:pointer}
 .dm button[aria-pressed=true]{background:#0072B2;border-color:#0072B2;color:#fff}
 .dm :is(button,input,select,canvas):focus-visible{outline:3px solid #E69F00;outline-offset:2px}
 .dm input[type=range]{flex:1 1 140px;min-width:110px;max-width:520px;accent-color:#0072B2;height:24px;margin:0}
-.dm input[type=number]{width:3.4em}
+.dm input[type=number]{width:3.2em}
 .dm :is(input[type=number],select){font:inherit;color:inherit;background:transparent;border:1px solid color-mix(in srgb,currentColor 45%,transparent);border-radius:4px;padding:2px 4px}
 .dm option{color:CanvasText;background:Canvas}
-.dm output{font-variant-numeric:tabular-nums;white-space:nowrap;min-width:12em}
+.dm output{font-variant-numeric:tabular-nums;white-space:nowrap;min-width:11.5em}
 .dm-group{display:inline-flex;gap:4px;align-items:center}
 .dm-key{display:inline-flex;gap:5px;align-items:center;font-size:13px}
 .dm-chart .dm-key{margin-right:10px}
@@ -52,13 +52,13 @@ function mount(el, meta, floats, hooks = {}) {
     return button;
   });
   const speed = make("select", { title: "Speed", "aria-label": "Speed" }, ...SPEEDS.map((v) => make("option", { value: v, textContent: v + "×", selected: v === 1 })));
-  const loop = make("button", { type: "button", textContent: "↻ loop", "aria-label": "Loop: at the end begin anew", "aria-pressed": "false" });
+  const loop = make("button", { type: "button", textContent: "↻", title: "Loop: at the end begin anew", "aria-label": "Loop: at the end begin anew", "aria-pressed": "false" });
   const clock = make("output", { "aria-live": "off" });
   const shows = ["x_t", "x0_hat", "both"].map((name) => make("button", { type: "button", textContent: name, title: NAMES[name], "aria-label": "Show " + NAMES[name] }));
   const count = make("input", { type: "number", min: 1, "aria-label": "Number of samples shown" });
   const total = make("span");
   const legend = make("span", { className: "dm-group" });
-  const chooser = make("span", { className: "dm-group", role: "group", "aria-label": "What is shown" }, "show ", ...shows);
+  const chooser = make("span", { className: "dm-group", role: "group", "aria-label": "What is shown" }, ...shows);
   const counter = make("label", { className: "dm-group" }, "samples ", count, total);
   let notice = "";                       // about the place of a marker: it stays beside what a plan's answer says
   let say = () => {};                    // a picker tells what happens in its caption
@@ -311,8 +311,9 @@ function mount(el, meta, floats, hooks = {}) {
     clock.textContent = said + ` · step ${state.step} of ${master.t.length - 1}`;
     range.setAttribute("aria-valuetext", `${said}, step ${state.step} of ${master.t.length - 1}`);
     shows.forEach((b) => b.setAttribute("aria-pressed", String(b.textContent === state.show)));
-    play.textContent = state.timer ? "❚❚ pause" : "▶ play";
-    play.setAttribute("aria-label", state.timer ? "Pause" : meta.clock === "t" ? "Play from noise to sample" : "Play");
+    play.textContent = state.timer ? "❚❚" : "▶";
+    play.title = state.timer ? "Pause" : meta.clock === "t" ? "Play from noise to sample" : "Play";
+    play.setAttribute("aria-label", play.title);
     root.dataset.ms = (performance.now() - begun).toFixed(2);
     root.dataset.step = state.step;
   }

@@ -73,7 +73,7 @@ THEME = (
     f"[data-jp-theme-light=false] .jp-Notebook:has(.diffrl-picture) {BESIDE}{DARK}"
 )
 DPI = 120
-WIDTH = 6.6  # inches: 792 pixels, what a notebook cell shows without scaling
+WIDTH = 7.6  # inches: 912 pixels, what a notebook shows without scaling on a screen of 1366, file browser and all
 HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#bcdcf0", "#56B4E9", "#0072B2", "#002a45"])
 # For values on both sides of 0: orange below, blue above, white in the middle; both ends are told apart by any eyes.
 SIGNED = LinearSegmentedColormap.from_list(

@@ -88,7 +88,8 @@ def test_the_film_strip_shows_noise_first_and_the_plan_last():
     strip = movie({"t": np.linspace(1, 0, 9), "x_t": far}, maze=MAZE, alt=ALT).strip
     image = np.asarray(strip_image(strip)).astype(int)
     blue = (np.abs(image - [0, 0x72, 0xB2]).max(-1) < 90) & (image[..., 2] > image[..., 0] + 60)
-    columns = [np.nonzero(blue[:, i * 158 : (i + 1) * 158].any(0))[0].mean() for i in range(5)]
+    w = image.shape[1] // 5
+    columns = [np.nonzero(blue[:, i * w : (i + 1) * w].any(0))[0].mean() for i in range(5)]
     assert all(b > a for a, b in zip(columns, columns[1:], strict=False)), columns
     assert "noise (left) to sample (right)" in strip.alt
 
