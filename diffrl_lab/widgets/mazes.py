@@ -276,3 +276,48 @@ def film_strip(
         if title:
             row[0].set_ylabel(title, fontsize=9.5)
     return Picture(fig, alt)
+
+
+def overlaid(
+    planned: Mapping[str, Any],
+    driven: Mapping[str, Any],
+    *,
+    maze: Any,
+    distance: Mapping[str, Any] | None = None,
+    goals: Mapping[str, Any] | None = None,
+    ncols: int = 3,
+    size: float = 1.0,
+    alt: str,
+) -> Picture:
+    """Planned routes (broad) with the driven ones on top (narrow), a panel each: title -> points [n, 2].
+
+    A driven route begins at the start that is drawn and a plan ends at the goal, unless `goals` says where it is.
+    distance: title -> metres between the ball and the plan, step by step [n], drawn on a panel beside each.
+    Raises ValueError for titles that planned and driven do not share.
+    """
+    if set(planned) != set(driven):
+        raise ValueError(f"planned and driven share their titles; got {list(planned)} and {list(driven)}")
+    each = 2 if distance is not None else 1
+    cols = min(ncols, len(planned)) * each
+    rows = -(-len(planned) * each // cols)
+    x0, x1, y0, y1 = bounds(maze, size)
+    width = WIDTH / cols
+    fig, axes = figure(rows * (width * (y1 - y0) / (x1 - x0) + 0.35) + 0.3, rows, cols, squeeze=False)
+    flat = list(axes.flat)
+    for ax in flat[len(planned) * each :]:
+        ax.set_axis_off()
+    for ax, title in zip(flat[::each], planned, strict=False):
+        way, ball = array(planned[title])[:, :2], array(driven[title])[:, :2]
+        draw_maze(ax, maze, ball[0], way[-1] if goals is None else goals[title], size)
+        ax.plot(*way.T, color=COLOUR["model"], lw=6, alpha=0.4, solid_capstyle="round", label="planned")
+        ax.plot(*ball.T, color=COLOUR["right"], lw=1.5, label="driven")
+        ax.set_title(title)
+    if distance is not None:
+        for ax, title in zip(flat[1::each], planned, strict=False):
+            apart = array(distance[title])
+            ax.plot(np.arange(len(apart)), apart, color=COLOUR["right"])
+            ax.set(xlabel="step of the environment", ylim=(0, max(0.2, 1.1 * apart.max())))
+            ax.set_title("from ball to plan, in metres")
+    handles, labels = flat[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=2)
+    return Picture(fig, alt)
