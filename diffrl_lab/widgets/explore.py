@@ -18,7 +18,7 @@ import numpy as np
 import traitlets
 
 from .movie import Movie, pack
-from .pictures import Picture, still
+from .pictures import THEME, Picture, still
 
 MEMORY = 64  # pictures that an explorer remembers
 WAIT = 0.05  # seconds from a change to the redraw, so that a drag is answered by its newest value
@@ -33,6 +33,7 @@ class Redrawn(anywidget.AnyWidget):
     _esm = """
     function render({ model, el }) {
       const img = document.createElement("img"), words = document.createElement("div");
+      img.className = "diffrl-picture";
       img.style.cssText = "display:block;max-width:100%;height:auto;background:#fff";
       words.style.cssText = "min-height:1.5em;font:14px/1.4 system-ui,sans-serif;"
         + "color:var(--jp-content-font-color1,CanvasText)";
@@ -74,6 +75,7 @@ class Redrawn(anywidget.AnyWidget):
     }
     export default { render };
     """
+    _css = THEME
     png = traitlets.Bytes().tag(sync=True)
     alt = traitlets.Unicode().tag(sync=True)
     words = traitlets.Unicode().tag(sync=True)

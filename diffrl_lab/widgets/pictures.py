@@ -74,6 +74,15 @@ STYLE: dict[str, Any] = {
         color=[COLOUR[k] for k in ("model", "right", "data", "warning", "goal", "left", "exact", "noise")]
     ),
 }
+# A dark page turns brightness over and keeps hues: white paper becomes #121212, a heat map runs from dark to light.
+# Where no style is taken (GitHub, an output that is not trusted) the picture is the plain one. In a notebook that shows
+# such a picture, those which are stored, stand in its texts or are drawn by plotly follow.
+DARK = "{filter:invert(.93) hue-rotate(180deg)}"
+BESIDE = ":is(.jp-RenderedPlotly,.jp-RenderedImage img,.jp-MarkdownCell img[src^='data:image/png'])"
+THEME = (
+    f"[data-jp-theme-light=false] img.diffrl-picture,body.vscode-dark img.diffrl-picture{DARK}"
+    f"[data-jp-theme-light=false] .jp-Notebook:has(.diffrl-picture) {BESIDE}{DARK}"
+)
 DPI = 120
 WIDTH = 6.6  # inches: 792 pixels, what a notebook cell shows without scaling
 HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#bcdcf0", "#56B4E9", "#0072B2", "#002a45"])
@@ -139,10 +148,11 @@ def still(data: bytes, alt: str) -> dict[str, str]:
 
 
 def img(data: bytes, alt: str) -> str:
-    """PNG bytes as one self-contained <img> element with alt text."""
+    """PNG bytes as one self-contained <img> element with alt text, and the rule that turns it dark on a dark page."""
     source = base64.b64encode(data).decode()
     words = html.escape(alt, quote=True)
-    return f'<img alt="{words}" style="max-width:100%;height:auto" src="data:image/png;base64,{source}">'
+    look = 'class="diffrl-picture" style="max-width:100%;height:auto"'
+    return f'<style>{THEME}</style><img alt="{words}" {look} src="data:image/png;base64,{source}">'
 
 
 def figure(

@@ -65,7 +65,7 @@ def test_a_picture_without_a_real_description_is_refused(alt):
 def test_every_form_of_a_picture_carries_its_alt_text():
     images = []
     parser = HTMLParser()
-    parser.handle_starttag = lambda tag, attrs: images.append((tag, dict(attrs)["alt"]))
+    parser.handle_starttag = lambda tag, attrs: tag == "style" or images.append((tag, dict(attrs)["alt"]))
     picture = curves.lines([0, 1], {"exact": [0, 1]}, xlabel="x", ylabel="y", alt=ALT)
     data, about = picture._repr_mimebundle_()
     parser.feed(data["text/html"])

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from diffrl_lab.widgets.movie import movie_html
+from diffrl_lab.widgets.pictures import COLOUR, Picture, figure, img
 
 pytestmark = pytest.mark.browser
 ALT = "One point that moves from the left of a square room to its right, seen in eleven frames."
@@ -134,3 +135,58 @@ def test_another_clock_is_named_by_its_letter_and_a_dot_takes_its_groups_colour_
         page.keyboard.press("ArrowRight")
     page.close()
     assert seen == ["w = 0.000 · step 0 of 2", True, "w = 2.000 · step 1 of 2", False, "w = 4.000 · step 2 of 2", True]
+
+
+def test_a_film_that_plays_by_itself_does_so_once_and_not_for_readers_who_want_less_motion(tab, tmp_path):
+    point = {"t": np.linspace(1, 0, 11), "x_t": np.stack([[[x, 0.5]] for x in X])}
+    file = tmp_path / "play.html"
+    file.write_text(movie_html(point, maze=ROOM, alt=ALT, play=True), encoding="utf-8")
+    for motion, end in (("no-preference", 10), ("reduce", 0)):
+        page = tab.context.browser.new_page(reduced_motion=motion)
+        page.goto(file.as_uri())
+        page.wait_for_timeout(2500)
+        assert at(page) == end
+        page.close()
+
+
+def test_steps_go_both_ways_and_a_loop_begins_anew_at_its_end(tab):
+    press(tab, "Home")
+    for name, wanted in (("Step forward", 1), ("Step forward", 2), ("Step back", 1)):
+        tab.get_by_role("button", name=name).click()
+        assert at(tab) == wanted
+    tab.get_by_label("Speed").select_option("4")
+    tab.get_by_role("button", name="Loop").click()
+    press(tab, "End", "Space")
+    for step in (10, 3):
+        tab.wait_for_function(f"document.querySelector('.dm').dataset.step === '{step}'")
+    tab.get_by_role("button", name="Loop").click()
+    tab.wait_for_function("document.querySelector('.dm').dataset.step === '10'")
+    assert tab.get_by_role("button", name="Play").is_visible()
+
+
+def test_two_rows_of_panels_and_all_controls_fit_a_notebooks_screen(tab, tmp_path):
+    x = {"t": np.linspace(1, 0, 4), "x_t": np.zeros((4, 5, 9)), "x0_hat": np.zeros((4, 5, 9))}
+    file = tmp_path / "rows.html"
+    file.write_text(movie_html({str(i): x for i in range(4)}, alt=ALT, labels=["left"]), encoding="utf-8")
+    page = tab.context.browser.new_page(viewport={"width": 1190, "height": 640})
+    page.goto(file.as_uri())
+    box = page.locator(".dm").bounding_box()
+    bars = page.locator(".dm-bar").evaluate_all("all => all.map(b => b.clientHeight)")
+    page.close()
+    assert box["height"] <= 640 and len(bars) == 1 and bars[0] < 40
+
+
+def test_a_picture_is_plain_on_a_light_page_and_dark_in_jupyterlabs_dark_theme_with_its_hues(tab):
+    fig, ax = figure(2)
+    ax.axhspan(0, 1, color=COLOUR["model"])
+    picture = Picture(fig, ALT).png(), ALT
+    page = tab.context.browser.new_page()
+    seen = {}
+    for light in ("true", "false"):
+        page.set_content(f"<body data-jp-theme-light={light}>{img(*picture)}</body>")
+        shot = Image.open(io.BytesIO(page.locator("img").screenshot())).convert("RGB")
+        seen[light] = np.array([shot.getpixel((2, 2)), shot.getpixel((shot.width // 2, shot.height // 2))])
+    page.close()
+    assert (seen["true"] == [[255, 255, 255], [0, 0x72, 0xB2]]).all()
+    paper, blue = seen["false"]
+    assert paper.max() < 25 and blue.argmax() == 2 and blue.max() > 0xB2
