@@ -11,6 +11,8 @@ from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.methods.baselines.retrieval import retrieval
 from diffrl_lab.methods.baselines.straight import straight
 from diffrl_lab.methods.planning.diffuser import Agent, Config, Diffuser, train
+from diffrl_lab.widgets.mazes import draw_maze, planned_and_driven
+from diffrl_lab.widgets.pictures import Picture
 from diffrl_lab.widgets.progress import progress
 from diffrl_lab.worlds.driving import Episode, arrived, drive
 from diffrl_lab.worlds.mazes import drawn_maze
@@ -34,6 +36,8 @@ EXAMPLE = [
 SMALL = Config(horizon=24, width=192, channels=16, batch=64, lr=5e-3, ema=0.99, updates=700)
 """A planner that is trained in seconds, and is worse than the shipped ones for it."""
 
+PLANS = 20  # how often a planner plans in one episode at most: one that knows nothing would plan at every step
+
 
 @dataclass(frozen=True, eq=False)
 class Tried:
@@ -48,6 +52,16 @@ class Tried:
     def reached(self) -> dict[str, int]:
         """Who drove -> how many goals were reached."""
         return {name: sum(bool(e.reached) for e in episodes) for name, episodes in self.drives.items()}
+
+    def picture(self, name: str, n: int = 6, *, alt: str) -> Picture:
+        """The first n drives of one of the drivers over the first plan of each, start and goal marked."""
+        shown = {f"goal {k + 1}": e for k, e in enumerate(self.drives[name][:n])}
+        planned, driven = ({k: x(e) for k, e in shown.items()} for x in (lambda e: e.reference, lambda e: e.obs))
+        picture = planned_and_driven(self.walls, planned, driven, ncols=3, alt=alt)
+        for ax, (title, e) in zip(picture.axes, shown.items(), strict=False):
+            draw_maze(ax, None, e.obs[0, :2], e.goal)
+            ax.set_title(f"{title}: {'reached' if e.reached else 'missed'}, {e.plans} plan{'s' * (e.plans > 1)}")
+        return picture
 
 
 def learn(
@@ -70,7 +84,7 @@ def learn(
     run = train(recorded, replace(SMALL, updates=updates), seed=seed)
     for _ in progress(run, updates, "updates of the planner, which sees only these drives"):
         pass
-    drivers = {"planner": Agent(run.model), "retrieval": retrieval(recorded), "straight line": straight()}
+    drivers = {"planner": Agent(run.model, most=PLANS), "retrieval": retrieval(recorded), "straight line": straight()}
     env = drawn_maze(maze_map)
     each = (
         (name, drive([env], agent, [seed + k], until=arrived)[0])
