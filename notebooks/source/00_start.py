@@ -79,6 +79,7 @@ order_guess
 # %%
 generator = torch.Generator().manual_seed(SEED)
 plan = planner.plan(np.r_[start, 0, 0], goal, n=16, generator=generator, steps=24)
+times = [float(frame.t) for frame in plan.frames]
 points = np.stack([frame.x_t[..., :2] for frame in plan.frames])  # [K + 1, seeds, points, 2]
 distance = np.linalg.norm(points - points[-1], axis=-1)
 far = distance > 0.5
@@ -87,7 +88,6 @@ order = np.array([spearmanr(range(1, 31), s[1:-1]).statistic for s in settled]) 
 order_guess.reveal(round(float(order.mean()), 2))
 
 # %%
-times = [float(frame.t) for frame in plan.frames]
 left = distance.mean(1)[:, 1:-1] / distance[0].mean(0)[1:-1]  # share of its way that a point still has to go
 widgets.heat_map(np.arange(1, 31), times, left.T, relative=False, xlabel="point of the plan (0: start, 31: goal)",
     ylabel="diffusion time t", label="share of the way left", alt="Heat map of the share of its way that each point of the plan still has to go, plan "
@@ -103,7 +103,7 @@ def half_way(points):
     way = np.linalg.norm(points - points[-1], axis=-1).mean(1)[:, 1:-1]
     return np.array(times)[(way > way[0] / 2).sum(0)]
 
-
+# %%
 second = planner.plan(np.r_[walls.centre((3, 5)), 0, 0], walls.centre((7, 10)), n=16, generator=generator, steps=24)
 routes = {"corner to corner": points, "middle to corner": np.stack([frame.x_t[..., :2] for frame in second.frames])}
 outside = {name: np.linalg.norm(x[-1].mean(0)[1:-1], axis=-1) for name, x in routes.items()}  # metres from the map's middle
@@ -204,6 +204,7 @@ def pinned(x_t, t, cond=None):
     return put(D(put(x_t), t, {"known": known}))
 
 
+# %%
 pinned.schedule = D.schedule
 frames = list(chain(pinned, D.schedule.prior((4, 32, 5), generator=generator), steps=24))
 movie(frames, transform=planner.unscale, maze=walls, start=start, goal=goal, schedule=D.schedule, play=True,
@@ -285,9 +286,10 @@ assert sum(reached) > len(reached) / 2, "large effect: most plans lead to their 
 # of the training, *good*, and *overfit* (trained on a handful of episodes). Choose one after the other in the list, and look for a **failure signature**:
 # how do you recognise a bad plan if nobody shows you the walls?
 
-# %% tags=["broken"]
+# %%
 rungs = {name: Diffuser.load("maze-large", rung=name) for name in ("untrained", "10%", "good", "overfit")}
 plans = {name: p.plan(np.r_[start, 0, 0], goal, n=16, generator=torch.Generator().manual_seed(SEED)) for name, p in rungs.items()}
+gap = {name: planner.inconsistency(p).numpy() for name, p in plans.items()}
 
 
 def ladder(rung: str):
@@ -295,6 +297,7 @@ def ladder(rung: str):
         alt=f"Sixteen plans by the {rung} planner in the large maze, from the same start to the same goal.")
 
 
+# %% tags=["broken"]
 explore(ladder, rung=list(rungs))
 
 # %% [markdown]
@@ -302,7 +305,6 @@ explore(ladder, rung=list(rungs))
 # The disagreement, in metres per gap between two points, needs no map. The planner uses it to choose among its candidates.
 
 # %%
-gap = {name: planner.inconsistency(p).numpy() for name, p in plans.items()}
 assert np.median(gap["untrained"]) > 5 * np.median(gap["good"]), "large effect: an untrained planner contradicts itself"
 assert np.median(gap["overfit"]) > 2 * np.median(gap["good"]), "large effect: so does an overfit one, between its routes"
 widgets.intervals([(f"{name}: {np.median(g):.2f} m", g) for name, g in gap.items()], xlabel="positions and velocities of a plan disagree by, m per gap",
