@@ -113,7 +113,7 @@ leap = np.linalg.norm(np.diff(points[-1], axis=1), axis=-1).max()  # metres betw
 assert abs(order.mean()) < 0.3 and leap < 1.5, "large effect: a whole route, and not drawn from start to goal"
 assert min(reach.values()) > 0.7 and place["middle to corner"] > 0.6, "large effect: the place on the map sets the order"
 widgets.intervals([(f"{name}: {what}", [r[name]]) for name in routes for what, r in (("place in the plan", place), ("distance from the map's middle", reach))],
-    xlabel="rank correlation with the t at which half of the way is left", alt="Rank correlations for two routes: the distance from the middle of the "
+    xlabel="rank correlation with the order of the points", alt="Rank correlations for two routes: the distance from the middle of the "
     "map goes along with the order on both routes, the place in the plan only on the route from the middle to a corner.")
 
 # %% [markdown]
@@ -242,7 +242,7 @@ due = [float(seconds_at(k, 32, len(episode.reference) - 1, 0.0)) for k in range(
 step = np.round(np.array(due) / 0.01).astype(int)
 late = np.linalg.norm(episode.obs[step, :2] - episode.reference[step, :2], axis=1)
 assert np.median(late) < 0.2, "large effect: the ball is where the plan wants it, and when"
-widgets.lines(due, {"model": late}, points=True, xlabel="seconds since the start", ylabel="from the ball to the plan's point, m",
+widgets.lines(due, {"ball": late}, points=True, xlabel="seconds since the start", ylabel="from the ball to the plan's point, m",
     alt="Distance between the ball and the point of the plan that is due, against environment time: a few centimetres, more in the curves.")
 
 # %% [markdown]
@@ -375,7 +375,7 @@ assert not judged or own.reached["planner"] > own.reached["straight line"], "lar
 # **Large effect**, for the example: the planner reaches more of the same goals than a controller that heads straight for them. It saw nothing but the recorded drives.
 # **Open**: is it better than retrieval, which looks up the recorded drive nearest to the task and follows it? Both know the same drives, the maze is small, and their intervals overlap.
 #
-# Your planner needs a longer training in a winding maze: raise `updates` to 2000, which takes about three times as long. What does a maze look like in which the straight line wins? In which maze does the planner fail, and do its plans then go through walls?
+# A broad line is the *first* plan of a drive: where the ball left it, the planner planned again. A winding maze needs a longer training: raise `updates` to 2000, which takes about three times as long. What does a maze look like in which the straight line wins? In which maze does the planner fail, and do its plans then go through walls?
 
 # %% [markdown]
 # ## Further · The map of the survey
