@@ -27,6 +27,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 PICTURE = re.compile(r"!\[([^\]]*)\]\(attachment:([\w.-]+)\)")
 ALIGNED = re.compile(r"\\(begin|end)\{(?:aligned|align\*?)\}")
 WAY = '<p class="way"></p>'  # where `_lead` writes the lesson before and the next one
+QUESTION = "guess: "  # how a guess begins as plain text
 NOBODY = "No guess was committed. "  # on a page nobody can
 FOLDED = {
     COLLAPSED: "imports and settings",
@@ -181,7 +182,8 @@ def _widget(state: dict[str, Any], model: str, data: dict[str, Any], alt: str) -
         return _text(data.get("text/plain", ""))
     if about["model_name"] == "HTMLModel":
         return f"<div>{said.replace(NOBODY, '')}</div>"
-    return f"<div>{said}</div>{_note('To commit a guess, open the notebook.')}"
+    todo = "To commit a guess" if data.get("text/plain", "").startswith(QUESTION) else "To solve it"
+    return f"<div>{said}</div>{_note(f'{todo}, open the notebook.')}"
 
 
 def _sentences(state: dict[str, Any], model: str) -> str:
@@ -290,7 +292,7 @@ def _fold(summary: str, inside: str, kind: str = "fold") -> str:
 
 
 def _asks(output: Any) -> bool:
-    return output.get("data", {}).get("text/plain", "").startswith("guess: ")
+    return output.get("data", {}).get("text/plain", "").startswith(QUESTION)
 
 
 def _answers(output: Any) -> bool:

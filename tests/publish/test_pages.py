@@ -14,6 +14,7 @@ from diffrl_lab.publish import pages
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<!\$)\$([^$]+)\$", re.DOTALL)
 WIDGETS = """
 from diffrl_lab import widgets
+from diffrl_lab.course import check
 from diffrl_lab.widgets.explore import explore
 from diffrl_lab.widgets.guess import guess
 from diffrl_lab.widgets.movie import movie
@@ -22,7 +23,8 @@ def draw(w):
     alt = "A straight line that rises from zero to the weight w."
     return widgets.lines([0, 1], {"a": [0, w]}, xlabel="x", ylabel="y", alt=alt)
 display(movie({"t": [1, 0], "x_t": [[[0, 0]], [[1, 1]]]}, alt="A point that jumps from one corner to the other one."))
-display(explore(draw, w=(0.0, 1.0)), g, g.reveal())
+def betas(alpha): raise NotImplementedError
+display(explore(draw, w=(0.0, 1.0)), g, check("01.betas", betas), g.reveal())
 """
 
 
@@ -47,6 +49,7 @@ def test_an_explorer_is_its_still_and_a_sentence_and_a_guess_its_question_and_wh
         r'<img src="data:image/png[^>]* alt="A straight line that[^>]*><p class="note">[^<]*need a kernel', page
     )
     assert "</b> How far is it?" in page and "What came out: 4 m." in page
+    assert page.count("To commit a guess, open the notebook.") == page.count("To solve it, open the notebook.") == 1
 
 
 def test_a_page_names_nothing_to_be_fetched_and_forbids_it_to_its_cells(page: str) -> None:
