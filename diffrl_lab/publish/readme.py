@@ -1,4 +1,4 @@
-"""The README's tables and picture, and the whole tables in docs/scores.md: `python -m diffrl_lab.publish.readme`.
+"""The README's tables, and the whole tables in docs/scores.md: `python -m diffrl_lab.publish.readme`.
 
 lessons: data/results/lessons.json (`python3 run.py bench lessons`); planner: data/results/planner.json
 (`diffrl-lab study planner`); bench: benchmarks/RESULTS.md (`python3 run.py bench`).
@@ -14,11 +14,10 @@ from typing import Any
 
 from diffrl_lab.course.editions import number, sources
 from diffrl_lab.course.outline import title
-from diffrl_lab.files import ROOT, arguments, write_text, written
+from diffrl_lab.files import ROOT, arguments, write_text
 
 README, SCORES = ROOT / "README.md", ROOT / "docs" / "scores.md"
 RESULTS = ROOT / "data" / "results"
-PICTURE = ROOT / "data" / "pictures" / "readme.png"
 METHODS = {
     "planner": "diffusion planner",
     "controller": "controller that knows the map (ceiling)",
@@ -127,20 +126,6 @@ def fill() -> None:
         write_text(page, text)
 
 
-def picture() -> bytes:
-    """Sixteen plans of the shipped planner at five moments of their making. -> PNG"""
-    from diffrl_lab.methods.planning.diffuser import Diffuser
-    from diffrl_lab.widgets import movie
-    from diffrl_lab.worlds.walls import Walls
-
-    walls, planner = Walls.named("large"), Diffuser.load("maze-large")
-    start, goal = walls.centre((7, 1)), walls.centre((1, 10))
-    alt = "A plan comes out of noise in a maze, five moments side by side."
-    return movie.movie(planner.frames(start, goal), alt=alt, maze=walls, start=start, goal=goal).strip.png()
-
-
 if __name__ == "__main__":
     arguments("python -m diffrl_lab.publish.readme", __doc__)
-    with written(PICTURE) as beside:
-        beside.write_bytes(picture())
     fill()
