@@ -2,7 +2,18 @@
 process), `explore` (recompute) and `guess` (predict, then run) have a file each.
 """
 
-from .curves import band, heat_map, histogram, intervals, lines, losses, point_and_law, values_over_data
+from .curves import (
+    band,
+    heat_map,
+    histogram,
+    histograms,
+    intervals,
+    lines,
+    losses,
+    point_and_law,
+    trails,
+    values_over_data,
+)
 from .hover import frontier, landscape
 from .maps import COMPONENTS, component_map, survey_map
 from .mazes import cells, draw_maze, film_strip, trajectories
@@ -10,6 +21,6 @@ from .pictures import COLOUR, HEAT, MARKER, Picture, figure, look, show
 
 __all__ = [
     "COLOUR", "COMPONENTS", "HEAT", "MARKER", "Picture", "band", "cells", "component_map", "draw_maze", "figure",
-    "film_strip", "frontier", "heat_map", "histogram", "intervals", "landscape", "lines", "look", "losses",
-    "point_and_law", "show", "survey_map", "trajectories", "values_over_data",
+    "film_strip", "frontier", "heat_map", "histogram", "histograms", "intervals", "landscape", "lines", "look",
+    "losses", "point_and_law", "show", "survey_map", "trails", "trajectories", "values_over_data",
 ]  # fmt: skip
