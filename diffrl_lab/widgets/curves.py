@@ -352,8 +352,8 @@ def histograms(
             inside, bins=bins, range=(x.min(), x.max()), density=True, color=COLOUR["model"], alpha=0.6, label="samples"
         )
         ax.plot(x, p, label="exact", **look("exact"))
-        ax.set(title=title, xlabel=xlabel, ylim=(0, top))
-    axes[0, 0].set_ylabel("density")
+        ax.set(title=title, xlabel=xlabel)
+    axes[0, 0].set(ylabel="density", ylim=(0, top))  # after all are drawn: limits that are set no longer grow
     axes[0, 0].legend(loc="upper left")
     return Picture(fig, alt)
 
