@@ -47,7 +47,7 @@ widgets.component_map("guided sampling", alt="The survey's component map with it
 
 # %% [markdown]
 # The driver of lesson 01 is back, with a rarer habit: he turns left (near $-1$) two times out of ten, else right (near $+1$).
-# The left turns are the **minor mode**. A sampler that is wrong loses them first.
+# The left turns are the **minor mode**. A wrong sampler gets their share wrong.
 #
 # ## 1 · Three ways down
 #
@@ -187,7 +187,7 @@ picture
 # %% [markdown]
 # **Exact.** Under three schedules the same weights give the same $\hat{x}_0$. The network sees $x_t$ scaled to unit variance, and the ratio $\sigma_t / \alpha_t$ as a label, so it cannot
 # know the schedule. **DDIM is not a model.** DDIM and DDPM share the weights, and nothing was trained in between.
-# Where DDPM's samples lie farther from the data, the exact $D$'s do so, too (star): its 32 steps are at fault, not its training.
+# Where DDPM's samples lie farther from the data, so do those of the exact $D$ (star): the 32 steps of DDPM are at fault, not the training.
 #
 # ## 3 · Order against cost
 #
@@ -196,7 +196,7 @@ picture
 # **Heun's method** takes Euler's step only as a trial, asks for the slope at the end of the trial, and steps again from $x$ by the
 # mean of both slopes.
 #
-# **Exercise 2** (medium, 12 minutes). Write Heun's step. Pitfall: at $\sigma_s = 0$ the second slope is $0/0$, so there Euler's step must do.
+# **Exercise 2** (medium, 12 minutes). Write Heun's step. Pitfall: at $\sigma_s = 0$ the second slope is $0/0$.
 
 # %% tags=["exercise"]
 def heun_step(D, x: Tensor, sigma_t: float, sigma_s: float) -> Tensor:
@@ -241,7 +241,7 @@ widgets.lines(KS, error, logx=True, logy=True, points=True, xlabel="steps K", yl
     "axes logarithmic: two straight lines that begin close together; Heun's falls about twice as steeply as DDIM's.")
 
 # %% [markdown]
-# Per step, Heun's method is far ahead. But a learner pays for *evaluations of D*, and Heun's step asks $D$ twice.
+# At equal steps Heun's method is far ahead. But time is spent on *evaluations of D*, and Heun's step asks $D$ twice.
 #
 # **Exercise 3** (easy, 5 minutes). How many steps does a budget of evaluations buy? Solvers: `"ddpm"`, `"ddim"`, `"2m"` (order 2 with
 # one evaluation a step: you write such a solver next) and `"heun"`. Pitfall: chains end at $\sigma = 0$.
@@ -348,12 +348,12 @@ widgets.histograms({f"{n} evaluations\n{lefts(v):.0%} left, {between(v):.0%} bet
 
 # %% [markdown]
 # **Large effect.** There are four readings, all at equal cost: $K$ steps of Heun are counted as $2K - 1$ evaluations.
-# 1. **Higher order is not always better.** With 5 evaluations Heun's samples lie no nearer to the exact distribution than DDIM's: they pay for three
-#    large steps, and order is a promise about *small* steps. Where does your solver lie, which takes five?
+# 1. **Higher order is not always better.** With 5 evaluations Heun's samples lie no nearer to the exact distribution than DDIM's. Heun takes three
+#    large steps for that price, and order is a promise about *small* steps. Where does your solver lie, which takes five steps?
 # 2. **One number does not decide.** With 5 and with 7 evaluations Heun draws more of the left turns than DDIM, and more samples between the modes, too.
 # 3. **The levels are worth as much as the order.** Rectified flow is your DDIM step on other levels, and with 3 evaluations its $W_1$ is well below DDIM's.
-# 4. **An exact $D$ does not protect the minor mode.** With 3 evaluations of DDIM it is missing, as in the picture, and the samples between the modes betray it. With 15 evaluations of DDPM
-#    hardly any sample lies between the modes. Every one looks right, and still there are too few left turns.
+# 4. **An exact $D$ does not protect the minor mode.** With 3 evaluations DDIM misses it, as the picture shows, and the samples between the modes give that away. With 15 evaluations of DDPM
+#    hardly any sample lies between the modes. Each sample looks right, and still too few are left turns.
 #
 # Inside the grey band nobody can tell so many samples from exact ones. Further evaluations buy nothing there.
 
@@ -376,7 +376,7 @@ def signal_left(betas: Tensor) -> Tensor:
 check("02.signal_left", signal_left)
 
 # %% [markdown]
-# The betas need not be fewer because the steps are. One can keep the *schedule* of 1,000 betas and take fewer *steps* on it: 20 of its 1,000 levels.
+# Few steps do not need few betas. One can keep the *schedule* of 1,000 betas and take fewer *steps* on it: 20 of its 1,000 levels.
 #
 # **Exercise 6** (medium, 8 minutes). Choose the levels "trailing": evenly, counted back from $T$, where pure noise belongs.
 # Pitfall: "leading" counts up from 0 and never reaches $T$: the chain is fed pure noise but told that some signal is left.
@@ -405,7 +405,7 @@ widgets.histograms(panels, exact=(grid, density), alt="Samples after 20 steps ag
     "betas the two modes are nearly equal, with 20 trailing levels of 1,000 they have the heights of the exact density.")
 
 # %% [markdown]
-# **Exact.** Twenty of DDPM's betas leave four fifths of the signal's variance; the chain begins as if nothing were left. **Large effect.** Then more than 30 % of the samples are left turns; on your 20 levels of the 1,000 about a fifth are, as in the data. ("Leading" would be harmless here: it begins
+# **Exact.** Twenty of DDPM's betas leave four fifths of the signal's variance, but the chain begins as if nothing were left. **Large effect.** With these betas more than 30 % of the samples are left turns; on your 20 levels of the 1,000 about a fifth are, as in the data. ("Leading" would be harmless here: it begins
 # at level 950, where $\alpha$ is below 0.02. Betas that leave more signal make it a fault.)
 #
 # ## 5 · Break it
@@ -564,5 +564,5 @@ widgets.lines(s[:, 0], {"exact": torch.ones(60), "learned": ratio, "D, the mean"
     "level sigma over the exact one: the learned consistency model stays near 1 up to sigma 5, the denoiser falls to 0.1.")
 
 # %% [markdown]
-# With one evaluation the spread is nearly right; a single jump with $D$ would put all samples close to the mean. The error that is left is
-# the teacher's, handed down ten levels.
+# With one evaluation the spread is nearly right; a single jump with $D$ would put all samples close to the mean. An error remains, since
+# the ten Heun steps that taught $f$ are not exact, and $f$ learned each of them only nearly.
