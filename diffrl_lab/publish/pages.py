@@ -46,6 +46,7 @@ margin:.8em 0 .4em}
 white-space:pre-wrap}
 .error pre{color:#c5301f}
 img{max-width:100%;height:auto;background:#fff}
+@media(prefers-color-scheme:dark){img{filter:invert(.93) hue-rotate(180deg)}}
 table{border-collapse:collapse;display:block;overflow-x:auto;max-width:100%}
 th,td{border:1px solid var(--line);padding:.25em .6em;vertical-align:top}
 math{font-family:"STIX Two Math","Latin Modern Math","Cambria Math","DejaVu Math TeX Gyre",math,serif;font-size:1.06em}

@@ -16,11 +16,11 @@ from .curves import (
 )
 from .hover import frontier, landscape
 from .maps import COMPONENTS, component_map, survey_map
-from .mazes import cells, draw_maze, film_strip, trajectories
-from .pictures import COLOUR, HEAT, MARKER, Picture, figure, look, show
+from .mazes import cells, draw_maze, film_strip, planned_and_driven, trajectories
+from .pictures import COLOUR, HEAT, MARKER, SIGNED, Picture, figure, look, show
 
 __all__ = [
-    "COLOUR", "COMPONENTS", "HEAT", "MARKER", "Picture", "band", "cells", "component_map", "draw_maze", "figure",
-    "film_strip", "frontier", "heat_map", "histogram", "histograms", "intervals", "landscape", "lines", "look",
-    "losses", "point_and_law", "show", "survey_map", "trails", "trajectories", "values_over_data",
+    "COLOUR", "COMPONENTS", "HEAT", "MARKER", "Picture", "SIGNED", "band", "cells", "component_map", "draw_maze",
+    "figure", "film_strip", "frontier", "heat_map", "histogram", "histograms", "intervals", "landscape", "lines", "look",
+    "losses", "planned_and_driven", "point_and_law", "show", "survey_map", "trails", "trajectories", "values_over_data",
 ]  # fmt: skip

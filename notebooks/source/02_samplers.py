@@ -103,7 +103,7 @@ def frames(way: str, x_T: Tensor, steps: int) -> list:
 
 
 paths = {way: frames(way, torch.linspace(-1.6, 1.6, 6)[:, None], 32) for way in WAYS}
-movie({way: widgets.trails(path) for way, path in paths.items()}, limits=(0, 1, -2.6, 2.6), step=-1, samples=6, shown=6,
+movie({way: widgets.trails(path) for way, path in paths.items()}, limits=(0, 1, -2.6, 2.6), step=-1, samples=6, xlabel="t", ylabel="x_t",
     groups=(paths["DDIM"][-1].x_t[:, 0] > 0).int().tolist(), labels=["DDIM ends left", "DDIM ends right"], alt="Paths of x_t "
     "over t from the same six starts, noise on the right. DDPM's are jagged and cross. DDIM's are smooth and never cross. "
     "Rectified flow's start out straight and end in the same modes as DDIM's.")
