@@ -21,6 +21,7 @@ from .pictures import COLOUR, HEAT, MARKER, SIGNED, Picture, figure, look, show
 
 __all__ = [
     "COLOUR", "COMPONENTS", "HEAT", "MARKER", "Picture", "SIGNED", "band", "cells", "component_map", "draw_maze",
-    "figure", "film_strip", "frontier", "heat_map", "histogram", "histograms", "intervals", "landscape", "lines", "look",
-    "losses", "planned_and_driven", "point_and_law", "show", "survey_map", "trails", "trajectories", "values_over_data",
+    "figure", "film_strip", "frontier", "heat_map", "histogram", "histograms", "intervals", "landscape", "lines",
+    "look", "losses", "planned_and_driven", "point_and_law", "show", "survey_map", "trails", "trajectories",
+    "values_over_data",
 ]  # fmt: skip
