@@ -333,3 +333,45 @@ def point_and_law(
     side.set(xlabel="density", ylim=(x[0], x[-1]))
     fig.legend(*side.get_legend_handles_labels(), loc="outside lower right", ncols=3)
     return Picture(fig, alt, drag=names)
+
+
+def histograms(
+    panels: Mapping[str, Any],
+    *,
+    exact: tuple[Any, Any],
+    bins: int = 50,
+    height: float = 2.4,
+    top: float | None = None,
+    xlabel: str = "x_0",
+    alt: str,
+) -> Picture:
+    """Density histograms of several sets of samples, title -> [S], side by side on one scale, each with an exact curve.
+
+    exact is (x [X], p [X]). Samples outside x count in the bins at its ends. `top` is the height of the density axis.
+    """
+    x, p = array(exact[0]), array(exact[1])
+    fig, axes = figure(height, 1, len(panels), sharey=True, squeeze=False)
+    for ax, (title, samples) in zip(axes.flat, panels.items(), strict=True):
+        inside = np.clip(array(samples).ravel(), x.min(), x.max())
+        ax.hist(
+            inside, bins=bins, range=(x.min(), x.max()), density=True, color=COLOUR["model"], alpha=0.6, label="samples"
+        )
+        ax.plot(x, p, label="exact", **look("exact"))
+        ax.set(title=title, xlabel=xlabel)
+    axes[0, 0].set(ylabel="density", ylim=(0, top))  # after all are drawn: limits that are set no longer grow
+    axes[0, 0].legend(loc="upper left")
+    return Picture(fig, alt)
+
+
+def trails(frames: Iterable[Any]) -> dict[str, Any]:
+    """The frames of a chain in one dimension (x_t [S, 1]) as frames for `movie`: each sample's path so far over t.
+
+    -> {"t": [K+1], "x_t": [K+1, S, K+1, 2], "x0_hat": None}. Frame k holds the points (t, x_t) of the frames 0 to k;
+    its last point stands for all that are still to come.
+    """
+    rows = list(frames)
+    t = np.array([float(f.t) for f in rows])
+    x = np.stack([array(f.x_t)[:, 0] for f in rows])
+    path = np.stack([np.broadcast_to(t[:, None], x.shape), x], -1)  # [K+1, S, 2]
+    upto = [path[np.minimum(np.arange(len(t)), k)].transpose(1, 0, 2) for k in range(len(t))]
+    return {"t": t, "x_t": np.stack(upto), "x0_hat": None}
