@@ -1,15 +1,13 @@
 # %% [markdown]
-# ![Ten paths start as noise on the left and end on the right in two bands of data; beside them the samples form two modes, as the exact density does, and a single jump lands between the modes](attachment:01.png)
+# ![Twenty paths start as noise on the left and end on the right in two bands of data; beside them the samples form two modes, and one jump lands between](attachment:01.png)
 #
 # # 01 · DDPM from scratch
 #
 # **The question.** A denoiser can only take noise away. How can it make *new* data?
 #
-# The picture is the answer, and you will build it. Noise on the left becomes data on the right in a hundred small steps, and
-# each step is your own code. One jump would end between the modes, where there are no data.
-#
-# Each sample here is one number, so every probability can be drawn. The exact answer is known at each step, and a small network is
-# held against it.
+# The picture is the answer, and you will build it: noise becomes data in a hundred small steps. One jump would end between the
+# modes, where there are no data. Each sample is one number here, so the exact answer can be drawn at each step, and a small
+# network is held against it.
 #
 # **Afterwards you can**
 # - destroy data with noise, and say exactly how much is left at each moment;
@@ -17,8 +15,8 @@
 # - derive a step of the reverse process, and build the whole sampling algorithm of DDPM from it.
 #
 # **You need** torch, the normal distribution and Bayes' rule; lesson 00 is a good start. **Machine:** about 20
-# seconds on two CPU cores, no network. **You:** 90 minutes (an estimate). **Afterwards,** if you like: an empty page.
-# `diffrl-lab start blank-01` asks for a whole DDPM without our library, and tests it (another hour).
+# seconds on two CPU cores, no network. **You:** 90 minutes (an estimate). **Afterwards** an empty page waits for you:
+# `diffrl-lab start blank-01` asks for a whole DDPM without our library.
 
 # %% tags=["collapsed"]
 from copy import deepcopy
@@ -63,9 +61,10 @@ SEED = 0
 # %%
 display(widgets.component_map("diffusion model"))
 commands, schedule = two_modes(p=0.3, distance=2.0, std=0.2), Linear()
+x = torch.linspace(-3.5, 3.5, 281, dtype=torch.float64)[:, None]
+times = torch.linspace(0, 1, 121, dtype=torch.float64)
 exact = MixtureDenoiser(commands.weights, commands.means, schedule, std=commands.std)
 generator = torch.Generator().manual_seed(SEED)
-times = torch.linspace(0, 1, 121, dtype=torch.float64)
 alpha, sigma = schedule(times)
 walk = [commands.sample(4000, generator)[0].double()]
 for n in range(1, len(times)):
@@ -77,15 +76,14 @@ assert all(abs(walk[n].mean() - alpha[n] * 0.4) < 4 / 4000**0.5 for n in (6, 30,
 assert alpha[-1] < 0.01, "exact: at t = 1 less than a hundredth of the signal is left"
 
 # %%
-x = torch.linspace(-3.5, 3.5, 281, dtype=torch.float64)[:, None]
 density = torch.stack([exact.log_prob(x, t).exp() for t in times])  # p_t(x_t), exact -> [121, 281]
 widgets.heat_map(times, x[:, 0], density, paths=torch.stack(walk)[:, :10, 0], path_t=times, title="Two modes drown",
     alt="Heat map of the exact density of x_t over t: two bands at +1 and -1 merge into one broad band around 0 by "
     "t = 0.4. Ten jagged paths start in the bands and spread.")
 
 # %% [markdown]
-# The blue is no histogram: it is the exact density $p_t(x_t)$. Ten commands start in its two bands and lose themselves. The
-# asserts above held 4,000 such walks against the formula of one jump.
+# The blue is the exact density $p_t(x_t)$. Ten commands start in its two bands and lose themselves. The
+# assert above held 4,000 such walks against the formula of one jump.
 #
 # ### One letter, two meanings
 #
@@ -104,6 +102,7 @@ widgets.heat_map(times, x[:, 0], density, paths=torch.stack(walk)[:, :10, 0], pa
 def betas(alpha: Tensor) -> Tensor:
     """alpha [T+1], falling from 1: our scale of the signal. -> beta [T]"""
     ### BEGIN SOLUTION
+    ### STUB raise NotImplementedError  # write your answer here
     alpha_bar = alpha**2
     return 1 - alpha_bar[1:] / alpha_bar[:-1]
     ### END SOLUTION
@@ -156,15 +155,15 @@ explore(look, t=(0.02, 1.0, 0.02, 0.2), x_t=(-2.5, 2.5, 0.05, 0.0))
 # 3. Go on to $t = 0.06$ and move up and down a little. The line snaps from mode to mode.
 #
 # When no signal is left, the best answer is the mean of the data. The driver *never* gave this command: it leads straight into the
-# block. **$D$ is not a sample.** The next picture draws $D$ at five levels of noise. In nearly pure noise it is flat. At
-# intermediate levels it is a step from one mode to the other, nearly flat on both sides. With almost no noise it becomes the
+# block. **$D$ is not a sample.** The next picture draws $D$. In nearly pure noise it is flat. At
+# intermediate levels it is a step from one mode to the other. With almost no noise it becomes the
 # identity, since $x_t$ is then nearly $x_0$ itself.
 
 # %%
-D_at = {f"exact, t = {t}": exact(x, t)[60:221, 0] for t in (0.005, 0.06, 0.2, 0.4, 0.8)}
+D_at = {f"t = {t}": exact(x, t)[60:221, 0] for t in (0.005, 0.06, 0.2, 0.4, 0.8)}
 slope = {t: float((exact(x + 0.01, t) - exact(x - 0.01, t))[180, 0] / 0.02) for t in (0.005, 0.2)}  # at x_t = 1
 assert slope[0.005] > 0.95 and slope[0.2] < 0.2, "exact: the identity at low noise, a step's flat side in between"
-widgets.lines(x[60:221, 0], D_at, xlabel="x_t", ylabel="x0_hat = D(x_t, t)", alt="The exact denoiser against x_t at five times: "
+widgets.lines(x[60:221, 0], D_at, xlabel="x_t", ylabel="x0_hat", title="The exact D at five levels of noise", alt="The exact denoiser against x_t at five times: "
     "nearly flat for t = 0.8, a gentle rise for t = 0.4, an S for t = 0.2, a steep step with rising sides for t = 0.06, and "
     "the diagonal, but for the gap, for t = 0.005.")
 
@@ -177,6 +176,7 @@ widgets.lines(x[60:221, 0], D_at, xlabel="x_t", ylabel="x0_hat = D(x_t, t)", alt
 def draw(r: Tensor, m: Tensor, s: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """n draws from sum_k r_k N(m_k, s_k^2); r, m, s are [K]. -> [n]"""
     ### BEGIN SOLUTION
+    ### STUB raise NotImplementedError  # write your answer here
     k = torch.multinomial(r, n, replacement=True, generator=generator)
     return m[k] + s[k] * torch.randn(n, generator=generator)
     ### END SOLUTION
@@ -197,9 +197,8 @@ widgets.histogram(values, exact=(x[60:221, 0], density[0, 60:221]), xlabel="x_0,
 
 # %% [markdown]
 # **Large effect.** More than a tenth of the means lie between the modes, where almost no draws and no data lie. Your draws
-# have the distribution of the data: whoever adds noise to a command, and then draws what the command may have been, has a command again.
-#
-# A network that has learned $D$ cannot draw like this, since it knows only the mean. Small steps make up for it.
+# have the distribution of the data. A network that has learned $D$ cannot draw like this, since it knows only the mean.
+# Small steps make up for it.
 #
 # ## 3 · One step back
 #
@@ -216,8 +215,7 @@ widgets.histogram(values, exact=(x[60:221, 0], density[0, 60:221]), xlabel="x_0,
 #
 # $$\frac1v = \frac1{v_1} + \frac1{v_2}, \qquad \mu = v\, \Big(\frac{\mu_1}{v_1} + \frac{\mu_2}{v_2}\Big) .$$
 #
-# In words: the *precisions* $1/v$ add up, and the mean is the average of both means, weighted by precision. The narrower bell
-# pulls harder, and the product is narrower than either.
+# The *precisions* $1/v$ add up, and the mean is the average of both means, weighted by precision: the narrower bell pulls harder.
 
 # %%
 (s, x_s), (t, x_t) = (0.2, x), (0.3, torch.tensor([[-0.7]], dtype=torch.float64))
@@ -225,8 +223,8 @@ widgets.histogram(values, exact=(x[60:221, 0], density[0, 60:221]), xlabel="x_0,
 alpha_ts = alpha_t / alpha_s
 from_x0 = Normal(alpha_s * x_0, sigma_s).log_prob(x_s).exp()  # q(x_s | x_0)
 from_xt = Normal(alpha_ts * x_s, (sigma_t**2 - alpha_ts**2 * sigma_s**2).sqrt()).log_prob(x_t).exp()  # q(x_t | x_s)
-both = from_x0 * from_xt / (from_x0 * from_xt).sum() / (x[1] - x[0])  # multiplied point by point, area 1
-bells = {"q(x_s | x_0)": from_x0, "q(x_t | x_s)": from_xt, "exact: their product, area 1": both}
+both = from_x0 * from_xt / (from_x0 * from_xt).sum() / (x[1] - x[0])  # point by point; its area is 1
+bells = {"q(x_s | x_0)": from_x0, "q(x_t | x_s)": from_xt, "exact product": both}
 widgets.lines(x[60:221, 0], {name: bell[60:221, 0] for name, bell in bells.items()}, xlabel="x_s", ylabel="density",
     title="Where was x_s?", alt="Two bells over x_s, one around 0.9 from x_0, one broader around -0.9 from x_t, and "
     "their product, a third bell between them that is narrower than both and nearer to the narrower one.")
@@ -248,6 +246,7 @@ widgets.lines(x[60:221, 0], {name: bell[60:221, 0] for name, bell in bells.items
 def ancestral_step(x_t, x0_hat, alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, z) -> Tensor:
     """The mean of q(x_s | x_t, x0_hat) plus z times its standard deviation. -> the shape of x_t"""
     ### BEGIN SOLUTION
+    ### STUB raise NotImplementedError  # write your answer here
     alpha_ts = alpha_t / alpha_s
     var_ts = sigma_t**2 - alpha_ts**2 * sigma_s**2
     mean = (alpha_ts * sigma_s**2 * x_t + alpha_s * var_ts * x0_hat) / sigma_t**2
@@ -264,27 +263,26 @@ mean, above = (ancestral_step(x_t, x_0, *levels(t, s), z * torch.ones_like(x_t))
 torch.testing.assert_close(Normal(mean, above - mean).log_prob(x).exp(), both)  # exact: your bell is their product
 
 # %% [markdown]
-# Your step has passed: its bell is the product in the picture, at every point.
+# The assert held: the bell of this step is the product in the picture, at every point.
 #
 # ## 4 · Reverse: noise becomes data
 #
 # $D$ is only a mean, but we never jump there. We take a **small step** towards it, add a little
 # fresh noise, and ask $D$ again. By chance each $x_s$ leans to one side, and then the next $\hat{x}_0$ leans to that side, too.
 #
-# **Exercise 4** (hard, 25 minutes). Write the whole sampling algorithm of DDPM, in DDPM's letters: step $n$ leads from $x_n$
-# to $x_{n-1}$. You need several lines, and both exercises before.
+# **Exercise 4** (hard, 25 minutes). Write the whole sampling algorithm of DDPM in several lines, with DDPM's letters.
 # 1. Out of the $T$ betas make the scales of signal and noise at $n = 0, 1, \ldots, T$.
 # 2. Start at `x_T`. For $n = T, \ldots, 1$ ask `D(x_n, n)`, and go from $n$ to $n - 1$ by `step`, which takes the arguments
-#    of `ancestral_step`. Each step has a row of `z` to itself.
-# 3. Return $x_0$.
+#    of `ancestral_step`. Each step has a row of `z` to itself. Return $x_0$.
 #
-# Pitfalls: $\beta_n$ is `beta[n - 1]`, and $\bar\alpha_0$ is 1. The check knows where each chain must end, since its $D$ is exact; if
-# all data are one point, every chain must end at that point.
+# Pitfalls: $\beta_n$ is `beta[n - 1]`, and $\bar\alpha_0$ is 1. The check's $D$ is exact, so it knows where each chain must end: if
+# all data are one point, at that point.
 
 # %% tags=["exercise"]
 def ddpm_sample(D, beta: Tensor, x_T: Tensor, z: Tensor, step) -> Tensor:
     """D(x_n, n) is x0_hat; beta [T]; x_T [N, 1]; z [T, N, 1], the fresh noise. -> x_0 [N, 1]"""
     ### BEGIN SOLUTION
+    ### STUB raise NotImplementedError  # write your answer here
     alpha_bar = torch.cat([torch.ones(1), (1 - beta).cumprod(0)])
     alpha, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
     x = x_T
@@ -316,37 +314,30 @@ def step(D, x_t, t, s, state, generator):  # your step in the form that the libr
 noise = schedule.prior((1000, 1), generator)
 record = lambda D: list(chain(D, noise, steps=100, step=step, generator=generator))
 frames = record(exact)
-widgets.noise_to_data(times, x[:, 0], density, torch.stack([frame.x_t[:10, 0] for frame in frames]),
+widgets.noise_to_data(times, x[:, 0], density, torch.stack([frame.x_t[:20, 0] for frame in frames]),
     [float(frame.t) for frame in frames], run(exact, beta_in(100), 4000), marks={"one jump to D": float(frames[0].x0_hat[0])},
-    title="A hundred of your steps", alt="Ten paths of the reverse process start as noise on the left and end in two bands "
+    title="A hundred of your steps", alt="Twenty paths of the reverse process start as noise on the left and end in two bands "
     "on the right. Beside them 4,000 samples follow the dashed exact density of the data, and one jump lands between its modes.")
 
 # %% [markdown]
-# Your sampler drew the histogram, and your step drew the paths. Both started in noise and used a denoiser that never
-# draws. The samples follow the dashed density, and one jump to $D$ ends between the modes.
+# The sampler made the histogram, and the step made the paths. Both start in noise and use a denoiser that never
+# draws, and yet the samples follow the dashed density.
 #
 # ## 5 · From the likelihood to the simple loss
 #
-# How does one find $D$ if it is not known? The evidence lower bound (ELBO) of the likelihood asks each step to be
-# right. It adds up one KL divergence per step, from $q(x_s \mid x_t, x_0)$ to the same with $\hat{x}_0$ in the
-# place of $x_0$. Both are Gaussians with the same variance $v$. The logarithm of their ratio is
-# $\big((x - \mu_2)^2 - (x - \mu_1)^2\big) / 2v$, and under the first one the expectations of the squares are $v + (\mu_1 - \mu_2)^2$ and $v$. So
+# How does one find $D$ if it is not known? The evidence lower bound (ELBO) of the likelihood adds up one KL divergence per
+# step: from $q(x_s \mid x_t, x_0)$ to the same with $\hat{x}_0$ in the place of $x_0$. Both have the same variance, and their
+# means differ only in the part of $x_0$. So each divergence is a squared error with a weight (derived under *Further*):
 #
-# $$\mathrm{KL} = \frac{(\mu_1 - \mu_2)^2}{2 v} .$$
+# $$\mathrm{KL} = \tfrac12 \big(\mathrm{SNR}(s) - \mathrm{SNR}(t)\big)\, (x_0 - \hat{x}_0)^2, \qquad \mathrm{SNR}(t) = \alpha_t^2 / \sigma_t^2 .$$
 #
-# The means differ only in the part of $x_0$, by $\frac{\alpha_s\, \sigma_{t|s}^2}{\sigma_t^2} (x_0 - \hat{x}_0)$, and $v$ stands in section 3.
-# Put both in, and then the formula for $\sigma_{t|s}^2$. With $\mathrm{SNR}(t) = \alpha_t^2 / \sigma_t^2$,
-#
-# $$\mathrm{KL} = \tfrac12\, \frac{\alpha_s^2\, \sigma_{t|s}^2}{\sigma_s^2\, \sigma_t^2}\, (x_0 - \hat{x}_0)^2
-# = \tfrac12 \big(\mathrm{SNR}(s) - \mathrm{SNR}(t)\big)\, (x_0 - \hat{x}_0)^2 .$$
-#
-# So the likelihood asks for a small squared error, with a weight for each $t$. DDPM's **simple loss** changes two things: the network guesses
-# the noise, and the weight is dropped.
+# DDPM's **simple loss** lets the network guess the noise instead, and drops the weight:
 #
 # $$L = \mathbb E_{t,\, x_0,\, \epsilon}\,\big(\epsilon - \hat\epsilon(x_t, t)\big)^2 .$$
 #
-# It is allowed to drop the weight. At each $t$ separately the best prediction is the conditional mean, whatever weight that $t$ has. So every
-# weighting has the same best denoiser, and that is $D$. And who guesses the noise has guessed $x_0$, because $x_t = \alpha_t\, \hat{x}_0 + \sigma_t\, \hat\epsilon$.
+# It is allowed to. At each $t$ separately the best prediction is the conditional mean, whatever weight that $t$ has. So every
+# weighting has the same best denoiser, and that is $D$. And a guess of the noise is a guess of $x_0$, because
+# $x_t = \alpha_t\, \hat{x}_0 + \sigma_t\, \hat\epsilon$.
 #
 # **Exercise 5** (medium, 8 minutes). Write this loss at one noise level, from the error in $x_0$. The check feeds
 # it the *exact* $D$. Will the loss be 0?
@@ -355,6 +346,7 @@ widgets.noise_to_data(times, x[:, 0], density, torch.stack([frame.x_t[:10, 0] fo
 def simple_loss(x_0: Tensor, x0_hat: Tensor, alpha: float, sigma: float) -> Tensor:
     """The mean of (eps - eps_hat)^2 at one noise level; x_0 and x0_hat are [N, 1]. -> []"""
     ### BEGIN SOLUTION
+    ### STUB raise NotImplementedError  # write your answer here
     return (alpha / sigma) ** 2 * ((x0_hat - x_0) ** 2).mean()
     ### END SOLUTION
 
@@ -373,15 +365,12 @@ def floor(t) -> float:
     return float(schedule.log_snr(t).exp() * (exact.log_prob(x, t).exp() * var).sum() * (x[1] - x[0]))
 
 
-floors = [floor(t) for t in times[1:]]
 FLOOR = sum(floor(t) for t in (times[1:] + times[:-1]) / 2) / 120
-perfect.reveal(FLOOR)
-
-# %%
+display(perfect.reveal(FLOOR))
 simple_loss = mine("01.floor")
 over_t = lambda x_0, x0_hat: [float(simple_loss(x_0(n), x0_hat(n), *levels(times[n], 0)[:2])) for n in range(1, 121)]
 yours = over_t(lambda n: walk[0], lambda n: exact(walk[n], times[n]))
-widgets.lines(times[1:], {"your loss of the exact D, on 4,000 walks": yours, "exact": floors, "eps_hat = 0": [1.0] * 120},
+widgets.lines(times[1:], {"your loss of the exact D, on 4,000 walks": yours, "exact": [floor(t) for t in times[1:]], "eps_hat = 0": [1.0] * 120},
     xlabel="t", ylabel="simple loss", alt="Simple loss of the exact denoiser against t, measured and exact, under the line at 1 of a "
     "network that says 0: near 1 at t = 0, a hump near t = 0.2 where the modes merge, almost 0 from t = 0.7 on.")
 
@@ -436,12 +425,12 @@ with torch.no_grad():
     for name, net in ladder.items():
         excess = over_t(lambda n: exact(walk[n], times[n]), lambda n: net(walk[n].float(), times[n]).double())
         far[name] = sum(excess) / len(excess)
-        curves[f"{name}, excess {far[name]:.3f}"] = net(x.float(), torch.tensor(0.2))[60:221, 0]
+        curves[f"{name} ({far[name]:.2f})"] = net(x.float(), torch.tensor(0.2))[60:221, 0]
 assert abs(fresh - FLOOR - far["trained"]) < 0.02, "exact: loss = floor + excess"
 assert far["trained"] < 0.1 < 0.5 < far["untrained"], "large effect: the network has found D"
 widgets.lines(x[60:221, 0], curves, xlabel="x_t", ylabel="x0_hat at t = 0.2",
-    alt="Four denoisers at t = 0.2: untrained a steep straight line, after a tenth of the training already bent, trained "
-    "almost on the dashed S of the exact one. The legend says the excess of each.")
+    title="D is found (in brackets: excess)", alt="Four denoisers at t = 0.2: untrained a steep straight line, after a tenth of the training already bent, trained "
+    "almost on the dashed S of the exact one.")
 
 # %%
 p_t = torch.stack([exact.log_prob(x, frame.t).exp() for frame in frames])
@@ -450,15 +439,15 @@ movie({"exact D": frames, "trained D": record(D)}, curve=(x[:, 0], p_t), samples
     "denoiser: one hump at t = 1 becomes two, at -1 and +1, as the dashed exact density does.")
 
 # %% [markdown]
-# Your step moves both panels. Scrub from $t = 1$ to $t = 0$. The dashed line is the exact $p_t(x_t)$, and the samples follow it on both sides. Then
-# switch to $\hat{x}_0$, which has no such line. On the left all values of $\hat{x}_0$ start together in the gap, at the mean, and leave it for the modes.
-# On the right they start scattered and far off: to get $\hat{x}_0$, the network's small error in $\hat\epsilon$ is
-# divided by $\alpha_t$. Yet the samples come out right, because the first steps hardly listen to $\hat{x}_0$.
+# The same step moves both panels. Scrub from $t = 1$ to $t = 0$: the samples follow the exact $p_t(x_t)$, dashed. Then
+# switch to $\hat{x}_0$, which has no such line. On the left all values start together in the gap, at the mean, and leave it for the modes.
+# On the right they start scattered and far off, because the network's small error in $\hat\epsilon$ is
+# divided by $\alpha_t$. Yet the samples come out right: the first steps hardly listen to $\hat{x}_0$.
 #
 # ### Is it the right distribution?
 #
-# To look right is no measurement. The Wasserstein distance $W_1$ says how far, on average, the samples of one set
-# must be moved to become the other. Two sets of *exact* samples differ too: this distance is the noise floor. One **Gaussian**,
+# The Wasserstein distance $W_1$ says how far, on average, the samples of one set
+# must be moved to become the other. Two sets of *exact* samples differ too: their distance is the noise floor. One **Gaussian**,
 # the usual policy head in RL, comes last.
 
 # %%
@@ -472,8 +461,6 @@ makers = {"exact samples": lambda: commands.sample(2000, generator)[0], "exact D
     "trained D": lambda: run(D, beta_in(100)), "one Gaussian": lambda: bell.icdf(torch.rand(2000, generator=generator))}
 distance = {k: [w1(make(), commands.sample(2000, generator)[0]) for _ in range(SETS)] for k, make in makers.items()}
 mean = {name: sum(v) / SETS for name, v in distance.items()}
-
-# %%
 assert mean["trained D"] < 0.75 * mean["one Gaussian"], "large effect: closer than any single Gaussian gets"
 widgets.intervals(distance.items(), xlabel="W1", reference={"noise floor": mean["exact samples"]},
     alt="Distances to exact samples, one dot per set of 2,000: exact and trained chain lie near the noise "
@@ -500,16 +487,14 @@ left_turns.reveal(left["DDPM's betas"])
 # %% tags=["broken"]
 assert left["DDPM's betas"] > 40 and abs(left["betas from alpha_bar"] - 30) < 5, "large effect: wrong shares"
 assert S["DDPM's betas"](1.0)[0] > 0.9 and S["betas from alpha_bar"](1.0)[0] < 0.01, "exact: the signal is left standing"
-widgets.histogram({f"{name}, alpha_1 = {S[name](1.0)[0]:.3f}": v for name, v in made.items()}, exact=(x[:, 0], density[0]),
-    title="Twenty steps, the exact denoiser", alt="Two histograms against the exact density: with DDPM's betas the left mode is far too high and the right one too "
+widgets.histogram({f"{name}, alpha_1 = {S[name](1.0)[0]:.3f}": v for name, v in made.items()}, exact=(x[60:221, 0], density[0, 60:221]), alt="Two histograms against the exact density: with DDPM's betas the left mode is far too high and the right one too "
     "low; with betas derived from alpha_bar the shares fit, and both modes are somewhat too narrow.")
 
 # %% [markdown]
-# **Large effect.** The denoiser is the same exact $D$. With twenty of DDPM's betas more than 40 % of the samples turn left, where 30 % of the
-# data do. With your twenty betas from $\bar\alpha$ about 30 % do.
-#
-# Twenty tiny betas hardly touch the data. But the sampler starts from pure noise, and the exact $D$ reads this noise as data that are
-# nearly clean. Every sample looks fine, and only the *shares* are wrong. In a plan that is a wrong turn, taken too often.
+# **Large effect.** With twenty of DDPM's betas more than 40 % of the samples turn left, where 30 % of the
+# data do. With twenty betas from $\bar\alpha$ about 30 % do, from the same exact $D$.
+# Twenty tiny betas hardly touch the data, but the sampler starts from pure noise, and $D$ reads this noise as nearly clean data.
+# In a plan that is a wrong turn, taken too often.
 #
 # | signature | in the picture | the number that gives it away | cure |
 # |---|---|---|---|
@@ -531,9 +516,8 @@ Markdown("| the survey, confidence high | measured here | verdict |\n|---|---|--
 # - **Open.** Nothing here says how many steps are enough, and of which kind (lesson 02), or whether all this carries over to whole
 #   trajectories (lesson 04).
 #
-# The survey's quick check is "describe the forward process of DDPM". You can now answer it with one line and one picture.
-#
-# **Are you sure of it?** Then take the empty page: `diffrl-lab start blank-01` (last section).
+# The survey's quick check is "describe the forward process of DDPM". You can now answer it with one line and one picture. If
+# you want to be sure, take the empty page: `diffrl-lab start blank-01` (last section).
 #
 # ## Symbols
 #
@@ -556,8 +540,19 @@ Markdown("| the survey, confidence high | measured here | verdict |\n|---|---|--
 # %% [markdown]
 # ## Further · What the simple loss dropped
 #
-# Section 5 has the weight of the squared error in $x_0$. In units of the noise it is $\tfrac12\big(\mathrm{SNR}(s) / \mathrm{SNR}(t) - 1\big)$. We hold the KL
-# divergence of your step against its formula first, and then draw the weight.
+# **The KL divergence of two Gaussians of the same variance** $v$ is the mean of the logarithm of their ratio, which is
+# $\big((x - \mu_2)^2 - (x - \mu_1)^2\big) / 2v$. Under the first Gaussian the two squares have the means $v + (\mu_1 - \mu_2)^2$ and $v$. So
+#
+# $$\mathrm{KL} = \frac{(\mu_1 - \mu_2)^2}{2 v} .$$
+#
+# In section 5 the means differ by $\frac{\alpha_s\, \sigma_{t|s}^2}{\sigma_t^2} (x_0 - \hat{x}_0)$, the part of $x_0$ in exercise 3, and
+# $v = \sigma_s^2\, \sigma_{t|s}^2 / \sigma_t^2$. Put both in, and then $\sigma_{t|s}^2 = \sigma_t^2 - \alpha_t^2\, \sigma_s^2 / \alpha_s^2$:
+#
+# $$\mathrm{KL} = \tfrac12\, \frac{\alpha_s^2\, \sigma_{t|s}^2}{\sigma_s^2\, \sigma_t^2}\, (x_0 - \hat{x}_0)^2
+# = \tfrac12 \Big(\frac{\alpha_s^2}{\sigma_s^2} - \frac{\alpha_t^2}{\sigma_t^2}\Big)\, (x_0 - \hat{x}_0)^2 .$$
+#
+# These are the two SNRs. An error in $x_0$ is $\sigma_t / \alpha_t$ times the error in $\epsilon$, so in units of the noise the weight is
+# $\tfrac12\big(\mathrm{SNR}(s) / \mathrm{SNR}(t) - 1\big)$. First we hold the divergence of two of your steps against the formula; then we draw the weight.
 
 # %%
 s, t, (x_t, x_0, x0_hat) = 0.30, 0.31, (torch.tensor([[v]], dtype=torch.float64) for v in (0.3, 1.1, 0.4))
@@ -582,6 +577,7 @@ widgets.lines(times[2:], {"ELBO": weight / weight.mean(), "simple loss": torch.o
 def x0_from_eps(x_t: Tensor, eps_hat: Tensor, alpha: float, sigma: float) -> Tensor:
     """x_t = alpha x_0 + sigma eps, solved for x_0. -> the shape of x_t"""
     ### BEGIN SOLUTION
+    ### STUB raise NotImplementedError  # write your answer here
     return (x_t - sigma * eps_hat) / alpha
     ### END SOLUTION
 
@@ -596,12 +592,14 @@ for n in range(1, 121):
         eps_hat = ((walk[n] - a * D(walk[n].float(), times[n])) / b).double()  # what the network says
     off["error in eps_hat"].append(float((eps_hat - (walk[n] - a * right) / b).square().mean().sqrt()))
     off["error in x0_hat"].append(float((x0_from_eps(walk[n], eps_hat, a, b) - right).square().mean().sqrt()))
+units = torch.exp(-schedule.log_snr(times[1:]) / 2) * torch.tensor(off["error in eps_hat"])
+assert torch.allclose(units, torch.tensor(off["error in x0_hat"]).double(), rtol=1e-3), "exact: one error in two units"
 widgets.lines(times[1:], off, xlabel="t", ylabel="root mean square", logy=True, alt="Errors of the trained network against t, "
-    "logarithmic: that of eps_hat stays of one order, and that of x0_hat, read by your line, grows more than a hundredfold from t = 0 to t = 1.")
+    "logarithmic: that of eps_hat has no trend, and that of x0_hat, read by your line, grows from t = 0 to t = 1 by orders of magnitude.")
 
 # %% [markdown]
-# It is one network and one error. Read as noise, the error is alike at all $t$; read as $x_0$, it is divided by $\alpha_t$ and grows towards $t = 1$. Lesson 02 has better things to
-# predict.
+# Both curves show the same error of the same network. In $\hat{x}_0$ it is larger by the factor $\sigma_t / \alpha_t$, which grows
+# without bound as the signal goes. Lesson 02 has better things to predict.
 #
 # ## Further · An empty page
 #
