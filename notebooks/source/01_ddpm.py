@@ -260,7 +260,7 @@ check("01.ancestral_step", ancestral_step)
 ancestral_step = mine("01.ancestral_step")
 levels = lambda t, s: [float(level) for time in (t, s) for level in schedule(time)]
 mean, above = (ancestral_step(x_t, x_0, *levels(t, s), z * torch.ones_like(x_t)) for z in (0.0, 1.0))
-torch.testing.assert_close(Normal(mean, above - mean).log_prob(x).exp(), both)  # exact: your bell is their product
+assert torch.allclose(Normal(mean, above - mean).log_prob(x).exp(), both), "exact: the bell of this step is the product"
 
 # %% [markdown]
 # The assert held: the bell of this step is the product in the picture, at every point.
@@ -425,7 +425,7 @@ with torch.no_grad():
     for name, net in ladder.items():
         excess = over_t(lambda n: exact(walk[n], times[n]), lambda n: net(walk[n].float(), times[n]).double())
         far[name] = sum(excess) / len(excess)
-        curves[f"{name} ({far[name]:.2f})"] = net(x.float(), torch.tensor(0.2))[60:221, 0]
+        curves[f"{name} ({far[name]:.3f})"] = net(x.float(), torch.tensor(0.2))[60:221, 0]
 assert abs(fresh - FLOOR - far["trained"]) < 0.02, "exact: loss = floor + excess"
 assert far["trained"] < 0.1 < 0.5 < far["untrained"], "large effect: the network has found D"
 widgets.lines(x[60:221, 0], curves, xlabel="x_t", ylabel="x0_hat at t = 0.2",
@@ -559,8 +559,9 @@ s, t, (x_t, x_0, x0_hat) = 0.30, 0.31, (torch.tensor([[v]], dtype=torch.float64)
 to = lambda clean, z: ancestral_step(x_t, clean, *levels(t, s), z * torch.ones_like(x_t))
 q = lambda clean: Normal(to(clean, 0.0), to(clean, 1.0) - to(clean, 0.0))
 snr = lambda t: schedule.log_snr(t).exp()
-torch.testing.assert_close(kl_divergence(q(x_0), q(x0_hat)), (snr(s) - snr(t)) / 2 * (x_0 - x0_hat) ** 2)  # exact
-weight = (snr(times[1:-1]) / snr(times[2:]) - 1) / 2  # of each step of `times`, in units of the noise
+formula = (snr(s) - snr(t)) / 2 * (x_0 - x0_hat) ** 2
+assert torch.allclose(kl_divergence(q(x_0), q(x0_hat)), formula), "exact: a squared error with a weight"
+weight = (snr(times[1:-1]) / snr(times[2:]) - 1) / 2  # of each step of `times`
 widgets.lines(times[2:], {"ELBO": weight / weight.mean(), "simple loss": torch.ones(119)}, xlabel="t", logy=True,
     ylabel="weight, mean 1", title="What each t counts, in units of the noise", alt="Weight of the squared error in eps "
     "against t, logarithmic: the ELBO's peaks near t = 0 and is about one elsewhere; the simple loss is flat.")
@@ -595,7 +596,7 @@ for n in range(1, 121):
 units = torch.exp(-schedule.log_snr(times[1:]) / 2) * torch.tensor(off["error in eps_hat"])
 assert torch.allclose(units, torch.tensor(off["error in x0_hat"]).double(), rtol=1e-3), "exact: one error in two units"
 widgets.lines(times[1:], off, xlabel="t", ylabel="root mean square", logy=True, alt="Errors of the trained network against t, "
-    "logarithmic: that of eps_hat has no trend, and that of x0_hat, read by your line, grows from t = 0 to t = 1 by orders of magnitude.")
+    "logarithmic: that of eps_hat does not grow with t, and that of x0_hat, read by your line, grows by orders of magnitude.")
 
 # %% [markdown]
 # Both curves show the same error of the same network. In $\hat{x}_0$ it is larger by the factor $\sigma_t / \alpha_t$, which grows

@@ -81,10 +81,17 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
             if match(answers, [ask(slip, c).numpy() for c in cases]).ok:
                 return Verdict(False, message)
     for c, a in ((c, np.asarray(a)) for c, a in zip(cases, answers, strict=True) if not c["std"]):
-        if a.shape == c["x_T"].shape and a.dtype.kind == "f" and not np.allclose(a, c["mean"], atol=1e-6):
+        if _formed(cases, answers) and a.dtype.kind == "f" and not np.allclose(a, c["mean"], atol=1e-6):
             text = f"where all data are {c['mean']}, D says so at each step, and every chain must end there"
             return Verdict(False, f"{text}; yours end at {a.ravel()[0]:.3g}. Does the last step lead to n = 0?")
-    return verdict
+    text = (
+        "where all data are one point yours end there. Is the noise of each step a row of z, and is x the last step's?"
+    )
+    return Verdict(False, f"{verdict.message}; {text}") if _formed(cases, answers) else verdict
+
+
+def _formed(cases: list[dict[str, Any]], answers: list[Any]) -> bool:
+    return all(np.shape(a) == c["x_T"].shape for c, a in zip(cases, answers, strict=True))
 
 
 def right(D, beta, x_T, z, step):
@@ -110,7 +117,10 @@ def by_the_paper(D, beta, x_T, z, step):
 RIGHT = [right, by_the_paper]
 
 
-def _slip(levels: Any = None, steps: Any = None, asked: Any = None, noise: Any = None, once: bool = False) -> Any:
+def _slip(
+    levels: Any = None, steps: Any = None, asked: Any = None, noise: Any = None, once: bool = False,
+    more: bool = False, crossed: bool = False
+) -> Any:  # fmt: skip
     """The right answer but for one change: its scales, the order of its steps, what D is asked, or its noise."""
 
     def answer(D: Any, beta: Any, x_T: Any, z: Any, step: Any) -> Any:
@@ -120,8 +130,9 @@ def _slip(levels: Any = None, steps: Any = None, asked: Any = None, noise: Any =
         for n in steps(T) if steps else range(T, 0, -1):
             x0_hat = D(x_T, T) if once else D(x, asked(n) if asked else n)
             fresh = noise(z, n) if noise else z[n - 1]
-            x = step(x, x0_hat, alpha[n], sigma[n], alpha[n - 1], sigma[n - 1], fresh)
-        return x
+            scales = alpha[n], sigma[n], alpha[n - 1], sigma[n - 1]
+            x = step(x, x0_hat, *((scales[i] for i in (0, 2, 1, 3)) if crossed else scales), fresh)
+        return D(x, 1) if more else x
 
     return answer
 
@@ -132,6 +143,10 @@ def _single(bar: Any, beta: Any) -> tuple[Any, Any]:
 
 
 SLIPS = {
+    "after the last step x is clean; you asked D once more, as if it had the noise of n = 1": _slip(more=True),
+    "you gave step its scales in another order: alpha and sigma at n come first, then both at n - 1": (
+        _slip(crossed=True)
+    ),
     "you took alpha_bar and 1 - alpha_bar for the scales: they are shares of variance; the scales are their roots": (
         _slip(levels=lambda bar, beta: (bar, 1 - bar))
     ),
@@ -154,6 +169,9 @@ SLIPS = {
     "you end on D(x_T, T), a mean of the data and not a sample: ask D again after each step": _slip(once=True),
 }
 WRONG = [
+    (_slip(more=True), "asked D once more"),
+    (_slip(crossed=True), "in another order"),
+    (_slip(noise=lambda z, n: z[n - 1] * 0.5), "a row of z"),
     (_slip(levels=lambda bar, beta: (bar, 1 - bar)), "shares of variance"),
     (_slip(levels=lambda bar, beta: (bar**0.5, 1 - bar**0.5)), "add up to 1"),
     (_slip(levels=lambda bar, beta: (bar**0.5, 1 - bar)), "take its root"),
