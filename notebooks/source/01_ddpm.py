@@ -477,7 +477,7 @@ left_turns = guess("01.few", "30 % of the data are left turns (x < 0). And of th
 left_turns
 
 # %%
-twenty = {"DDPM's betas": Discrete.linear(20).betas, "betas from alpha_bar": beta_in(20)}  # beta_in: your exercise 1
+twenty = {"DDPM's betas": Discrete.linear(20).betas, "betas from alpha_bar": beta_in(20)}  # 0.0001 ... 0.02; exercise 1
 S = {name: Discrete(beta) for name, beta in twenty.items()}
 made = {name: run(MixtureDenoiser(commands.weights, commands.means, S[name], std=commands.std), beta, 4000)
     for name, beta in twenty.items()}

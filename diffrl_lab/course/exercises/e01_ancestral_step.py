@@ -10,7 +10,7 @@ from diffrl_lab.course.judging import Verdict, match
 
 HINTS = (
     "The two bells have the means alpha_s x0_hat and x_t / alpha_ts. Weigh each by its precision and multiply by v.",
-    "Multiplied out, the mean is (alpha_ts sigma_s^2 x_t + alpha_s sigma_ts^2 x0_hat) / sigma_t^2; so nothing is divided "
+    "Multiplied out, the mean is (alpha_ts sigma_s^2 x_t + alpha_s sigma_ts^2 x0_hat) / sigma_t^2; nothing is divided "
     "by sigma_s, which is 0 at s = 0. z is multiplied by the root of v.",
 )
 

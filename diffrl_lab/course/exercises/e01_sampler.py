@@ -171,7 +171,6 @@ SLIPS = {
 WRONG = [
     (_slip(more=True), "asked D once more"),
     (_slip(crossed=True), "in another order"),
-    (_slip(noise=lambda z, n: z[n - 1] * 0.5), "a row of z"),
     (_slip(levels=lambda bar, beta: (bar, 1 - bar)), "shares of variance"),
     (_slip(levels=lambda bar, beta: (bar**0.5, 1 - bar**0.5)), "add up to 1"),
     (_slip(levels=lambda bar, beta: (bar**0.5, 1 - bar)), "take its root"),
