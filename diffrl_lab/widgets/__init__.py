@@ -10,6 +10,7 @@ from .curves import (
     intervals,
     lines,
     losses,
+    noise_to_data,
     point_and_law,
     trails,
     values_over_data,
@@ -23,6 +24,6 @@ from .tables import table
 __all__ = [
     "COLOUR", "COMPONENTS", "HEAT", "MARKER", "Picture", "SIGNED", "band", "cells", "component_map", "draw_maze",
     "figure", "film_strip", "frontier", "heat_map", "histogram", "histograms", "intervals", "landscape", "lines",
-    "look", "losses", "planned_and_driven", "point_and_law", "show", "survey_map", "table", "trails",
-    "trajectories", "values_over_data",
+    "look", "losses", "noise_to_data", "planned_and_driven", "point_and_law", "show", "survey_map", "table",
+    "trails", "trajectories", "values_over_data",
 ]  # fmt: skip

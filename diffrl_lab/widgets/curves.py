@@ -375,3 +375,37 @@ def trails(frames: Iterable[Any]) -> dict[str, Any]:
     path = np.stack([np.broadcast_to(t[:, None], x.shape), x], -1)  # [K+1, S, 2]
     upto = [path[np.minimum(np.arange(len(t)), k)].transpose(1, 0, 2) for k in range(len(t))]
     return {"t": t, "x_t": np.stack(upto), "x0_hat": None}
+
+
+def noise_to_data(
+    t: Any,
+    x: Any,
+    p: Any,
+    paths: Any,
+    path_t: Any,
+    samples: Any,
+    *,
+    marks: Mapping[str, float] | None = None,
+    title: str = "",
+    alt: str,
+) -> Picture:
+    """Paths of a reverse process from noise (left) to data (right), and beside them where its samples end.
+
+    Left are the density p [T, X] over falling t [T] and x [X], each t on its own scale, and paths [K, S] at the times
+    path_t [K]. Right, on the same x, are a histogram of samples [N] and, dashed, the exact density at the last t;
+    `marks` is label -> x.
+    """
+    t, x, p = array(t), array(x), array(p)
+    order = np.argsort(-t)
+    fig, (ax, side) = figure(3.4, 1, 2, sharey=True, gridspec_kw={"width_ratios": (2, 1)})
+    ax.pcolormesh(t[order], x, (p / p.max(1, keepdims=True))[order].T, cmap=HEAT, shading="nearest", rasterized=True)
+    ax.plot(array(path_t), array(paths), color=COLOUR["right"], lw=1, alpha=0.85)
+    ax.set(xlabel="t (1: noise, 0: data)", ylabel="x_t", title=title, xlim=(t.max(), t.min()), ylim=(x.min(), x.max()))
+    side.hist(array(samples).ravel(), bins=np.linspace(x.min(), x.max(), 71), density=True, orientation="horizontal",
+              color=COLOUR["model"], alpha=0.45, label="samples")  # fmt: skip
+    side.plot(p[t.argmin()], x, label="exact", **look("exact"))
+    for name, at in (marks or {}).items():
+        side.axhline(at, color=COLOUR["warning"], lw=2, label=name)
+    side.set(xlabel="density")
+    side.legend(loc="lower right")
+    return Picture(fig, alt)
