@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from diffrl_lab.course import judging, progress
-from diffrl_lab.course.editions import number
+from diffrl_lab.course.progress import number
 
 _PASSED: dict[str, Any] = {}  # the last answer to each exercise that passed in this kernel
 

@@ -69,7 +69,8 @@ def test_other_argument_names_are_told_with_those_that_are_wanted(double: None) 
 
     assert checks.check("99.double", answer).message == "keep the argument names: x; your function has (values, scale)"
     assert checks.check("99.double", lambda x, scale=2: scale * x).ok
-    assert "argument names" not in checks.check("99.double", lambda x: int(x, y=3)).message
+    slip = checks.check("99.double", lambda x: int(x, y=3)).message  # inside it, not in how it was called
+    assert slip.startswith("your code raised TypeError")
 
 
 @pytest.mark.parametrize("written", [("c", "b", "a"), "cba", "CBA", "c b a", "c, b, a", "(c)(b)(a)", ["C ", "b", "a"]])
