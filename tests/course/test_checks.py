@@ -73,6 +73,14 @@ def test_other_argument_names_are_told_with_those_that_are_wanted(double: None) 
     assert slip.startswith("your code raised TypeError")
 
 
+def test_a_mask_of_one_plan_in_a_batch_of_plans_is_explained() -> None:
+    def by_mask(D, x_t, t, known, value):
+        x_t[known] = value[known]
+        return D(x_t, t)
+
+    assert "does not broadcast" in checks.verdict("04.pin", by_mask).message
+
+
 @pytest.mark.parametrize("written", [("c", "b", "a"), "cba", "CBA", "c b a", "c, b, a", "(c)(b)(a)", ["C ", "b", "a"]])
 def test_letters_may_be_written_in_any_way(written: object) -> None:
     assert judging.letters(written) == ("c", "b", "a")

@@ -68,14 +68,6 @@ def by_index(D, x_t, t, known, value):
     return out
 
 
-def by_mask(D, x_t, t, known, value):
-    shown = x_t.clone()
-    shown[known] = value[known]
-    out = D(shown, t).clone()
-    out[known] = value[known]
-    return out
-
-
 def only_out(D, x_t, t, known, value):
     return torch.where(known, value, D(x_t, t))
 
@@ -106,5 +98,4 @@ WRONG = [
     (upside_down, "upside down"),
     (noised, "noisy* ends"),
     (in_eps, "noise estimate"),
-    (by_mask, "does not broadcast"),
 ]
