@@ -232,21 +232,21 @@ def match(
         ]
     except (TypeError, ValueError):
         return Verdict(False, f"your answer is {answers[0]!r}; numbers are wanted")
-    for i, (a, w) in enumerate(zip(came, wanted, strict=True)):
-        if a.shape != w.shape:
-            return Verdict(False, f"your answer has shape {a.shape}; shape {w.shape} is wanted", input=i)
-        if w.dtype.kind == "f" and not np.isfinite(a).all():
-            why = "is something divided by 0, or a root taken of a negative number?"
-            return Verdict(False, f"your answer holds nan or inf: {why}", input=i)
 
     def same(others: Sequence[Any]) -> bool:
         return all(_close(a, np.asarray(o), rtol, atol) for a, o in zip(came, others, strict=True))
 
     if same(wanted):
         return Verdict(True, right)
-    for message, slip in (slips or {}).items():
+    for message, slip in (slips or {}).items():  # before the shapes, for a slip may have another one
         if same(slip):
             return Verdict(False, message)
+    for i, (a, w) in enumerate(zip(came, wanted, strict=True)):
+        if a.shape != w.shape:
+            return Verdict(False, f"your answer has shape {a.shape}; shape {w.shape} is wanted", input=i)
+        if w.dtype.kind == "f" and not np.isfinite(a).all():
+            why = "is something divided by 0, or a root taken of a negative number?"
+            return Verdict(False, f"your answer holds nan or inf: {why}", input=i)
     worst = max(
         range(len(came)),
         key=lambda i: float(np.abs(came[i] - wanted[i]).max()) if wanted[i].dtype.kind in "fiub" else 0,
