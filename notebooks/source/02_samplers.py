@@ -257,7 +257,7 @@ def steps_for(solver: str, budget: int) -> int:
 check("02.budget", steps_for)
 
 # %% [markdown]
-# **Exercise 4** (hard, 25 minutes: a whole solver of your own). Heun's method pays a second evaluation to learn how the slope changes. But the step
+# **Exercise 4 · a whole solver of your own** (hard, 25 minutes). Heun's method pays a second evaluation to learn how the slope changes. But the step
 # before has asked $D$ already, at another level. Write a solver of order 2 that asks $D$ once a step.
 # 1. `levels` are numbers that fall from the first to 0, with long and short steps among them. `x` starts at the first.
 # 2. You may ask $D$ at most as often as there are steps.

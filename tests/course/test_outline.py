@@ -30,5 +30,5 @@ def test_the_table_of_letters_shows_every_row_with_its_names_in_the_papers() -> 
     text = outline.symbols().data
     rows = (outline.ROOT / "notebooks" / "source" / "symbols.csv").read_text("utf-8").splitlines()
     assert len(text.splitlines()) == len(rows) + 1 and "Janner 2022" in text and "clock" not in text
-    assert r"| $\sigma_t$ `sigma` | scale of the noise" in text and "of two laws (01)" in text
+    assert r"| $\sigma_t$ `sigma` | scale of the noise" in text and "of two distributions (01)" in text
     assert len({line.count("|") for line in text.splitlines()}) == 1
