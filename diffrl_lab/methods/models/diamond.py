@@ -100,6 +100,7 @@ class Diamond(nn.Module):
             picture = F.mse_loss(self._mean(cond), batch.x)
         else:
             even = (torch.arange(B) + torch.rand(B, generator=generator)) / B  # stratified: less variance
+            even = even[torch.randperm(B, generator=generator)]  # no level belongs to a place in the batch
             sigma = torch.exp(c.level_mean + c.level_std * torch.special.ndtri(even.clamp(1e-4, 1 - 1e-4)))
             schedule: Any = self.denoiser.schedule
             t = schedule.time(sigma.clamp(schedule.sigma_min, schedule.sigma_max))

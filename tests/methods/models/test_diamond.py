@@ -12,6 +12,7 @@ import torch
 from torch.testing import assert_close
 
 from diffrl_lab.data.episodes import Episodes
+from diffrl_lab.methods.models import diamond
 from diffrl_lab.methods.models.diamond import Config, Diamond, gather, moments, train
 
 TINY = Config(width=8, updates=6, batch=8)
@@ -106,3 +107,19 @@ def test_other_shapes_are_refused_with_what_was_wanted() -> None:
         model.sample(torch.zeros(3, 1, 2, 4, 4), torch.zeros(3, 2, 10))
     with pytest.raises(ValueError, match=r"\[N, C, h, w\] are wanted"):
         train(Episodes.join([(np.zeros((4, 3)), np.zeros((3, 1)), np.zeros(3), False)]), TINY)
+
+
+def test_the_noise_of_a_moment_does_not_depend_on_its_place_in_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The moments to be shown often stand last in a batch: were t to rise with the row, the others met no high noise."""
+    seen: list[torch.Tensor] = []
+
+    def loss(D, x, *, t, **options):
+        seen.append(t)
+        return x.mean()
+
+    monkeypatch.setattr(diamond, "denoising_loss", loss)
+    model, batch = Diamond(TINY, (2, 4, 4), 10), gather(film(), moments(film(), 2)[:8])
+    for seed in range(200):
+        model.loss(batch, torch.Generator().manual_seed(seed))
+    mean = torch.stack(seen).mean(0)
+    assert_close(mean, mean.mean().expand(8), rtol=0, atol=5 * float(torch.stack(seen).std()) / 200**0.5)
