@@ -140,6 +140,83 @@ def trajectories(
     return Picture(fig, alt)
 
 
+def planned_and_driven(
+    maze: Any,
+    planned: Any,
+    driven: Any,
+    *,
+    start: Any = None,
+    goal: Any = None,
+    title: str = "",
+    unit: str = "m",
+    ncols: int = 2,
+    size: float = 1.0,
+    alt: str | None = None,
+) -> Picture:
+    """A planned route (wide, `model`) and where it was driven (thin, `data`) in one maze, and how far they are apart.
+
+    planned is [H, 2 or more] and driven [T, 2 or more], x and y first; a list of either has several routes, pair by
+    pair, and a mapping title -> these draws panels. The distance in the title is the largest from a driven point to the
+    planned route, a line through its points: max over k of min over s of |driven_k - route(s)|, in `unit`; being late
+    on the route is no distance. A black bar stands where it is. Raises ValueError for other shapes, for unequal numbers
+    of planned and driven, and for mappings with other titles.
+    """
+    plans = dict(planned) if isinstance(planned, Mapping) else {title: planned}
+    drives = dict(driven) if isinstance(driven, Mapping) else {title: driven}
+    if list(plans) != list(drives):
+        raise ValueError(f"planned and driven have the same titles; got {list(plans)} and {list(drives)}")
+    x0, x1, y0, y1 = bounds(maze, size)
+    cols = min(ncols, len(plans))
+    rows, each = -(-len(plans) // cols), min(WIDTH / cols, 4.2)
+    fig, axes = figure(rows * (each * (y1 - y0) / (x1 - x0) + 0.35) + 0.3, rows, cols, squeeze=False, width=each * cols)
+    for ax in axes.flat[len(plans) :]:
+        ax.set_axis_off()
+    said = []
+    for ax, name in zip(axes.flat, plans, strict=False):
+        draw_maze(ax, maze, start, goal, size)
+        routes, balls = _each(plans[name], "planned"), _each(drives[name], "driven")
+        if len(routes) != len(balls):
+            raise ValueError(f"one driven path per planned route: {len(routes)} planned, {len(balls)} driven")
+        bars = [_farthest(ball, route) for route, ball in zip(routes, balls, strict=True)]
+        for i, (route, ball) in enumerate(zip(routes, balls, strict=True)):
+            ax.plot(
+                *route.T, color=COLOUR["model"], lw=5, alpha=0.45, solid_capstyle="round", label="planned" * (not i)
+            )
+            ax.plot(*ball.T, color=COLOUR["data"], lw=1.6, label="driven" * (not i))
+        bar = max(bars, key=lambda b: float(np.linalg.norm(b[0] - b[1])))
+        ax.plot(*bar.T, color="black", lw=2.2, zorder=6, solid_capstyle="butt", label="farthest apart")
+        said.append(f"{np.linalg.norm(bar[0] - bar[1]):.2f} {unit}")
+        ax.set_title(f"{name}: at most {said[-1]} apart" if name else f"planned and driven: at most {said[-1]} apart")
+    fig.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    words = "; ".join(f"{name}: {far}" if name else far for name, far in zip(plans, said, strict=True))
+    return Picture(
+        fig,
+        alt
+        or f"Planned route (wide, blue) and driven path (thin, green) in one maze; largest distance between: {words}.",
+    )
+
+
+def _each(paths: Any, name: str) -> list[np.ndarray]:
+    """Paths [n, 2], whether one came or a list of them; of more columns the first two."""
+    rows = [array(p) for p in paths]
+    rows = [np.stack(rows)] if rows and rows[0].ndim == 1 else rows
+    if not rows or any(p.ndim != 2 or p.shape[1] < 2 or not len(p) for p in rows):
+        raise ValueError(f"{name} is a path [n, 2] or a list of paths; got {[p.shape for p in rows]}")
+    return [p[:, :2] for p in rows]
+
+
+def _farthest(path: np.ndarray, route: np.ndarray) -> np.ndarray:
+    """The point of a path [n, 2] that is farthest from a route [m, 2], and the nearest point of the route. -> [2, 2]"""
+    a, b = (route[:-1], route[1:]) if len(route) > 1 else (route, route)
+    way = b - a
+    share = ((path[:, None] - a) * way).sum(-1) / np.maximum((way**2).sum(-1), 1e-12)
+    near = a + np.clip(share, 0, 1)[..., None] * way  # [n, m - 1, 2]
+    far = np.linalg.norm(path[:, None] - near, axis=-1)
+    best = far.argmin(1)
+    k = far[np.arange(len(path)), best].argmax()
+    return np.stack([path[k], near[k, best[k]]])
+
+
 def cells(
     values: Any,
     *,

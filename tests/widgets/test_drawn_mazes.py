@@ -63,3 +63,13 @@ def test_a_grid_has_rows_and_columns_and_a_real_description():
         mazes.cells([1.0, 2, 3], alt=ALT)
     with pytest.raises(ValueError, match="40 characters"):
         mazes.cells(GRID, alt="a grid")
+
+
+def test_the_distance_of_planned_and_driven_is_that_of_a_driven_point_from_the_route_not_from_its_points():
+    route, ball = [[-2, 0], [2, 0]], [[-2, 0], [0, 0.25], [1, -0.5], [1.5, 0]]  # late, and never at the end
+    picture = mazes.planned_and_driven(U_MAZE, route, ball)
+    assert "at most 0.50 m apart" in picture.axes[0].get_title("left") and "0.50 m" in picture.alt
+    two = mazes.planned_and_driven(U_MAZE, {"a": [route, route], "b": route}, {"a": [ball, route], "b": route})
+    assert [ax.get_title("left") for ax in two.axes] == ["a: at most 0.50 m apart", "b: at most 0.00 m apart"]
+    with pytest.raises(ValueError, match="2 planned, 1 driven"):
+        mazes.planned_and_driven(U_MAZE, [route, route], [ball])
