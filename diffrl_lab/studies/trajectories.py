@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from diffrl_lab import widgets
 from diffrl_lab.analysis.chains import Spread, inconsistency, spread
 from diffrl_lab.analysis.feasibility import points_in_walls, segments_in_walls
-from diffrl_lab.diffusion import Denoiser, ddpm, sample
+from diffrl_lab.diffusion import Denoiser, Function, ddpm, sample
 from diffrl_lab.methods.planning.diffuser import Diffuser
 from diffrl_lab.widgets import pictures
 from diffrl_lab.worlds import driving, mazes
@@ -145,3 +146,57 @@ def rung_picture(x: Tensor, score: tuple[float, ...], walls: Walls, rung: str) -
     title = f"{rung}: segments in walls {score[1]:.0%}, energy {score[3]:.2f}"
     alt = f"Thirty-two unconditioned samples, drawn as paths in the U-maze. {title}."
     return widgets.trajectories(x[:32, :, :2], maze=walls, title=title, alt=alt)
+
+
+def pinned_by(answer: Any, D: Denoiser, known: Tensor, value: Tensor) -> Function:
+    """D with the entries `known` of a plan pinned to `value` (both [H, d]) by answer(D, x_t, t, known, value).
+
+    The answer is a learner's, right for plans of one column; so the H d entries are put to it as a plan [H d, 1].
+    """
+
+    def asked(x_t: Tensor, t: Tensor, cond: Any = None) -> Tensor:
+        def flat(x: Tensor, t: Tensor) -> Tensor:
+            return D(x.reshape(x_t.shape), t, cond).reshape(x.shape)
+
+        column = Function(lambda x, t, cond=None: flat(x, t), D.schedule)
+        given = (known.reshape(-1, 1), value.to(x_t).reshape(-1, 1))
+        return answer(column, x_t.reshape(len(x_t), -1, 1), t, *given).reshape(x_t.shape)
+
+    return Function(asked, D.schedule)
+
+
+def ends(start: NDArray, goal: NDArray, H: int) -> tuple[Tensor, Tensor]:
+    """What is known of a plan of H states from the state `start` [4] to the position `goal` [2]: (known, value), [H, 4].
+
+    The velocity at the goal is left open.
+    """
+    known, value = torch.zeros(H, 4, dtype=torch.bool), torch.zeros(H, 4)
+    known[0], known[-1, :2] = True, True
+    value[0], value[-1, :2] = torch.as_tensor(start), torch.as_tensor(goal)
+    return known, value
+
+
+def kink(x: Tensor) -> float:
+    """The mean change from one step of paths [n, H, 2+] to the next, |x_{k+1} - 2 x_k + x_{k-1}|, in metres."""
+    return float(x[..., :2].diff(n=2, dim=1).norm(dim=-1).mean())
+
+
+def faults(x: Tensor, routes: list[NDArray], balls: list[NDArray], walls: Walls) -> dict[str, float]:
+    """What gives plans [n, H, 4] away that jump, in medians, and how far the balls that followed `routes` left them."""
+    steps = x[..., :2].diff(dim=1).norm(dim=-1)
+    apart = [abs(route - ball)[:, :2].max() for route, ball in zip(routes, balls, strict=True)]
+    return {
+        "first step, m": float(steps[:, 0].median()),
+        "any step, m": float(steps.median()),
+        "last step, m": float(steps[:, -1].median()),
+        "share through a wall": float(walls.crosses(x[:, :-1, :2], x[:, 1:, :2]).any(1).mean()),
+        "plan to ball, m": float(np.median(apart)),
+    }
+
+
+def table(rows: Mapping[str, Mapping[str, str]], corner: str = "") -> Markdown:
+    """A table of text: a row's name -> column -> what stands there; `corner` says what the rows are."""
+    columns = list(next(iter(rows.values())))
+    lines = [[corner, *columns], ["---"] + ["---:"] * len(columns)]
+    lines += [[name, *(row[c] for c in columns)] for name, row in rows.items()]
+    return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
