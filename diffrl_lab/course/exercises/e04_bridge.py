@@ -12,7 +12,7 @@ from diffrl_lab.diffusion import Cosine, Function, brownian_motion, ddim, ddpm, 
 
 HINTS = (
     "Which time do the two ends have, whatever t is? D takes t as a tensor [B, H]: a time for each point.",
-    "In each step: write start and goal into x_t; make a tensor of times that is t everywhere and 0 at both ends; ask D; "
+    "In each step: write start and goal into x_t; make a tensor of times, t everywhere and 0 at both ends; ask D; then "
     "take lesson 01's ancestral step from t to s with its x0_hat. Write the ends in once more before you return.",
 )
 H, PATHS = 9, 1500
