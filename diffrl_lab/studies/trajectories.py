@@ -208,11 +208,6 @@ def ends(start: NDArray, goal: NDArray, H: int) -> tuple[Tensor, Tensor]:
     return known, value
 
 
-def kink(x: Tensor) -> float:
-    """The mean change from one step of paths [n, H, 2+] to the next, |x_{k+1} - 2 x_k + x_{k-1}|, in metres."""
-    return float(x[..., :2].diff(n=2, dim=1).norm(dim=-1).mean())
-
-
 def faults(x: Tensor, routes: list[NDArray], balls: list[NDArray], walls: Walls) -> dict[str, float]:
     """What gives plans [n, H, 4] away that jump, in medians, and how far the balls that followed `routes` left them."""
     steps = x[..., :2].diff(dim=1).norm(dim=-1)
