@@ -141,7 +141,7 @@ explore(lambda rung, seed: trajectories.rung_picture(*climb(rung, seed), umaze, 
 # **Large effect.** The good planner is far nearer to the data than the untrained one by every measure. Its positions and velocities disagree less than those of the planner after a tenth of the training, in every set of 64 plans. The overfit planner copies a few drives: it keeps clear of all walls, and its distance to the data still lies
 # above the noise floor. So one number is never enough.
 #
-# **Open.** Is *good* as good as data, and better than *10 %*? Where its energy distance lies below the noise floor, 64 plans cannot tell the good planner from data, and they cannot tell it from *10 %* either. The numbers in brackets are the lowest and the highest of the sets: one set may put more of the good plans into walls than of the plans after a tenth of the training. The rows are not swapped; only the inconsistency is surely better.
+# **Open.** Is *good* as good as data, and better than *10 %*? By energy distance 64 plans are too few to say: some sets of good plans lie below the noise floor and some above it, and so do the sets of *10 %*. The numbers in brackets are the lowest and the highest of the sets. Their ranges overlap in the walls, too, so a single set may put more of the good plans into walls than of the others. Only the inconsistency separates the two.
 #
 # ## 3 · Robots that never ran
 #
