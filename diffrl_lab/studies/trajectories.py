@@ -221,6 +221,28 @@ def faults(x: Tensor, routes: list[NDArray], balls: list[NDArray], walls: Walls)
     }
 
 
+def followed(
+    routes: Mapping[str, NDArray],
+    balls: Mapping[str, NDArray],
+    walls: Walls,
+    start: NDArray,
+    goal: NDArray,
+    *,
+    alt: str,
+) -> pictures.Picture:
+    """A route [T, 4] and the ball that followed it, in one maze side by side for each name; the title says how far from
+    the goal the ball ends, in metres."""
+    picture = widgets.planned_and_driven(walls, routes, balls, start=start, goal=goal, alt=alt)
+    for ax, (name, ball) in zip(picture.axes, balls.items(), strict=True):
+        ax.set_title(f"{name}: the ball\nends {np.linalg.norm(ball[-1, :2] - goal):.2f} m from the goal")
+        ax.lines[-1].remove()  # how far the ball is beside the route does not say that it never arrives
+    legend = picture.fig.legends[0]
+    handles = legend.legend_handles[:2]
+    legend.remove()
+    picture.fig.legend(handles, ["planned", "driven"], loc="outside lower center", ncols=2)
+    return picture
+
+
 def table(rows: Mapping[str, Mapping[str, str]], corner: str = "") -> Markdown:
     """A table of text: a row's name -> column -> what stands there; `corner` says what the rows are."""
     columns = list(next(iter(rows.values())))

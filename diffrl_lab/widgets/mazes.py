@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
-from .pictures import COLOUR, HEAT, MARKER, WIDTH, Picture, array, figure, look
+from .pictures import COLOUR, MARKER, WIDTH, Picture, array, colours, figure, ink_on, look
 
 
 def walls(maze: Any, size: float = 1.0) -> np.ndarray:
@@ -21,7 +22,7 @@ def walls(maze: Any, size: float = 1.0) -> np.ndarray:
     Raises ValueError for rows of unequal length.
     """
     rows, size = _map(maze, size)
-    top, side = len(rows) / 2, len(rows[0]) / 2
+    top, side = _middle(rows)
     return np.array(
         [
             [(j - side) * size, (top - i - 1) * size, (j - side + 1) * size, (top - i) * size]
@@ -30,6 +31,24 @@ def walls(maze: Any, size: float = 1.0) -> np.ndarray:
             if cell in (1, "1")
         ]
     ).reshape(-1, 4)
+
+
+def floor(maze: Any, size: float = 1.0, margin: float = 0.1) -> np.ndarray:
+    """The free cells of a maze as rectangles x_min, y_min, x_max, y_max, a margin (in cells) away from walls. -> [n, 4]
+
+    `maze` is what `walls` takes. Raises ValueError for rows of unequal length.
+    """
+    rows, size = _map(maze, size)
+    top, side = _middle(rows)
+    free = np.pad(np.array([[cell not in (1, "1") for cell in row] for row in rows]), 1)
+    cells = np.argwhere(free) - 1
+    left, below, right, above = (
+        np.where([free[i + 1 + di, j + 1 + dj] for i, j in cells], 0.0, margin)
+        for di, dj in ((0, -1), (1, 0), (0, 1), (-1, 0))
+    )
+    i, j = cells.T
+    ends = (j - side + left, top - i - 1 + below, j - side + 1 - right, top - i - above)
+    return size * np.stack(ends, 1)
 
 
 def bounds(maze: Any, size: float = 1.0) -> tuple[float, float, float, float]:
@@ -42,6 +61,10 @@ def bounds(maze: Any, size: float = 1.0) -> tuple[float, float, float, float]:
     cut = 0.5 if len(rows) > 2 and all(cell in (1, "1") for cell in ring) else 0.0
     x, y = (len(rows[0]) / 2 - cut) * size, (len(rows) / 2 - cut) * size
     return -x, x, -y, y
+
+
+def _middle(rows: list) -> tuple[float, float]:
+    return len(rows) / 2, len(rows[0]) / 2
 
 
 def _map(maze: Any, size: float) -> tuple[list, float]:
@@ -132,11 +155,22 @@ def trajectories(
         alpha = max(0.25, min(1.0, 8 / len(paths)))
         for path, group in zip(paths, names, strict=True):
             style = look(group) if named is not None else {"color": COLOUR["model"]}
-            ax.plot(*path[:, :2].T, marker="." if points else "", markersize=3, lw=1, alpha=alpha, **style)
+            mark: dict[str, Any] = {"marker": "." if points else "", "markersize": 3}
+            if named is not None:  # told apart without colour
+                mark = {
+                    "marker": MARKER[group],
+                    "markersize": 3.5,
+                    "markevery": 1 if points else max(1, len(path) // 4),
+                }
+            ax.plot(*path[:, :2].T, lw=1, alpha=alpha, **mark, **style)
         seen |= dict.fromkeys(names) if named is not None else {}
         ax.set_title(name)
     if seen:
-        fig.legend(handles=[Line2D([], [], label=g, **look(g)) for g in seen], loc="outside lower center", ncols=4)
+        fig.legend(
+            handles=[Line2D([], [], label=g, marker=MARKER[g], **look(g)) for g in seen],
+            loc="outside lower center",
+            ncols=4,
+        )
     return Picture(fig, alt)
 
 
@@ -231,6 +265,7 @@ def cells(
 ) -> Picture:
     """A grid world as a heat map, values [rows, columns], NaN in walls; title -> values draws panels on one scale.
 
+    Values (or limits) on both sides of 0 take the diverging map with limits -m to m: 0 is white, below it is orange.
     moves [rows, columns] (or title -> moves) draws an arrow per cell: 0 up, 1 right, 2 down, 3 left, any other number
     none. marks is letter -> (row, column), or several [n, 2]; a mark stands in place of the value. numbers says
     whether, or in which format (".2f"), the value is written into each cell. Raises ValueError for values that are no
@@ -249,14 +284,15 @@ def cells(
         max(np.nanmax(v) for v in panels.values()),
     )
     letters = {tuple(at): name for name, where in (marks or {}).items() for at in array(where).reshape(-1, 2).tolist()}
-    colours = HEAT.with_extremes(bad=COLOUR["wall"])
+    cmap, low, high = colours(float(low), float(high))
+    cmap = cmap.with_extremes(bad=COLOUR["wall"])
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
     for ax, (name, v) in zip(axes.flat, panels.items(), strict=False):
-        mesh = ax.imshow(np.ma.masked_invalid(v), cmap=colours, vmin=low, vmax=high)
+        mesh = ax.imshow(np.ma.masked_invalid(v), cmap=cmap, vmin=low, vmax=high)
         arrows = moves.get(name) if isinstance(moves, Mapping) else moves
         for (i, j), value in np.ndenumerate(v):
-            ink = "white" if np.isfinite(value) and (value - low) > 0.6 * (high - low) else "black"
+            ink = ink_on(mesh.cmap(mesh.norm(value))) if np.isfinite(value) else "black"
             letter = letters.get((i, j))
             if letter:
                 ax.text(j, i, letter, ha="center", va="center", weight="bold", color=ink)
@@ -290,21 +326,27 @@ def film_strip(
     limits: Sequence[float] | None = None,
     groups: Any = None,
     symbol: str = "t",
+    axes: Sequence[str] | None = None,
+    curve: tuple[Any, Any] | None = None,
     alt: str,
 ) -> Picture:
     """A few moments of a reverse process in a row, noise first; title -> {t [K], x_t [K, S, H, 2], x0_hat the same}.
 
     There is one row per title, as `movie.stack` makes them; samples in one dimension ([K, S, 1, 1]) become histograms.
     `which` is "x_t", "x0_hat" or "both". The scene is a maze, or wall rectangles [n, 4] within limits x_min, x_max,
-    y_min, y_max. groups has a number per sample, or per frame and sample, or is a mapping title -> these.
+    y_min, y_max. groups has a number per sample, or per frame and sample, or is a mapping title -> these. axes are the
+    names of x and y where there are no walls, and curve, (grid [M], density [K, M]), is the exact law of samples in one
+    dimension, dashed, where x_t is shown.
     """
     if maze is not None:
         rectangles, limits = walls(maze, size), limits or bounds(maze, size)
     ratio = 0.8
     if rectangles is not None and limits is not None:
         ratio = min(1.2, max(0.4, (limits[3] - limits[2]) / (limits[1] - limits[0])))
-    fig, axes = figure(len(panels) * (WIDTH / frames * ratio + 0.32), len(panels), frames, squeeze=False)
-    for row, (title, panel) in zip(axes, panels.items(), strict=True):
+    bare = rectangles is None
+    height = len(panels) * (WIDTH / frames * ratio + 0.32) + 0.45 * bare
+    fig, grid = figure(height, len(panels), frames, squeeze=False, sharex=bare, sharey=bare)
+    for row, (title, panel) in zip(grid, panels.items(), strict=True):
         own = groups.get(title) if isinstance(groups, Mapping) else groups
         t, number = array(panel["t"]), None if own is None else np.asarray(own).ravel()
         S = len(panel["x_t"][0])
@@ -318,9 +360,12 @@ def film_strip(
                         x[np.isfinite(x)].ravel(),
                         bins=40,
                         range=limits[:2] if limits is not None else None,
+                        density=True,
                         color=colour,
                         alpha=0.7,
                     )
+                    if curve is not None and name == "x_t":
+                        ax.plot(array(curve[0]), array(curve[1])[k], **look("exact") | {"lw": 1.2})
                     continue
                 for i, path in enumerate(x[: 8 if len(panels) == 1 else 5]):
                     tone = (
@@ -332,24 +377,32 @@ def film_strip(
                         path[:, 0],
                         path[:, 1],
                         color=tone,
-                        lw=0.6,
+                        lw=0.9,
                         marker="o",
-                        markersize=1.3,
+                        markersize=1.5,
                         markeredgewidth=0,
-                        alpha=0.8 if len(x) < 5 else 0.45,
+                        alpha=0.8 if len(x) < 5 else 0.65,
                     )
             if x.shape[-1] == 2 and rectangles is not None:
                 _draw_walls(ax, rectangles)
                 draw_maze(ax, None, start, goal)
             if limits is not None:
                 ax.set(xlim=limits[:2], **({"ylim": limits[2:]} if x.shape[-1] == 2 else {}))
-            ax.set(xticks=[], yticks=[])
+            if bare:
+                ax.xaxis.set_major_locator(MaxNLocator(2, min_n_ticks=2))
+                ax.yaxis.set_major_locator(MaxNLocator(4))
+                ax.xaxis.set_major_formatter("{x:g}")
+                ax.tick_params(labelsize=8)
+            else:
+                ax.set(xticks=[], yticks=[])
             for side in ax.spines.values():
                 side.set_visible(True)
                 side.set_color("#999999")
             ax.set_title(f"{symbol} = {t[k]:.2f}", weight="normal", fontsize=9)
         for ax in row[len(t) :]:
             ax.set_axis_off()
-        if title:
-            row[0].set_ylabel(title, fontsize=9.5)
+        row[0].set_ylabel("\n".join(filter(None, (title, axes[1] if bare and axes else ""))), fontsize=9.5)
+    if bare and axes:
+        for ax in grid[-1]:
+            ax.set_xlabel(axes[0], fontsize=9)
     return Picture(fig, alt)

@@ -379,8 +379,8 @@ trajectories.table({name: {k: f"{v:.2f}" for k, v in row.items()} for name, row 
 
 # %% tags=["punchline"]
 typical = {name: int(np.argsort([abs(p - b)[:, :2].max() for p, b in zip(routes[name], balls[name], strict=True)])[4]) for name in routes}
-widgets.planned_and_driven(walls, {n: routes[n][k] for n, k in typical.items()}, {n: balls[n][k] for n, k in typical.items()},
-    start=begin[:2], goal=end, alt="A plan of the U-maze and the ball that follows it: one line where the network was told the mask, two where it was not.")
+trajectories.followed({n: routes[n][k] for n, k in typical.items()}, {n: balls[n][k] for n, k in typical.items()}, walls, begin[:2], end,
+    alt="A plan of the U-maze and the ball that follows it: the ball arrives where the network was told the mask, and is lost where it was not.")
 
 # %% [markdown]
 # **Large effect.** The weights are the same in both rows. Where the network is told the mask, the ball stays within 0.2 m of its plan (the median of eight). Where it is not told, a plan jumps away from its start, and the ball loses it by more than 0.4 m. The first step of the plan shows this *before* anything is driven.

@@ -33,51 +33,35 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
         "you took the mean over x and y together: E|X - X'| and E|Y - Y'| are means of their own": pooled,
         "your sign is turned: the distance across the sets is the positive term": turned,
     }
-    wrong = {message: [slip(**c) for c in cases] for message, slip in slips.items()}
-    truth = [_energy(**c) for c in cases]
-    return match(answers, truth, wrong, right="0 for equal distributions, apart from chance", rtol=1e-4, atol=1e-6)
+    given = [{k: torch.as_tensor(v) for k, v in c.items()} for c in cases]
+    wrong = {message: [slip(**c) for c in given] for message, slip in slips.items()}
+    return match(
+        answers, [right(**c) for c in given], wrong, "0 for equal distributions, apart from chance", 1e-4, 1e-6
+    )
 
 
-def _pairs(x: Any, y: Any) -> np.ndarray:
-    return np.linalg.norm(np.asarray(x)[:, None] - np.asarray(y)[None], axis=-1)
+def selves(x, y):
+    return float(2 * torch.cdist(x, y).mean() - torch.cdist(x, x).mean() - torch.cdist(y, y).mean())
 
 
-def _within(x: Any) -> float:
-    return float(_pairs(x, x).sum() / (len(x) * (len(x) - 1)))
+def once(x, y):
+    return float(torch.cdist(x, y).mean() - torch.pdist(x).mean() - torch.pdist(y).mean())
 
 
-def _energy(x: Any, y: Any) -> float:
-    return float(2 * _pairs(x, y).mean() - _within(x) - _within(y))
+def squared(x, y):
+    return float(2 * (torch.cdist(x, y) ** 2).mean() - (torch.pdist(x) ** 2).mean() - (torch.pdist(y) ** 2).mean())
 
 
-def selves(x: Any, y: Any) -> float:
-    return float(2 * _pairs(x, y).mean() - _pairs(x, x).mean() - _pairs(y, y).mean())
+def manhattan(x, y):
+    return float(2 * torch.cdist(x, y, p=1).mean() - torch.pdist(x, p=1).mean() - torch.pdist(y, p=1).mean())
 
 
-def once(x: Any, y: Any) -> float:
-    return float(_pairs(x, y).mean() - _within(x) - _within(y))
+def pooled(x, y):
+    return float(2 * torch.cdist(x, y).mean() - 2 * torch.pdist(torch.cat([x, y])).mean())
 
 
-def squared(x: Any, y: Any) -> float:
-    n, m = len(x), len(y)
-    inner = (_pairs(x, x) ** 2).sum() / (n * (n - 1)) + (_pairs(y, y) ** 2).sum() / (m * (m - 1))
-    return float(2 * (_pairs(x, y) ** 2).mean() - inner)
-
-
-def manhattan(x: Any, y: Any) -> float:
-    def far(a: Any, b: Any) -> np.ndarray:
-        return np.abs(np.asarray(a)[:, None] - np.asarray(b)[None]).sum(-1)
-
-    n, m = len(x), len(y)
-    return float(2 * far(x, y).mean() - far(x, x).sum() / (n * (n - 1)) - far(y, y).sum() / (m * (m - 1)))
-
-
-def pooled(x: Any, y: Any) -> float:
-    return float(2 * _pairs(x, y).mean() - 2 * _within(np.concatenate([np.asarray(x), np.asarray(y)])))
-
-
-def turned(x: Any, y: Any) -> float:
-    return -_energy(x, y)
+def turned(x, y):
+    return float(torch.pdist(x).mean() + torch.pdist(y).mean() - 2 * torch.cdist(x, y).mean())
 
 
 def right(x, y):
