@@ -234,7 +234,7 @@ def followed(
     the goal the ball ends, in metres."""
     picture = widgets.planned_and_driven(walls, routes, balls, start=start, goal=goal, alt=alt)
     for ax, (name, ball) in zip(picture.axes, balls.items(), strict=True):
-        ax.set_title(f"{name}: the ball\nends {np.linalg.norm(ball[-1, :2] - goal):.2f} m from the goal")
+        ax.set_title(f"{name}: {np.linalg.norm(ball[-1, :2] - goal):.2f} m from the goal")
         ax.lines[-1].remove()  # how far the ball is beside the route does not say that it never arrives
     legend = picture.fig.legends[0]
     handles = legend.legend_handles[:2]

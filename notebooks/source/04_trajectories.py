@@ -197,7 +197,7 @@ widgets.lines(u, {"exact": sd, **drawn}, xlabel="u, along the plan", ylabel="sta
 # **Large effect.** Half-way, the paths that are only pinned are more than one and a half times as spread as the exact bridge. The paths of the network that was trained with the mask are nearly as spread as the bridge.
 # From here on every model is trained with the mask, and your function pins.
 #
-# **Exercise 3 · a planner without training** (hard, 25 minutes; several lines, judged by a law). There is a second cure, for a denoiser that takes *a time for each point*. The exact $D$ of the free walk is one: `D(x_t, t)` takes `t` of shape [B, H].
+# **Exercise 3 · a planner without training** (hard, 25 minutes). It takes several lines and is judged by a law. There is a second cure, for a denoiser that takes *a time for each point*. The exact $D$ of the free walk is one: `D(x_t, t)` takes `t` of shape [B, H].
 # Write a whole sampler around it. It begins with the noise `x_T`, goes along `times` from 1 down to 0, and returns paths from `start` to `goal`.
 # 1. Decide in each step what $D$ sees at the two ends: which value, and which time?
 # 2. The step from $t$ down to $s$ is the ancestral step of lesson 01; `D.schedule(t)` gives $(\alpha_t, \sigma_t)$. A step of DDIM is right as well.
@@ -230,12 +230,11 @@ check("04.bridge", between)
 
 # %%
 between = mine("04.bridge")
-times, pairs = torch.linspace(1, 0, 101), {"from 0 to 1": (0.0, 1.0), "from 1 to -1": (1.0, -1.0)}
-paths = {name: between(free, noise[:400], *ends, times, generator)[..., 0] for name, ends in pairs.items()}
-half = float(paths["from 0 to 1"][:, H // 2].std())
+paths = between(free, noise[:400], 0.0, 1.0, torch.linspace(1, 0, 101), generator)[..., 0]
+half = float(paths[:, H // 2].std())
 assert abs(half - exact) < 5 * exact / 800**0.5, "exact, but for five standard errors: nothing was trained"
-widgets.trajectories({name: torch.stack([u.expand_as(x), x], -1)[:40] for name, x in paths.items()}, points=False, ncols=2,
-    alt="Paths of the sampler over u, forty from 0 to 1 and forty from 1 to -1; in each panel all meet at both ends.")
+widgets.band(u, mean, sd, paths, xlabel="u, along the plan", title=f"Nothing was trained: {half:.2f} half-way (exact {exact:.2f})",
+    alt="Four hundred paths of the sampler from 0 to 1: their mean and spread lie on those of the exact bridge.")
 
 # %% [markdown]
 # **Exact.** Half-way, the paths of this sampler are as spread as the bridge, within five standard errors, although nothing was trained. A network that is trained with a time for each point can do the same: that is Diffusion Forcing (lesson 07).
