@@ -38,7 +38,7 @@ class Overview:
     def __repr__(self) -> str:
         width = max(len(title) for _, title, *_ in self.rows)
         head = ("", "lesson", "after", "exercises", "hints", "minutes")
-        form = f"{{:2}}  {{:{width}}}  {{:10}}  {{:9}}  {{:>5}}  {{:>7}}"
+        form = f"{{:3}}  {{:{width}}}  {{:10}}  {{:9}}  {{:>5}}  {{:>7}}"
         lines = [form.format(*row).rstrip() for row in (head, *self._cells())]
         return "\n".join([*lines, "● solved  ◐ begun  ○ waiting", self.text])
 

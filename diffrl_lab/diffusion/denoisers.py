@@ -181,6 +181,8 @@ class MixtureDenoiser:
     def _components(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """log N(x; alpha mu_k, C_k) [B, K], E[x_0 | x_t, k] [B, K, n] and its standard deviations [B, K, n]."""
         mu, lam, vec = (p.to(x) for p in (self.means, self.values, self.vectors))
+        if t.ndim == 2 and bool((t == t[:1]).all()):
+            t = t[:1]  # the same levels in every row: one decomposition serves all
         alpha, sigma = (level.to(x) for level in self.schedule(t))
         if t.ndim < 2:
             alpha, sigma = expand(alpha, 3), expand(sigma, 3)
@@ -200,7 +202,7 @@ class MixtureDenoiser:
         mean = mu + torch.einsum("bkij,bkjm,bkm->bki", gain, basis, inverse * u)
         spread = cov.diagonal(dim1=-2, dim2=-1) - ((gain @ basis) ** 2 * inverse[..., None, :]).sum(-1)
         log_n = -0.5 * (inverse * u**2 + torch.log(torch.where(keep, 2 * math.pi * val, 1.0))).sum(-1)
-        return log_n, mean, spread.clamp(min=0).sqrt()
+        return log_n, mean, spread.clamp(min=0).sqrt().expand_as(mean)
 
     def _posterior(
         self, x_t: Tensor, t: Tensor | float, cond: Cond

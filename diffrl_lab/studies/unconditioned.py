@@ -1,11 +1,11 @@
-"""Unconditioned diffusion of logs, behind lesson 04 (the survey's experiment 1), against model size and T.
+"""Unconditioned diffusion of logs, behind lesson 04b (the survey's experiment 1), against model size and T.
 
 Windows of two robots and pieces of three mazes, sampled in T ancestral steps by models of about 0.1, 0.5 and 2 million
 weights, beside a normal law that learns mean and covariance alone (`gaussian`) and the planners that ship (`shipped`).
 Every fifth episode is held out; `floor_*` is what one half of the episodes scores against the other, `held_*` what the
 held-out ones do.
 
-`table` writes all parts, `weights` the models that lesson 04 opens; points are kept in runs/unconditioned.
+`table` writes all parts, `weights` the models that lesson 04b opens; points are kept in runs/unconditioned.
 How the plan was made and cut: docs/studies/unconditioned.md.
 """
 
