@@ -1,8 +1,9 @@
-"""What lesson 05 measures, and draws, around its own few lines: the knob of guidance on the planner of two ways."""
+"""What lessons 05 and 05b draw around their own few lines: the knob of guidance on the planner of two ways."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +44,11 @@ def bits(ways: Tensor) -> Tensor:
     """Entropy of left (0) and right (1) among the plans [..., n] that keep out of the walls. -> [...]"""
     left, right = ((ways == k).double().sum(-1) for k in (0, 1))
     return entropy(left / (left + right).clamp(min=1))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Markdown:
+    """A Markdown table."""
+    return Markdown("\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)))
 
 
 class TwoWays:
@@ -116,12 +122,13 @@ class Knob:
     """Plans over the guidance scale w, shipped and (near 0) drawn now, with frontiers of return against coverage.
 
     scales: [S]. panels, options: what `movie` takes. Two exact modes stand beside the maze: what classifier-free
-    guidance samples there, and the powered law that it is said to sample.
+    guidance samples there, and the powered distribution that it is said to sample.
     """
 
     def __init__(self, two_ways: TwoWays) -> None:
         fine = load(shipped("results/guidance-two-ways-p50.safetensors"))[0]
         self.scales = torch.tensor([0.0, *FIRST, *fine["scales"][1:].tolist()], dtype=torch.float64)
+        self.maze = two_ways.maze
         self.film: dict[str, list[Tensor]] = {}
         for name, form in {"classifier-free": "cfg", "ascent of the value": "value"}.items():
             new = [two_ways.plans(form, w, 10_000, 48) for w in FIRST]
@@ -142,13 +149,34 @@ class Knob:
             "charts": {
                 "The maze": {"x": "mean return of the plans", **axes, "exact": {"drives, tilted": tilted},
                              "curves": curves},
-                "Two exact modes": {"x": "how far to the left, on average", **axes, "exact": {"powered law": powered},
+                "Two exact modes": {"x": "how far to the left, on average", **axes, "exact": {"powered": powered},
                                     "curves": {"classifier-free": sampled}}},
         }  # fmt: skip
 
     def empty(self, way: int = 1, name: str = "classifier-free") -> float:
         """The lowest scale at which no plan takes a way (1: right)."""
         return float(self.scales[(self.film[name][1] != way).all(1)].min())
+
+    def shares(self, name: str, scale: float) -> tuple[float, float]:
+        """(share of the plans that go right, share that run through a wall) at a scale of the slider."""
+        ways = self.film[name][1][int((self.scales - scale).abs().argmin())]
+        return float((ways == 1).double().mean()), float((ways < 0).double().mean())
+
+    def stills(self, scales: Sequence[float], alt: str, shown: int = 24) -> pictures.Picture:
+        """Plans of both forms, a row each, at a few scales of the slider."""
+        panels, groups = {}, {}
+        for name, (x, ways, _) in self.film.items():
+            for scale in scales:
+                k, title = int((self.scales - scale).abs().argmin()), f"{name}, w = {scale:g}".replace(" of the", ",")
+                panels[title] = x[k, :shown].float()
+                groups[title] = [("left", "right", "warning")[int(way)] for way in ways[k, :shown]]
+        picture = widgets.trajectories(panels, maze=self.maze, groups=groups, points=False, ncols=len(scales), alt=alt)
+        for ax in picture.axes:
+            ax.set_title(ax.get_title().replace(", w", "\nw"), fontsize=9)
+        for legend in picture.fig.legends:
+            for text in legend.get_texts():
+                text.set_text({"warning": "through a wall"}.get(text.get_text(), text.get_text()))
+        return picture
 
 
 def two_exact_modes(scales: Tensor) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
@@ -193,26 +221,32 @@ def hovering(curves: dict[str, list[NDArray]]) -> Hover:
     )
 
 
-def at_equal_return(curves: dict[str, list[NDArray]], wanted: float) -> dict[str, dict[str, NDArray]]:
+def at_equal_return(
+    curves: dict[str, list[NDArray]], wanted: float, at: Callable[[Tensor, Tensor, float], Any] | None = None
+) -> dict[str, dict[str, NDArray]]:
     """form -> one number per training: coverage (bits) and share in walls where the return is `wanted`, and the best
     return at which at most 2 % of the plans run through walls.
+
+    at: (returns [S] that rise, y [S], wanted) -> y there; it gets of each frontier the scales whose return beats all
+    smaller ones, since frontiers turn back. `analysis.frontiers.crossing` by default.
     """
     numbers = {}
     for form, every in curves.items():
-        here = np.array([crossing(wanted, c[:, 1], c) for c in every])
+        rising = [torch.tensor(c[np.r_[True, c[1:, 1] > np.maximum.accumulate(c[:, 1])[:-1]]]) for c in every]
+        meet = at or (lambda returns, y, level: crossing(level, returns, y))
+        here = np.array([[float(meet(c[:, 1], c[:, k], wanted)) for k in (2, 3)] for c in rising])
         best = np.array([c[c[:, 3] <= 0.02, 1].max() for c in every])
-        numbers[form] = {"coverage": here[:, 2] / math.log(2), "walls": here[:, 3], "best": best}
+        numbers[form] = {"coverage": here[:, 0] / math.log(2), "walls": here[:, 1], "best": best}
     return numbers
 
 
 def return_table(found: dict[str, dict[str, NDArray]], wanted: float) -> Markdown:
     """The table of `at_equal_return`, one number per training."""
-    rows = [f"| form | coverage at a return of {wanted:g}, bits | in walls there | best return with 2 % in walls |"]
-    rows.append("|---|---|---|---|")
-    for form, row in found.items():
-        columns = (row["coverage"], "{:.2f}"), (row["walls"], "{:.0%}"), (row["best"], "{:.1f}")
-        rows.append(f"| {form} | " + " | ".join(", ".join(f.format(v) for v in c) for c, f in columns) + " |")
-    return Markdown("\n".join(rows))
+    head = ["form", f"coverage at a return of {wanted:g}, bits", "in walls there", "best return with 2 % in walls"]
+    formats = {"coverage": "{:.2f}", "walls": "{:.0%}", "best": "{:.1f}"}
+    return table(head, [
+        [form, *(", ".join(f.format(v) for v in row[c]) for c, f in formats.items())] for form, row in found.items()
+    ])  # fmt: skip
 
 
 def over_scale(curves: dict[str, list[NDArray]]) -> pictures.Picture:
@@ -241,7 +275,6 @@ def driven_table(drives: Table) -> tuple[dict[tuple[str, float], NDArray], Markd
     keys = {(r["form"], r["scale"]): 0 for r in drives.rows}
     R = {(f, s): np.array([np.mean(r["returns"]) for r in drives.rows if (r["form"], r["scale"]) == (f, s)])
          for f, s in keys}  # fmt: skip
-    rows = ["| form | scale | driven return, mean | of each training |", "|---|---|---|---|"]
-    for (form, scale), v in R.items():
-        rows.append(f"| {form} | {scale:g} | {v.mean():.1f} | {', '.join(f'{x:.1f}' for x in v)} |")
-    return R, Markdown("\n".join(rows))
+    head = ["form", "scale", "driven return, mean", "of each training"]
+    rows = [[f, f"{s:g}", f"{v.mean():.1f}", ", ".join(f"{x:.1f}" for x in v)] for (f, s), v in R.items()]
+    return R, table(head, rows)
