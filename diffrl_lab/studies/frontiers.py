@@ -172,7 +172,7 @@ class Knob:
                 groups[title] = [("left", "right", "warning")[int(way)] for way in ways[k, :shown]]
         picture = widgets.trajectories(panels, maze=self.maze, groups=groups, points=False, ncols=len(scales), alt=alt)
         for ax in picture.axes:
-            ax.set_title(ax.get_title().replace(", w", "\nw"), fontsize=9)
+            ax.set_title(ax.get_title("left").replace(", w", "\nw"), fontsize=9)
         for legend in picture.fig.legends:
             for text in legend.get_texts():
                 text.set_text({"warning": "through a wall"}.get(text.get_text(), text.get_text()))

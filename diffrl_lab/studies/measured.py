@@ -45,7 +45,8 @@ class Goals:
                 ax.plot(*zip(*at, strict=True), label=form, color=pictures.COLOUR[tone], marker=pictures.MARKER[tone])
             (pinned,) = {v for (m, f, _), v in self.clear.items() if (m, f) == (maze, "pin")}
             ax.axhline(pinned, label="pinned: no scale", color=pictures.COLOUR["noise"])
-            ax.set(title=maze, xlabel="scale", xscale="symlog", ylim=(0, 1.03))
+            ax.set(title=maze, xlabel="scale", xscale="symlog", ylim=(0, 1.04))
+            ax.set_xticks([0, 1, 4, 10], ["0", "1", "4", "10"])
         axes[0].set_ylabel("share of clear plans")
         fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         return pictures.Picture(fig, alt)
