@@ -5,7 +5,7 @@
 #
 # **The question.** A diffusion model imitates its data. How do you make it *prefer*, and what does the preference cost?
 #
-# Guidance bends the reverse process towards what you want: a return, a side, a goal. Here you first bend distributions whose answer is known exactly. Then you turn the same knob on a planner in a maze until something breaks.
+# Guidance bends the reverse process towards what you want: a return, a side, a goal. You first bend distributions whose answer is known exactly, then you turn the same knob on a planner until something breaks.
 # On the way you test three lines of folklore:
 #
 # 1. *The slope of the reward at the noisy sample leads to the tilted distribution* (section 2).
@@ -18,7 +18,7 @@
 # - tell *losing a mode* from *leaving the data*, and name the number that shows each.
 #
 # **You need** lesson 04: plans, and the maze with two ways. **Machine:** about 25 seconds on two CPU cores, no network.
-# **You:** 85 minutes (an estimate).
+# **You:** 80 minutes (an estimate).
 
 # %% tags=["collapsed"]
 import math
@@ -28,11 +28,10 @@ from torch import Tensor
 
 from diffrl_lab import widgets
 from diffrl_lab.course import check, guess, hint, mine
-from diffrl_lab.data.toys import two_corridors, two_modes
+from diffrl_lab.data.toys import two_modes
 from diffrl_lab.diffusion import Cosine, Function, GaussianDenoiser, MixtureDenoiser, ascend, ddpm, given, pin, sample
 from diffrl_lab.methods.planning.diffuser import Diffuser
 from diffrl_lab.studies import frontiers
-from diffrl_lab.studies.frontiers import entropy
 from diffrl_lab.studies.guidance import STEPS, plan_returns
 from diffrl_lab.widgets.explore import explore
 from diffrl_lab.widgets.movie import movie
@@ -50,41 +49,10 @@ widgets.component_map(["conditioning", "guided sampling"], alt="The survey's com
     "conditioning and guided sampling: this lesson is about what is wanted and how samples are bent towards it.")
 
 # %% [markdown]
-# ## A primer: what is diversity, and what is luck?
-#
-# The survey says that over-guidance reduces diversity. So we need a number for diversity *before* we guide. Take paths around a block that go left with
-# probability $p = 0.2$. The **coverage** of a set of samples is the share of the modes that the set hits. Its **entropy**, $-p \log_2 p - (1 - p) \log_2 (1 - p)$ bits with $p$ the share that goes left, says how even the two shares are.
-
-# %%
-ways = two_corridors(p=0.2)  # left 20 %, right 80 %: exact
-paths, mode = ways.sample(48, generator)
-widgets.trajectories(paths, groups=["left" if k == 0 else "right" for k in mode], alt="Forty-eight exact paths around a "
-    "block that is not drawn: about a fifth bend to the left, the others to the right.")
-
-# %%
-sizes = [4, 8, 16, 32, 64, 128]
-shares = {n: (torch.rand(2000, n, generator=generator) < 0.2).double().mean(1) for n in sizes}  # of a perfect model
-both = [float(((s > 0) & (s < 1)).double().mean()) for s in shares.values()]
-exact_both = [1 - 0.8**n - 0.2**n for n in sizes]
-for a, b in zip(both, exact_both, strict=True):
-    assert abs(a - b) < 4 * math.sqrt(b * (1 - b) / 2000), "exact: 1 - (1-p)^n - p^n"
-
-mean_bits = [float(entropy(s).mean()) for s in shares.values()]
-truth = float(entropy(torch.tensor(0.2, dtype=torch.float64)))
-assert mean_bits[0] < truth - 0.1 and abs(mean_bits[-1] - truth) < 0.02, "exact: with few samples entropy is too low"
-curves = {"sees both ways": both, "exact": exact_both, "entropy, mean": mean_bits, "exact entropy": [truth] * len(sizes)}
-widgets.lines(sizes, curves, logx=True, points=True, xlabel="samples n", ylabel="share of sets, or bits", alt="A perfect "
-    "model measured with n samples: with 4 samples only six sets in ten see both ways and the entropy is far too low; "
-    "from 64 samples on both are near their limits.")
-
-# %% [markdown]
-# **Exact.** A set of $n$ samples of a *perfect* model contains both ways with probability $1 - p^n - (1-p)^n$. With 8 samples it misses the left way in one set out of six. The entropy of so few samples is too low on average. This is the
-# **noise floor**: a loss of diversity counts as an effect of guidance only if it is larger than this.
-#
 # ## 1 · A slope, and where it leads
 #
 # We want the data's distribution $p(x_0)$ *tilted* towards a reward $J$: $\tilde p(x_0) \propto p(x_0)\, e^{\,w J(x_0)}$. The reverse process works with the score of
-# $x_t$, and **classifier guidance** adds the slope of $J$ to it. This course counts in $\hat{x}_0$. Tweedie's formula translates: $\alpha_t \hat{x}_0 = x_t + \sigma_t^2 \nabla \log p_t(x_t)$.
+# $x_t$, and **classifier guidance** adds the slope of $J$ to it. Tweedie's formula translates scores to $\hat{x}_0$: $\alpha_t \hat{x}_0 = x_t + \sigma_t^2 \nabla \log p_t(x_t)$.
 #
 # **Exercise 1** (easy, 8 minutes). The score becomes $\nabla \log p_t + w \nabla J$. What becomes of $\hat{x}_0$? Pitfall: the units of a slope.
 
@@ -109,9 +77,9 @@ shifted, bell, b, W = mine("05.shift"), GaussianDenoiser(torch.tensor([0.5]), Co
 def climbing(D, w: float) -> Function:
     def guided(x_t: Tensor, t: Tensor, _=None) -> Tensor:
         with torch.enable_grad():
-            x = x_t.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(b * D(x, t).sum(), x)
-        return shifted(D(x_t, t), slope, *map(float, D.schedule(t)), w)
+            x0_hat = D(x := x_t.detach().requires_grad_(), t)
+            (slope,) = torch.autograd.grad(b * x0_hat.sum(), x)
+        return shifted(x0_hat.detach(), slope, *map(float, D.schedule(t)), w)
     return Function(guided, D.schedule)
 
 # %%
@@ -119,7 +87,7 @@ def drawn(D, n: int = N, steps: int = 40) -> Tensor:
     times = torch.linspace(0.99, 0, steps + 1)  # at t = 1 no signal is left, and the shift would divide by 0
     return sample(D, torch.randn(n, 1, generator=generator), steps=times, step=ddpm(), generator=generator)[:, 0]
 
-
+# %%
 clouds = {steps: [drawn(climbing(bell, w), steps=steps) for w in W] for steps in (40, 400)}
 means, spreads = ({steps: [float(f(x)) for x in xs] for steps, xs in clouds.items()} for f in (torch.mean, torch.std))
 for w, m, d in zip(W, means[400], spreads[400], strict=True):
@@ -236,7 +204,7 @@ widgets.histogram({f"{k}: {left[k]:.0f} % left": v.clamp(-3, 2) for k, v in got.
 
 # %% [markdown]
 # **Large effect.** Guided by the slope of $J$ at $x_t$, more samples go left than in the exact tilt, and they end beyond the left mode. Guided by the noisy energy, the share that goes left is that of the exact tilt. So *folklore 1 is false*. At high noise the slope of $J$ at $x_t$ pushes every sample by the same amount, whatever could lie under it,
-# and at high noise it is decided which mode a sample joins.
+# and it is at high noise that a sample joins a mode.
 #
 # ## 3 · Without a classifier
 #
@@ -245,7 +213,7 @@ widgets.histogram({f"{k}: {left[k]:.0f} % left": v.clamp(-3, 2) for k, v in got.
 #
 # $$\hat{x}_0^{\,w} = D(x_t) + w\,\big(D(x_t, c) - D(x_t)\big).$$
 #
-# Papers count the scale in two ways. Ho and Salimans write it so that their $v = 0$ is already the conditional answer, and their $v = 1$ goes as far beyond it again.
+# Papers count the scale in two ways: for Ho and Salimans $v = 0$ is already the conditional answer, and $v = 1$ goes as far beyond it again.
 #
 # **Exercise 4** (easy, 8 minutes). Write the guided answer for our $w$ and for their $v$. Pitfall: papers compare scales without saying which.
 
@@ -308,9 +276,11 @@ over.reveal(float(clouds[3].mean()))
 place, should = [float(x.mean()) for x in clouds], (powered @ grid[:, 0]).tolist()
 assert abs(place[1] - should[1]) < 4 * 0.5 / N**0.5 + 0.01, "exact: at w = 1 the two agree"
 assert place[3] < should[3] - 0.1, "large effect: beyond 1 the samples overshoot the powered distribution"
-widgets.show(widgets.lines(scales, {"sampled": place, "exact": should}, points=True, xlabel="guidance scale w", ylabel="mean of x_0",
+widgets.lines(scales, {"sampled": place, "exact": should}, points=True, xlabel="guidance scale w", ylabel="mean of x_0",
     title="Dashed: the powered distribution", alt="Mean of classifier-free guided samples against w: at w = 1 it meets the dashed mean of the powered distribution, "
-    "which stays near -1; the mean of the samples goes on falling beyond it."))
+    "which stays near -1; the mean of the samples goes on falling beyond it.")
+
+# %%
 widgets.histogram({"sampled at w = 4": clouds[3]}, exact=(grid[:, 0], powered[3] / (grid[1, 0] - grid[0, 0])), alt="Histogram of classifier-free guided samples at "
     "w = 4 beside the dashed density of the powered distribution: the samples lie further left than it.")
 
@@ -343,7 +313,7 @@ movie(knob.panels, **knob.options, alt="Plans in the two-ways maze while the gui
     "with ascent it empties slowly. Below, return against coverage with a dot for the present scale.")
 
 # %% [markdown]
-# With two ways coverage is one half or one, so the lower pictures show its entropy. Here are four places of the slider side by side.
+# The charts measure diversity by **coverage**: the entropy $-p \log_2 p - (1 - p) \log_2 (1 - p)$ of the share $p$ that goes left, in bits. It is 1 for two even shares and 0 for one mode alone. Here are four places of the slider side by side.
 
 # %% tags=["punchline"]
 classifier_free, ascent = (dict(zip((0, 0.25, 2, 8), (knob.shares(name, w) for w in (0, 0.25, 2, 8)), strict=True)) for name in knob.film)
@@ -379,7 +349,7 @@ widgets.lines(uphill, {"what the value network says": said, "driven": driven}, p
 #
 # | signature | in the picture | the number that gives it away | cure |
 # |---|---|---|---|
-# | over-guidance: one mode | the right corridor is empty | the entropy of the ways lies under its noise floor, and the exact tilt still has both | a smaller scale; compare with the exact tilt |
+# | over-guidance: one mode | the right corridor is empty | the coverage lies below that of the exact tilt | a smaller scale |
 # | over-guidance: off the data | plans bend into walls; samples lie beyond the mode | the share of plans in walls rises; $J$ may still rise | a smaller scale; ascent inside the chain |
 # | a value network that is climbed alone | the promise rises and the drives fall | promised return minus driven return | keep the denoiser in the loop; drive a few plans |
 #
