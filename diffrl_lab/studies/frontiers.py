@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from diffrl_lab.analysis.frontiers import crossing
 from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.data.shipped import shipped
 from diffrl_lab.data.toys import two_modes
-from diffrl_lab.diffusion import Cosine, MixtureDenoiser, ascend, given, load
+from diffrl_lab.diffusion import Cosine, Function, MixtureDenoiser, ascend, given, load
 from diffrl_lab.methods.guides import Guide
 from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser
 from diffrl_lab.methods.planning.plans import Plan
@@ -83,7 +83,7 @@ class TwoWays:
     def picture(self, form: str, scale: float, seed: int) -> pictures.Picture:
         """Twenty-four plans, drawn now, with how many go where and their mean return."""
         plan, way, R = self.plans(form, scale, seed, 24)
-        groups = [("left", "right", "warning")[int(k)] for k in way]
+        groups = named(way)
         left, right, wall = (int((way == k).sum()) for k in (0, 1, -1))
         title = f"{left} left, {right} right, {wall} through a wall,\nmean return {R.mean():.0f}"
         alt = f"Twenty-four plans drawn just now, {form}, scale {scale}: {title}."
@@ -169,7 +169,7 @@ class Knob:
             for scale in scales:
                 k, title = int((self.scales - scale).abs().argmin()), f"{name}, w = {scale:g}".replace(" of the", ",")
                 panels[title] = x[k, :shown].float()
-                groups[title] = [("left", "right", "warning")[int(way)] for way in ways[k, :shown]]
+                groups[title] = named(ways[k, :shown])
         picture = widgets.trajectories(panels, maze=self.maze, groups=groups, points=False, ncols=len(scales), alt=alt)
         for ax in picture.axes:
             ax.set_title(ax.get_title("left").replace(", w", "\nw"), fontsize=9)
@@ -278,3 +278,39 @@ def driven_table(drives: Table) -> tuple[dict[tuple[str, float], NDArray], Markd
     head = ["form", "scale", "driven return, mean", "of each training"]
     rows = [[f, f"{s:g}", f"{v.mean():.1f}", ", ".join(f"{x:.1f}" for x in v)] for (f, s), v in R.items()]
     return R, table(head, rows)
+
+
+def named(ways: Tensor) -> list[str]:
+    """The meaning of each way, for `trajectories`: left, right, or warning for a plan through a wall."""
+    return [("left", "right", "warning")[int(way)] for way in ways]
+
+
+@torch.no_grad()
+def asking(
+    two_ways: TwoWays, returns: Mapping[float, float], combined: Callable[..., Tensor], seed: int, n: int = 64
+) -> tuple[Tensor, Tensor, NDArray]:
+    """n plans asked for several returns at once, return -> weight; combined(free [B, m], conditional [k, B, m], w [k])
+    makes the guided answer of the free one and the conditional ones, over flat plans. -> paths, ways, what each returns
+    """
+    D, known = two_ways.planner.denoiser, two_ways.known.expand(n, *two_ways.known.shape)
+    ys = [two_ways.dd.y_scaler(torch.tensor([[float(r)]])).expand(n, 1) for r in returns]
+
+    def guided(x_t: Tensor, t: Tensor, _: Any = None) -> Tensor:
+        free, *conditional = (
+            D(x_t, t, {"known": known, "y": y}).flatten(1) for y in (torch.full((n, 1), torch.nan), *ys)
+        )
+        w = torch.tensor(list(returns.values()), dtype=x_t.dtype)
+        return combined(free, torch.stack(conditional), w).reshape(x_t.shape).to(x_t)
+
+    g = torch.Generator().manual_seed(seed)
+    plan = two_ways.planner.drawn(Function(guided, D.schedule), two_ways.known, two_ways.value, n, STEPS, g)
+    return plan.candidates[..., :2], two_ways.ways(plan), plan_returns(plan, two_ways.planner, "two-ways")
+
+
+def asked_table(outcomes: Mapping[str, tuple[Tensor, Tensor, NDArray]]) -> Markdown:
+    """What `asking` came to, name -> outcome."""
+    head = ["asked for", "mean return", "spread of the return", "left", "right", "through walls"]
+    return table(head, [
+        [name, f"{R.mean():.1f}", f"{R.std():.1f}", *(str(int((way == k).sum())) for k in (0, 1, -1))]
+        for name, (_, way, R) in outcomes.items()
+    ])  # fmt: skip
