@@ -51,7 +51,7 @@ class Goals:
         fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         return pictures.Picture(fig, alt)
 
-    def intervals(self) -> list[tuple[str, float, float, float]]:
+    def measured(self) -> list[tuple[str, float, float, float]]:
         """(label, share of the goals that are reached, its interval) for each maze and form."""
         return [
             (f"{maze}: {form}" + f", scale {r['scale']:g}" * (form != "pin"), r["reached"], *r["interval"])
@@ -100,7 +100,7 @@ class Robots:
             (robot, method): m for robot, f in self.about["summary"].items() for method, m in f["methods"].items()
         }
 
-    def intervals(self) -> list[tuple[str, float, float, float]]:
+    def measured(self) -> list[tuple[str, float, float, float]]:
         return [(f"{robot}: {method}", m["iqm"], *m["interval"]) for (robot, method), m in self.scores.items()]
 
     def diagnosis(self) -> Markdown:

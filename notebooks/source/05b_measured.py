@@ -198,7 +198,7 @@ goals.over_scale(alt="Share of plans that end at the goal and keep clear of wall
 # %%
 best = {form: goals.driven["large", form]["interval"] for form in ("cfg", "classifier")}
 assert best["cfg"][0] > best["classifier"][1], "large effect: in the large maze the intervals are apart"
-widgets.intervals(goals.intervals(), xlabel="share of the goals that are reached, driven", alt="Goals reached by the "
+widgets.intervals(goals.measured(), xlabel="share of the goals that are reached, driven", alt="Goals reached by the "
     "three forms at the best scale of each in four mazes, with intervals: nearly all in the two small mazes; "
     "in medium and large the classifier reaches fewest.")
 
@@ -234,7 +234,7 @@ credit.each()
 robots = measured.Robots()
 guided, cloning = (robots.scores["hopper", method]["interval"] for method in ("guided", "cloning"))
 assert guided[0] > cloning[1], "large effect: above cloning"
-widgets.intervals(robots.intervals(), xlabel="normalised score, interquartile mean with 95 % interval", alt="Scores of robots: Hopper's guided planner "
+widgets.intervals(robots.measured(), xlabel="normalised score, interquartile mean with 95 % interval", alt="Scores of robots: Hopper's guided planner "
     "lies above behaviour cloning and below cloning of the best tenth, HalfCheetah's far above the one and level with the other.")
 
 # %%
