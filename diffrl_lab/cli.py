@@ -102,7 +102,8 @@ def record(
     name: Annotated[
         str,
         typer.Argument(
-            help="pointmaze-umaze, -medium, -large, -two-ways, written in full; hopper, halfcheetah or walker2d."
+            help="pointmaze-umaze, -medium, -large, -two-ways, written in full; hopper, halfcheetah or walker2d; "
+            "breakout or hunt."
         ),
     ],
     kind: Annotated[
@@ -115,7 +116,8 @@ def record(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a recording of the same name.")] = False,
     weights: Annotated[Path | None, typer.Option(help="Robots: policies of your own from `behaviour`.")] = None,
 ) -> None:
-    """Record the scripted controller in a maze, or a robot's policy, into a Minari dataset (200,000 steps: minutes)."""
+    """Record a scripted player or controller, or a robot's policy, into a Minari dataset (200,000 steps: minutes)."""
+    from diffrl_lab.worlds import games
     from diffrl_lab.worlds import record as mazes
     from diffrl_lab.worlds import robots as locomotion
 
@@ -125,6 +127,8 @@ def record(
         folder = locomotion.record(name, kind, steps, seed, out, weights=weights, overwrite=overwrite)
     elif kind is not None or weights is not None:
         raise ValueError(f"--kind and --weights are for {', '.join(locomotion.ENVIRONMENTS)}; got {name}")
+    elif name in games.GAMES:
+        folder = games.record(name, steps, seed, out, overwrite=overwrite)
     else:
         folder = mazes.record(name, steps, seed, out, p=p, overwrite=overwrite)
     typer.echo(f"{steps} steps in {folder}")

@@ -515,11 +515,9 @@ def _mark(
         if came["status"] != "answered" or any(a is None for a in answers):
             status, verdict = ("error" if came["status"] == "answered" else came["status"]), came["message"]
         else:
-            try:
-                judged = module.judge(cases, answers)
-            except Exception as error:
-                judged = judging.Verdict(False, f"your answer could not be compared ({type(error).__name__}: {error})")
-            status, verdict = ("ok" if judged.ok else "wrong"), judged.message
+            judged = judging.judge(module, cases, answers)
+            given = judged.given.replace("\n", "; ")
+            status, verdict = ("ok" if judged.ok else "wrong"), judged.message + (f"; input: {given}" if given else "")
     share = 1.0 if status == "ok" else sum(holds.values()) / max(1, len(holds))
     if status == "ok":
         holds = dict.fromkeys(holds, True)

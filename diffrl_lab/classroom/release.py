@@ -84,11 +84,9 @@ CONSTANTS: dict[str, list[Constant]] = {
                 "two_modes(p=0.2)": f"two_modes(p={p})",
                 "two times out of ten,": f"{100 * p:.0f} times out of a hundred,",
                 "DDPM takes about a fifth there": f"DDPM takes about {100 * p:.0f} % there",
-                "noise about a fifth is.": f"noise about {100 * p:.0f} % are.",
-                "axhline(0.2,": f"axhline({p},",
-                "the dashed 0.2 than": f"the dashed {p} than",
+                "1,000 about a fifth are,": f"1,000 about {100 * p:.0f} % are,",
+                "standard deviation 5 about a fifth is (": f"standard deviation 5 about {100 * p:.0f} % are (",
                 '"20 % of the data': f'"{100 * p:.0f} % of the data',
-                'left["x_T of std 5"] - 20)': f'left["x_T of std 5"] - {100 * p:.0f})',
                 "the lowest fifth of the noise becomes the left turns": (
                     f"the lowest {100 * p:.0f} % of the noise become the left turns"
                 ),

@@ -326,14 +326,20 @@ QUIET = {"print", "display", CHECK, "hint", "guess", "claims"}
 
 
 def _speaks(tree: ast.AST, exercise: str) -> bool:
-    """Whether a cell holds the name of an exercise, other than to open a hint: it may call `check` something else."""
+    """Whether a cell holds the name of an exercise, other than in `hint(name)` and in `mine(name)`, which ask nothing.
+
+    It may call `check` something else.
+    """
     waiting = [tree]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Constant) and node.value == exercise:
             return True
-        if not (isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "hint"):
-            waiting += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Call):
+            called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            if called == "hint" or called == "mine" and len(node.args) == 1:
+                continue
+        waiting += ast.iter_child_nodes(node)
     return False
 
 

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from diffrl_lab.course import judging, progress
-from diffrl_lab.course.editions import number
+from diffrl_lab.course.progress import number
 
 _PASSED: dict[str, Any] = {}  # the last answer to each exercise that passed in this kernel
 
@@ -85,10 +85,7 @@ def verdict(exercise: str, answer: Any, seed: int = 0) -> judging.Verdict:
         return judging.Verdict(None, judging.UNSOLVED, exercise)
     except judging.Mistake as mistake:
         return judging.Verdict(False, str(mistake), exercise)
-    try:
-        return replace(module.judge(cases, came), exercise=exercise)
-    except Exception as error:  # an answer of a shape or kind that the judge did not expect
-        return judging.Verdict(False, f"your answer could not be compared ({type(error).__name__}: {error})", exercise)
+    return replace(judging.judge(module, cases, came), exercise=exercise)
 
 
 def check(exercise: str, answer: Any) -> judging.Verdict:
@@ -100,7 +97,7 @@ def check(exercise: str, answer: Any) -> judging.Verdict:
     progress.record_attempt(exercise, judged.ok)
     if judged.ok:
         _PASSED[exercise] = answer
-    return Offer(judged.ok, judged.message, judged.exercise)
+    return Offer(**vars(judged))
 
 
 def mine(exercise: str) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from diffrl_lab.course.progress import number
 from diffrl_lab.files import ROOT, free_name, written
 
 BEGIN, END, STUB = "### BEGIN SOLUTION", "### END SOLUTION", "### STUB"
@@ -22,12 +23,6 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
 }
-
-
-def number(name: str) -> str:
-    """The lesson that a file or an exercise belongs to: "04b" of "04b_judge", of "e04b_spread"[1:], of "04b.spread"."""
-    head = re.match(r"\d\d[a-z]?(?=[_.]|$)", name)
-    return head[0] if head else name
 
 
 def sources(which: Iterable[str] = (), root: Path = ROOT) -> list[Path]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffrl_lab.course import progress
-from diffrl_lab.course.editions import number
+from diffrl_lab.course.progress import number
 from diffrl_lab.widgets.guess import Guess
 from diffrl_lab.widgets.guess import guess as ask
 from diffrl_lab.widgets.pictures import COLOUR, MARKER, Picture, figure, look

@@ -1,16 +1,18 @@
 """How an answer is judged: cases are put to it, what comes back is made plain, and plain values are compared.
 
 Because cases and answers are plain (arrays, numbers, strings), the two halves can run apart: `answers` beside the
-learner's code, `match`, `by_letter` and `properties` where the learner's code never is. A `Verdict` names the mistake.
+learner's code, `judge`, `match`, `by_letter` and `properties` where the learner's code never is. A `Verdict` names the
+mistake, and shows the input on which it came out.
 """
 
 from __future__ import annotations
 
 import html
+import inspect
 import linecache
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -22,17 +24,23 @@ UNSOLVED = "exercise not solved yet"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check says: `ok` is True (solved), False (a mistake, named in `message`) or None (not solved yet)."""
+    """What a check says: `ok` is True (solved), False (a mistake, named in `message`) or None (not solved yet).
+
+    A judge that compares numbers says in `input` at which case, counted from 0, they differ; `judge` below writes that
+    case into `given`, as lines of Python.
+    """
 
     ok: bool | None
     message: str
     exercise: str = ""
+    input: int | None = None
+    given: str = ""
 
     def __bool__(self) -> bool:
         return self.ok is True
 
     def __repr__(self) -> str:
-        return "\n  ".join(filter(None, (f"{self._sign()} {self._sentence()}", self._next())))
+        return "\n  ".join(filter(None, (f"{self._sign()} {self._sentence()}", *self.given.split("\n"), self._next())))
 
     def _sign(self) -> str:
         return {True: "✓", False: "✗", None: "○"}[self.ok]
@@ -45,10 +53,11 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         colour = _colour(self.ok)
+        given = f'<pre style="margin: 2px 0">{html.escape(self.given)}</pre>' if self.given else "<br>"
         return (
             f'<div style="border-left: 4px solid {colour}; padding: 2px 10px">'
             f'<b style="color: {colour}">{self._sign()}</b> '
-            f"{html.escape(self._sentence())}<br><small>{html.escape(self._next())}</small></div>"
+            f"{html.escape(self._sentence())}{given}<small>{html.escape(self._next())}</small></div>"
         )
 
 
@@ -72,9 +81,21 @@ def plain(value: Any) -> Any:
 
 
 def put(answer: Any, case: Mapping[str, Any]) -> Any:
-    """Put one case to an answer: a function gets its entries by name, arrays as tensors; a value stands for itself."""
+    """Put one case to an answer: a function gets its entries by name, arrays as tensors; a value stands for itself.
+
+    Raises Mistake for a function that does not take these names.
+    """
     if not callable(answer):
         return answer
+    try:
+        taken = inspect.signature(answer)
+    except (TypeError, ValueError):  # written in C, without a signature
+        taken = None
+    try:
+        _ = taken and taken.bind(**case)
+    except TypeError:
+        theirs = ", ".join(taken.parameters) if taken else ""
+        raise Mistake(f"keep the argument names: {', '.join(case) or 'none'}; your function has ({theirs})") from None
     return answer(**{k: torch.from_numpy(v.copy()) if isinstance(v, np.ndarray) else v for k, v in case.items()})
 
 
@@ -102,6 +123,15 @@ def one(ask: Callable[[Any, Mapping[str, Any]], Any], answer: Any, case: Mapping
 def returned_nothing(case: Mapping[str, Any]) -> str:
     """The sentence for a function that returns None on one input of several."""
     return f"your function returns None for {_sketch(case)}: is a return missing on one of its paths?"
+
+
+def judge(module: ModuleType, cases: Sequence[Mapping[str, Any]], answers: Sequence[Any]) -> Verdict:
+    """The module's verdict on plain answers to `cases`, with the input on which a number is wrong. Never raises."""
+    try:
+        judged: Verdict = module.judge(cases, answers)
+    except Exception as error:  # an answer of a shape or kind that the judge did not expect
+        return Verdict(False, f"your answer could not be compared ({type(error).__name__}: {error})")
+    return judged if judged.input is None else replace(judged, given=written(cases[judged.input]))
 
 
 def properties(
@@ -157,8 +187,9 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def letters(answer: Any) -> tuple[str, ...]:
-    """The answer to a multiple-choice exercise as small letters: ("b", "a") or "B A" -> ("b", "a")."""
-    return tuple(str(a).strip().lower() for a in (answer.split() if isinstance(answer, str) else answer))
+    """The answer to a multiple-choice exercise as small letters: ("b", "a"), "B A", "b, a" or "ba" -> ("b", "a")."""
+    each = [a for a in answer if a.isalnum()] if isinstance(answer, str) else answer
+    return tuple(str(a).strip().lower() for a in each)
 
 
 def by_letter(
@@ -191,7 +222,8 @@ def match(
 ) -> Verdict:
     """Compare answers with the truth, an array or number per case; on a difference name the slip that gives these.
 
-    `slips` maps a message to what that slip would have answered to the same cases; the truth is compared first.
+    `slips` maps a message to what that slip would have answered to the same cases; the truth is compared first. A
+    verdict that names no slip says in `input` which case it speaks of.
     """
     wanted = [np.asarray(t) for t in truth]
     try:
@@ -200,29 +232,30 @@ def match(
         ]
     except (TypeError, ValueError):
         return Verdict(False, f"your answer is {answers[0]!r}; numbers are wanted")
-    for a, w in zip(came, wanted, strict=True):
-        if a.shape != w.shape:
-            return Verdict(False, f"your answer has shape {a.shape}; shape {w.shape} is wanted")
-        if w.dtype.kind == "f" and not np.isfinite(a).all():
-            return Verdict(
-                False, "your answer holds nan or inf: is something divided by 0, or a root taken of a negative number?"
-            )
 
     def same(others: Sequence[Any]) -> bool:
         return all(_close(a, np.asarray(o), rtol, atol) for a, o in zip(came, others, strict=True))
 
     if same(wanted):
         return Verdict(True, right)
-    for message, slip in (slips or {}).items():
+    for message, slip in (slips or {}).items():  # before the shapes, for a slip may have another one
         if same(slip):
             return Verdict(False, message)
+    for i, (a, w) in enumerate(zip(came, wanted, strict=True)):
+        if a.shape != w.shape:
+            return Verdict(False, f"your answer has shape {a.shape}; shape {w.shape} is wanted", input=i)
+        if w.dtype.kind == "f" and not np.isfinite(a).all():
+            why = "is something divided by 0, or a root taken of a negative number?"
+            return Verdict(False, f"your answer holds nan or inf: {why}", input=i)
     worst = max(
         range(len(came)),
         key=lambda i: float(np.abs(came[i] - wanted[i]).max()) if wanted[i].dtype.kind in "fiub" else 0,
     )
-    flat, off = came[worst].ravel(), wanted[worst].ravel()
-    where = int(np.abs(flat - off).argmax()) if wanted[worst].dtype.kind in "fiub" else 0
-    return Verdict(False, f"on input {worst + 1} your answer is {flat[where]:.4g} where {off[where]:.4g} is right")
+    a, w = came[worst], wanted[worst]
+    where = np.unravel_index(int(np.abs(a - w).argmax()) if w.dtype.kind in "fiub" else 0, w.shape)
+    entry = f", in entry [{', '.join(map(str, where))}]" if w.size > 1 else ""
+    said = f"on input {worst + 1} your answer is {a[where]:.4g} where {w[where]:.4g} is right{entry}"
+    return Verdict(False, said, input=worst)
 
 
 def _close(a: np.ndarray, b: np.ndarray, rtol: float, atol: float) -> bool:
@@ -245,6 +278,26 @@ def _sketch(case: Mapping[str, Any]) -> str:
         ", ".join(f"{k} of shape {v.shape}" if isinstance(v, np.ndarray) else f"{k}={v!r}" for k, v in case.items())
         or "nothing"
     )
+
+
+def written(case: Mapping[str, Any]) -> str:
+    """A case as lines of Python to paste into a cell, numbers to 4 digits; of more than 6 numbers the first three."""
+    return "\n".join(_line(k, v) for k, v in case.items())
+
+
+def _line(name: str, value: Any) -> str:
+    if not isinstance(value, np.ndarray):
+        return f"{name} = {_short(value)!r}"
+    if value.size <= 6:
+        return f"{name} = torch.tensor({_short(value.tolist())})"
+    first = ", ".join(repr(_short(v)) for v in value.ravel()[:3].tolist())
+    return f"# {name} has shape {list(value.shape)} and begins {first}, ..."
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_short(v) for v in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _colour(ok: bool | None) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -27,6 +28,12 @@ from diffrl_lab.files import ROOT, free_name, write_text
 VERSION = 2
 BREAK = 15 * 60
 _memory: dict[str, Any] = {}
+
+
+def number(name: str) -> str:
+    """The lesson that a file or an exercise belongs to: "04b" of "04b_judge", of "e04b_spread"[1:], of "04b.spread"."""
+    head = re.match(r"\d\d[a-z]?(?=[_.]|$)", name)
+    return head[0] if head else name
 
 
 def path() -> Path | None:

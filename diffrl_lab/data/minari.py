@@ -47,6 +47,8 @@ def write(folder: Path, episodes: list[dict], spaces: tuple, about: dict, *, ove
     observations, actions, spec = spaces
 
     def single(space: Any) -> Any:
+        if space.dtype == np.uint8:  # pictures stay bytes
+            return space
         return gymnasium.spaces.Box(-np.inf, np.inf, space.shape, np.float32)
 
     observations = (
@@ -289,6 +291,9 @@ def _own(name: str) -> tuple[str, str] | None:
         kind = re.search(r"random|medium-replay|medium-expert|medium|expert", name)
         said = kind.group() if kind else "medium"
         return f"diffrl-lab record {robot.group()} --kind {said}", f"{robot.group()}-{said}-v0"
+    game = re.search(r"breakout|hunt", name)
+    if game:
+        return f"diffrl-lab record {game.group()}", f"{game.group()}-v0"
     maze = re.search(r"pointmaze.*?(umaze|medium|large|two-ways)", name)
     return (f"diffrl-lab record pointmaze-{maze[1]}", f"pointmaze-{maze[1]}-v0") if maze else None
 

@@ -44,7 +44,8 @@ def build(which: Iterable[str] = (), *, run: bool = True, root: Path = ROOT) -> 
     """Build all editions of the lessons named; the learner's is executed at its own defaults. -> [(path, seconds)].
 
     With run=False outputs are kept where the code up to their cell is as it was, and no page is made. Raises nbclient's
-    CellExecutionError where a cell fails, ValueError for a formula that has no MathML; what was stored then stays.
+    CellExecutionError where a cell fails, ValueError for a formula that has no MathML and for a source whose own
+    profile is not `class`, of which its texts speak; what was stored then stays.
     """
     from diffrl_lab.publish import pages
 
@@ -52,6 +53,9 @@ def build(which: Iterable[str] = (), *, run: bool = True, root: Path = ROOT) -> 
     for source in sources(which, root):
         began = time.monotonic()
         notebook = edition(source)
+        profile = pages.parameters(notebook)[0].get("PROFILE", "class")
+        if profile != "class":
+            raise ValueError(f'{source.name}: what is published is made with PROFILE = "class"; its own is {profile!r}')
         if run:
             execute(notebook, target(source).parent)
             keep_pictures(notebook, source)

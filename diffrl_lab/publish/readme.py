@@ -1,4 +1,4 @@
-"""The README's tables and picture, and the whole tables in docs/scores.md: `python -m diffrl_lab.publish.readme`.
+"""The README's tables, and the whole tables in docs/scores.md: `python -m diffrl_lab.publish.readme`.
 
 lessons: data/results/lessons.json (`python3 run.py bench lessons`); planner: data/results/planner.json
 (`diffrl-lab study planner`); bench: benchmarks/RESULTS.md (`python3 run.py bench`).
@@ -14,11 +14,10 @@ from typing import Any
 
 from diffrl_lab.course.editions import number, sources
 from diffrl_lab.course.outline import title
-from diffrl_lab.files import ROOT, arguments, write_text, written
+from diffrl_lab.files import ROOT, arguments, write_text
 
 README, SCORES = ROOT / "README.md", ROOT / "docs" / "scores.md"
 RESULTS = ROOT / "data" / "results"
-PICTURE = ROOT / "data" / "pictures" / "readme.png"
 METHODS = {
     "planner": "diffusion planner",
     "controller": "controller that knows the map (ceiling)",
@@ -87,13 +86,13 @@ def long_run() -> str:
     return f"{table}\n\nMean score {mean:.1f}; `{study['command']}`."
 
 
-def worst(n: int = 6) -> str:
-    """The n hostile submissions of `python -m benchmarks grading` that kept the grader longest."""
+def worst() -> str:
+    """How many hostile submissions `python -m benchmarks grading` sent to the grader, and the one that took longest."""
     text = (ROOT / "benchmarks" / "RESULTS.md").read_text("utf-8")
-    head, rule, *rows = re.findall(r"^\|.*\|$", text.partition("## grading\n")[2].partition("\n## ")[0], re.M)
-    hostile = [row for row in rows if "honest" not in row]
-    slow = sorted(hostile, key=lambda row: -float(row.split("|")[-2]))[:n]
-    return "\n".join([head, rule, *slow])
+    _, _, *rows = re.findall(r"^\|.*\|$", text.partition("## grading\n")[2].partition("\n## ")[0], re.M)
+    hostile = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows if "honest" not in row]
+    name, *_, seconds = max(hostile, key=lambda cells: float(cells[-1]))
+    return f"It was sent {len(hostile)} hostile submissions; the slowest of them ({name}) was marked after {seconds} s."
 
 
 def bench() -> str:
@@ -127,20 +126,6 @@ def fill() -> None:
         write_text(page, text)
 
 
-def picture() -> bytes:
-    """Sixteen plans of the shipped planner at five moments of their making. -> PNG"""
-    from diffrl_lab.methods.planning.diffuser import Diffuser
-    from diffrl_lab.widgets import movie
-    from diffrl_lab.worlds.walls import Walls
-
-    walls, planner = Walls.named("large"), Diffuser.load("maze-large")
-    start, goal = walls.centre((7, 1)), walls.centre((1, 10))
-    alt = "A plan comes out of noise in a maze, five moments side by side."
-    return movie.movie(planner.frames(start, goal), alt=alt, maze=walls, start=start, goal=goal).strip.png()
-
-
 if __name__ == "__main__":
     arguments("python -m diffrl_lab.publish.readme", __doc__)
-    with written(PICTURE) as beside:
-        beside.write_bytes(picture())
     fill()

@@ -259,7 +259,8 @@ def over_scale(curves: dict[str, list[NDArray]]) -> pictures.Picture:
             scales = np.array(sorted(set.intersection(*(set(c[:, 0]) for c in every))))
             y = np.array([c[np.isin(c[:, 0], scales), k] for c in every]) / (math.log(2) if k == 2 else 1)
             ax.fill_between(scales, y.min(0), y.max(0), alpha=0.2, lw=0, color=pictures.COLOUR[tone])
-            ax.plot(scales, y.mean(0), label=form if k == 2 else None, **pictures.look(tone))
+            ax.plot(scales, y.mean(0), label=form if k == 2 else None, marker=pictures.MARKER[tone],
+                    markersize=4, **pictures.look(tone))  # fmt: skip
         ax.set(title=title, xlabel="scale", ylabel=unit)
     fig.legend(loc="outside lower center", ncols=3)
     return pictures.Picture(

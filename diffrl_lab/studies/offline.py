@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from IPython.display import Markdown
 from torch import Tensor, nn
 
 from diffrl_lab import widgets
@@ -24,6 +25,14 @@ def returns(steps: Steps, gamma: float) -> Tensor:
         if episode[i] == episode[i + 1]:
             G[i] = rew[i] + gamma * G[i + 1]
     return torch.tensor(G, dtype=torch.float64)
+
+
+def distinct(steps: Steps) -> tuple[Steps, Tensor]:
+    """The steps that differ in more than their episode, and for each recorded step which of these it is. -> [M], [N]"""
+    alike = torch.stack([steps.obs, steps.act, steps.next_obs, steps.terminated, steps.truncated])
+    kinds, which = torch.unique(alike, dim=1, return_inverse=True)
+    first = torch.full((kinds.shape[1],), len(which)).scatter_reduce(0, which, torch.arange(len(which)), "amin")
+    return Steps(*(column[first] for column in steps)), which
 
 
 def arrival(world: Grid, policy: Tensor, limit: int = 2000) -> float:
@@ -112,18 +121,58 @@ def values_picture(road: Corridor, Q: SpeedValues, data: Tensor, fast: int, cell
     )
 
 
+class Report(NamedTuple):
+    """What is known of the greedy policy of a fitted Q on the corridor."""
+
+    td_loss: float  # mean square of Q minus its own target, on the 1,500 records of the slow and the brisk driver
+    promised: float  # the largest fitted Q in the first cell
+    distance: float  # from the chosen speed to the nearest one recorded in its cell, the largest over the cells
+    earned: float  # exact value in the first cell
+
+
+@torch.no_grad()
+def report(road: Corridor, Q: SpeedValues, seed: int, fast: int) -> Report:
+    """The greedy policy of a Q that was fitted on `record(road, fast, seed)`."""
+    s, a, after, rew, ended = record(road, 0, seed)
+    target = rew + road.gamma * ~ended * Q.everywhere(road.n).amax(1)[after]
+    where, speed = record(road, fast, seed)[:2]
+    best = Q.everywhere(road.n)
+    chosen = SPEEDS[best.argmax(1)]
+    distance = max(float((speed[where == cell] - chosen[cell]).abs().min()) for cell in range(road.n))
+    loss = float((Q(s, a) - target).square().mean())
+    return Report(loss, float(best[0].max()), distance, float(road.value(chosen)[0]))
+
+
+def report_table(rows: Mapping[int, Report]) -> Markdown:
+    """Reports by their number of fast records, a row for each."""
+    lines = [
+        "| fast records | TD loss | promised | farthest from a recorded speed | earned (exact) |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {n} | {r.td_loss:.4f} | {r.promised:.2f} | {r.distance:.3f} | {r.earned:.3f} |" for n, r in rows.items()
+    ]
+    return Markdown("\n".join(lines))
+
+
 @torch.no_grad()
 def worth(
-    road: Corridor, Q: Callable[[Tensor, Tensor], Tensor], pool: Tensor, n: int, generator: torch.Generator
+    road: Corridor,
+    Q: SpeedValues,
+    choose: Callable[..., Any],
+    pool: Tensor,
+    n: int,
+    generator: torch.Generator,
+    rows: int = 250,
 ) -> float:
-    """The exact value, in the first cell, of a policy that drives the best by Q of n proposals drawn from a pool [P].
+    """The exact value, in the first cell, of a policy that drives what `choose` picks of n proposals of a pool [P].
 
-    The policy is taken from 500 of its choices in each cell.
+    choose(q, proposals [B, n]) -> [B], where q is Q in the cell. The policy is taken from `rows` choices in each cell.
     """
     chosen = []
     for cell in range(road.n):
-        rows = pool[torch.randint(len(pool), (500, n), generator=generator)]
-        best = Q(torch.full(rows.shape, cell), rows).argmax(1)
-        chosen.append(rows[torch.arange(500), best])
+        proposals = pool[torch.randint(len(pool), (rows, n), generator=generator)]
+        a = choose(lambda a, cell=cell: Q(torch.full(a.shape, cell), a), proposals)
+        chosen.append(torch.as_tensor(a, dtype=torch.float64))
     a = torch.stack(chosen)
-    return float(road.value(a, torch.full(a.shape, 1 / 500))[0])
+    return float(road.value(a, torch.full(a.shape, 1 / rows))[0])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .pictures import COLOUR, HEAT, LINE, MARKER, Picture, array, figure, look, nth_look
+from .pictures import COLOUR, HEAT, MARKER, Picture, array, colours, figure, is_exact, look, meaning, nth_look, sparse
 
 
 def heat_map(
@@ -27,7 +27,8 @@ def heat_map(
     """Density p(x_t) over t as a heat map, with sample paths on top: t [T], x [X], p [T, X], paths [K, S], path_t [K].
 
     Each t has its own scale (p over its largest value there), so that the narrow end does not hide the wide one;
-    `relative=False` draws any other p as it is. Raises ValueError unless p is [T, X].
+    `relative=False` draws any other p as it is; values on both sides of 0 take the diverging map, 0 in white. Raises
+    ValueError unless p is [T, X].
     """
     t, x, p = array(t), array(x), array(p)
     if p.shape != (len(t), len(x)):
@@ -35,7 +36,8 @@ def heat_map(
     fig, ax = figure(3.3)
     if relative:
         p, label = p / p.max(1, keepdims=True), f"{label}\nover its peak at t"
-    mesh = ax.pcolormesh(t, x, p.T, cmap=HEAT, shading="nearest", rasterized=True)
+    cmap, low, high = colours(float(np.nanmin(p)), float(np.nanmax(p)))
+    mesh = ax.pcolormesh(t, x, p.T, cmap=cmap, vmin=low, vmax=high, shading="nearest", rasterized=True)
     fig.colorbar(mesh, ax=ax, label=label)
     if paths is not None:
         ax.plot(array(path_t), array(paths), color=COLOUR["right"], lw=1, alpha=0.85)
@@ -64,15 +66,15 @@ def band(
     fig, axes = figure(3.1, 1, len(panels), squeeze=False, sharey=True, sharex=True)
     for i, (ax, (name, x)) in enumerate(zip(axes.flat, panels.items(), strict=True)):
         ax.fill_between(s, mean - 2 * sd, mean + 2 * sd, color="#dddddd", label="exact mean ± 2 sd", zorder=0)
-        ax.plot(s, np.stack([mean - 2 * sd, mean + 2 * sd], 1), color=COLOUR["exact"], lw=0.9, zorder=3)
+        ax.plot(s, np.stack([mean - 2 * sd, mean + 2 * sd], 1), lw=0.9, zorder=3, **look("exact"))
         ax.plot(s, mean, lw=1.3, label="exact mean", **look("exact"))
         if x is not None:
             x = array(x)
             ax.plot(s, x.T, color=COLOUR["model"], lw=0.5, alpha=0.25)
             ax.plot([], [], color=COLOUR["model"], lw=0.8, label=f"{len(x)} samples")
             low, high = x.mean(0) - 2 * x.std(0), x.mean(0) + 2 * x.std(0)
-            ax.plot(s, low, color=COLOUR["right"], linestyle=LINE["right"], label="their mean ± 2 sd")
-            ax.plot(s, high, color=COLOUR["right"], linestyle=LINE["right"])
+            ax.plot(s, low, label="their mean ± 2 sd", **look("right"))
+            ax.plot(s, high, **look("right"))
         ax.set(xlabel=xlabel, title=name, ylabel=ylabel if i == 0 else "")
     fig.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return Picture(fig, alt)
@@ -95,7 +97,7 @@ def histogram(
     fig, ax = figure(3.0)
     named = dict(samples) if isinstance(samples, Mapping) else {"samples": samples}
     for i, (name, x) in enumerate(named.items()):
-        style = nth_look(i, name)
+        style = nth_look(i, name if name in COLOUR else "")  # samples: whatever their name, they are not exact
         ax.hist(
             array(x).ravel(),
             bins=bins,
@@ -104,18 +106,21 @@ def histogram(
             alpha=0.45 if i == 0 else 1,
             color=style["color"],
             label=name,
-            linestyle="-" if i == 0 else style["linestyle"],
             lw=1.6,
         )
     if exact is not None:
         ax.plot(array(exact[0]), array(exact[1]), label="exact", **look("exact"))
     for i, (name, at) in enumerate((marks or {}).items()):
-        ax.axvline(
-            float(at), color=COLOUR["warning" if i % 2 == 0 else "goal"], linestyle=("-.", ":")[i % 2], lw=2, label=name
-        )
+        _upright(ax, float(at), "exact" if is_exact(name) else ("warning", "goal")[i % 2], lw=2, label=name)
     ax.set(xlabel=xlabel, ylabel="density", title=title)
     ax.legend()
     return Picture(fig, alt)
+
+
+def _upright(ax: Any, at: float, name: str, **style: Any) -> None:
+    """A vertical line in the look of a meaning, with its marker on top, told apart without colour."""
+    mark = {} if name == "exact" else {"marker": MARKER[name], "markevery": [1], "markersize": 7, "clip_on": False}
+    ax.plot([at, at], [0, 1], transform=ax.get_xaxis_transform(), **look(name), **mark, **style)
 
 
 def lines(
@@ -130,7 +135,11 @@ def lines(
     points: bool = False,
     alt: str,
 ) -> Picture:
-    """Curves name -> y [n], or name -> (y, low, high), over x [n]; a name of the palette takes its colour and dash."""
+    """Curves name -> y [n], or name -> (y, low, high), over x [n].
+
+    A name of the palette takes its colour. Names that begin with "exact" or end in "(exact)" are dashed, and no others;
+    several others have a few markers along them, or one on each point with `points`.
+    """
     fig, ax = figure(3.0)
     x = array(x)
     for i, (name, y) in enumerate(curves.items()):
@@ -138,7 +147,10 @@ def lines(
         if isinstance(y, tuple):
             y, low, high = (array(v) for v in y)
             ax.fill_between(x, low, high, color=style["color"], alpha=0.2, lw=0)
-        ax.plot(x, array(y), label=name, marker=list(MARKER.values())[i % 8] if points else "", markersize=5, **style)
+        mark: dict[str, Any] = {"marker": MARKER[meaning(i, name)], "markersize": 5} if points else {}
+        if not points and sum(not is_exact(other) for other in curves) > 1:
+            mark = sparse(i, name)
+        ax.plot(x, array(y), label=name, **mark, **style)
     ax.set(
         xlabel=xlabel,
         ylabel=ylabel,
@@ -169,7 +181,8 @@ def losses(
     """Training loss against updates, thin as it came and thick as a running mean, above its exact floor.
 
     `history` is what `fit` yielded (dicts with `key`), a sequence of numbers, or a mapping name -> numbers, with one
-    entry for `every` so many updates. `floor` is one number, or name -> number, below which no loss can go.
+    entry for `every` so many updates. `floor` is one number, or name -> number, below which no loss can go: it is
+    exact, and dashed.
     """
     if not isinstance(history, Mapping):
         history = list(history)
@@ -186,18 +199,14 @@ def losses(
             updates[width // 2 : len(y) - (width - 1) // 2],
             (total[width:] - total[:-width]) / width,
             label=f"{name}, mean of {width}" if width > 1 else name,
+            **(sparse(i, name) if len(history) > 1 else {}),
             **style,
         )
     for i, (name, value) in enumerate(
         (floor if isinstance(floor, Mapping) else {"exact floor": floor} if floor is not None else {}).items()
     ):
-        ax.axhline(
-            float(value),
-            label=f"{name} {float(value):.3g}",
-            color=COLOUR["exact"],
-            linestyle=("--", ":", "-.")[i % 3],
-            lw=1.4,
-        )
+        tone = COLOUR["exact"] if i == 0 else COLOUR["noise"]
+        ax.axhline(float(value), label=f"{name} {float(value):.3g}", lw=1.4, **look("exact") | {"color": tone})
     ax.set(xlabel="training step", ylabel=key, title=title, yscale="log" if logy else "linear")
     if not logy:
         ax.set_ylim(bottom=0)
@@ -215,7 +224,8 @@ def intervals(
 ) -> Picture:
     """Dots with intervals, one row each, from top to bottom: (label, value, low, high) or (label, [a value per seed]).
 
-    `reference` is one number, or name -> number, and draws dashed vertical lines.
+    `reference` is one number, or name -> number, and draws vertical lines, dashed where the name begins with "exact" or
+    ends in "(exact)".
     """
     rows = [tuple(row) for row in rows]
     fig, ax = figure(0.75 + 0.34 * len(rows) + (0.3 if reference is not None else 0))
@@ -238,13 +248,8 @@ def intervals(
         )
     names = reference if isinstance(reference, Mapping) else {"reference": reference} if reference is not None else {}
     for i, (name, value) in enumerate(names.items()):
-        ax.axvline(
-            float(value),
-            color=COLOUR["exact"],
-            linestyle=("--", ":", "-.")[i % 3],
-            lw=1.3,
-            label=f"{name} {float(value):.3g}",
-        )
+        tone = "exact" if is_exact(name) else ("noise", "warning", "goal")[i % 3]
+        _upright(ax, float(value), tone, lw=1.5, label=f"{name} {float(value):.3g}")
     ax.set(yticks=range(len(rows)), xlabel=xlabel, title=title, ylim=(-0.6, len(rows) - 0.4))
     ax.set_yticklabels([str(row[0]) for row in reversed(rows)])
     ax.grid(axis="y", color="#e5e5e5", lw=0.8)
@@ -276,7 +281,7 @@ def values_over_data(
     a = array(a)
     for i, (name, q) in enumerate(curves.items()):
         q, style = array(q), nth_look(i, name)
-        ax.plot(a, q, label=name, **style)
+        ax.plot(a, q, label=name, **style, **(sparse(i, name) if len(curves) > 2 else {}))
         if name in best:
             ax.annotate(
                 f"best by {name}",
@@ -328,3 +333,79 @@ def point_and_law(
     side.set(xlabel="density", ylim=(x[0], x[-1]))
     fig.legend(*side.get_legend_handles_labels(), loc="outside lower right", ncols=3)
     return Picture(fig, alt, drag=names)
+
+
+def histograms(
+    panels: Mapping[str, Any],
+    *,
+    exact: tuple[Any, Any],
+    bins: int = 50,
+    height: float = 2.4,
+    top: float | None = None,
+    xlabel: str = "x_0",
+    alt: str,
+) -> Picture:
+    """Density histograms of several sets of samples, title -> [S], side by side on one scale, each with an exact curve.
+
+    exact is (x [X], p [X]). Samples outside x count in the bins at its ends. `top` is the height of the density axis.
+    """
+    x, p = array(exact[0]), array(exact[1])
+    fig, axes = figure(height, 1, len(panels), sharey=True, squeeze=False)
+    for ax, (title, samples) in zip(axes.flat, panels.items(), strict=True):
+        inside = np.clip(array(samples).ravel(), x.min(), x.max())
+        ax.hist(
+            inside, bins=bins, range=(x.min(), x.max()), density=True, color=COLOUR["model"], alpha=0.6, label="samples"
+        )
+        ax.plot(x, p, label="exact", **look("exact"))
+        ax.set(title=title, xlabel=xlabel)
+    axes[0, 0].set(ylabel="density", ylim=(0, top))  # after all are drawn: limits that are set no longer grow
+    axes[0, 0].legend(loc="upper left")
+    return Picture(fig, alt)
+
+
+def trails(frames: Iterable[Any]) -> dict[str, Any]:
+    """The frames of a chain in one dimension (x_t [S, 1]) as frames for `movie`: each sample's path so far over t.
+
+    -> {"t": [K+1], "x_t": [K+1, S, K+1, 2], "x0_hat": None}. Frame k holds the points (t, x_t) of the frames 0 to k;
+    its last point stands for all that are still to come.
+    """
+    rows = list(frames)
+    t = np.array([float(f.t) for f in rows])
+    x = np.stack([array(f.x_t)[:, 0] for f in rows])
+    path = np.stack([np.broadcast_to(t[:, None], x.shape), x], -1)  # [K+1, S, 2]
+    upto = [path[np.minimum(np.arange(len(t)), k)].transpose(1, 0, 2) for k in range(len(t))]
+    return {"t": t, "x_t": np.stack(upto), "x0_hat": None}
+
+
+def noise_to_data(
+    t: Any,
+    x: Any,
+    p: Any,
+    paths: Any,
+    path_t: Any,
+    samples: Any,
+    *,
+    marks: Mapping[str, float] | None = None,
+    title: str = "",
+    alt: str,
+) -> Picture:
+    """Paths of a reverse process from noise (left) to data (right), and beside them where its samples end.
+
+    Left are the density p [T, X] over falling t [T] and x [X], each t on its own scale, and paths [K, S] at the times
+    path_t [K]. Right, on the same x, are a histogram of samples [N] and, dashed, the exact density at the last t;
+    `marks` is label -> x.
+    """
+    t, x, p = array(t), array(x), array(p)
+    order = np.argsort(-t)
+    fig, (ax, side) = figure(3.4, 1, 2, sharey=True, gridspec_kw={"width_ratios": (2, 1)})
+    ax.pcolormesh(t[order], x, (p / p.max(1, keepdims=True))[order].T, cmap=HEAT, shading="nearest", rasterized=True)
+    ax.plot(array(path_t), array(paths), color=COLOUR["right"], lw=1, alpha=0.85)
+    ax.set(xlabel="t (1: noise, 0: data)", ylabel="x_t", title=title, xlim=(t.max(), t.min()), ylim=(x.min(), x.max()))
+    side.hist(array(samples).ravel(), bins=np.linspace(x.min(), x.max(), 71), density=True, orientation="horizontal",
+              color=COLOUR["model"], alpha=0.45, label="samples")  # fmt: skip
+    side.plot(p[t.argmin()], x, label="exact", **look("exact"))
+    for name, at in (marks or {}).items():
+        side.axhline(at, color=COLOUR["warning"], lw=2, label=name)
+    side.set(xlabel="density")
+    side.legend(loc="lower right")
+    return Picture(fig, alt)

@@ -17,8 +17,9 @@ import ipywidgets
 import numpy as np
 import traitlets
 
+from .mazes import floor
 from .movie import Movie, pack
-from .pictures import Picture, still
+from .pictures import THEME, Picture, still
 
 MEMORY = 64  # pictures that an explorer remembers
 WAIT = 0.05  # seconds from a change to the redraw, so that a drag is answered by its newest value
@@ -33,6 +34,7 @@ class Redrawn(anywidget.AnyWidget):
     _esm = """
     function render({ model, el }) {
       const img = document.createElement("img"), words = document.createElement("div");
+      img.className = "diffrl-picture";
       img.style.cssText = "display:block;max-width:100%;height:auto;background:#fff";
       words.style.cssText = "min-height:1.5em;font:14px/1.4 system-ui,sans-serif;"
         + "color:var(--jp-content-font-color1,CanvasText)";
@@ -48,6 +50,11 @@ class Redrawn(anywidget.AnyWidget):
         img.alt = model.get("alt");
         if (old) URL.revokeObjectURL(old);
         old = url;
+      };
+      img.style.transition = "opacity .1s";
+      const fade = () => {               // a faint picture is an old one; what is quick does not flicker
+        img.style.transitionDelay = model.get("busy") ? ".25s" : "0s";
+        img.style.opacity = model.get("busy") ? 0.45 : 1;
       };
       const say = () => { words.textContent = model.get("words"); };
       const grab = (event) => {  // a point of the first axes, as shares of its width and height, origin below left
@@ -69,14 +76,17 @@ class Redrawn(anywidget.AnyWidget):
       model.on("change:png", draw);
       model.on("change:alt", () => { img.alt = model.get("alt"); });
       model.on("change:words", say);
+      model.on("change:busy", fade);
       draw(); say();
       return () => { if (old) URL.revokeObjectURL(old); };
     }
     export default { render };
     """
+    _css = THEME
     png = traitlets.Bytes().tag(sync=True)
     alt = traitlets.Unicode().tag(sync=True)
     words = traitlets.Unicode().tag(sync=True)
+    busy = traitlets.Bool(False).tag(sync=True)
     # the first axes in shares of the picture: left, top, right, bottom
     area: traitlets.List = traitlets.List().tag(sync=True)
     picked: traitlets.List = traitlets.List().tag(sync=True)
@@ -161,7 +171,7 @@ class Explorer(ipywidgets.VBox):
         try:
             if key not in self._drawn:
                 if not raises:
-                    self.picture.words = "computing…"
+                    self.picture.words, self.picture.busy = "computing…", True
                 drawn = self._draw(**values)
                 if not isinstance(drawn, Picture):
                     raise ValueError(f"explore draws a Picture (a figure with alt text); got {type(drawn).__name__}")
@@ -176,11 +186,11 @@ class Explorer(ipywidgets.VBox):
         except Exception as error:
             if raises:
                 raise
-            self.picture.words = f"No picture for these values: {error}"
+            self.picture.words, self.picture.busy = f"No picture for these values: {error}", False
             return
         png, alt = self._drawn[key]
         with self.picture.hold_sync():
-            self.picture.png, self.picture.alt, self.picture.words = png, alt, ""
+            self.picture.png, self.picture.alt, self.picture.words, self.picture.busy = png, alt, "", False
 
     def __repr__(self) -> str:
         return f"explore {', '.join(self.controls)}: {self.picture.alt}"
@@ -233,7 +243,8 @@ class PlanExplorer(Movie):
         first = meta["panels"][0]
         meta["pick"] = {
             "start": self._start, "goal": self._goal, "seed": self._seed, "walls": first["walls"],
-            "limits": first["limits"], "cell": float(getattr(self._maze, "maze_size_scaling", self._size)),
+            "limits": first["limits"], "free": floor(self._maze, self._size).round(4).tolist(),
+            "cell": float(getattr(self._maze, "maze_size_scaling", self._size)),
         }  # fmt: skip
         return meta, data
 
@@ -272,8 +283,9 @@ def plan_explorer(
 ) -> PlanExplorer:
     """A maze whose start and goal the learner drags, or moves with the arrow keys, beside the movie of the plan.
 
-    `plan(start [2], goal [2], seed) -> frames` is called once now and again on every release; frames and `options` are
-    what `movie` takes. An error of a later `plan` is shown to the learner in its own words; without a kernel the first
-    plan remains. Raises ValueError for a start or goal that is no point x, y, and whatever the first plan raises.
+    `plan(start [2], goal [2], seed) -> frames` is called once now, and again while the learner drags, as fast as plans
+    come; frames and `options` are what `movie` takes. What is dropped on a wall goes to the nearest free floor. An
+    error of a later `plan` is shown to the learner in its own words; without a kernel the first plan remains. Raises
+    ValueError for a start or goal that is no point x, y, and whatever the first plan raises.
     """
     return PlanExplorer(plan, maze, start, goal, seed, size, alt, options)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.colors import to_hex
 
-from .pictures import DPI, HEAT, MARKER, Picture, array, figure, nth_look
+from .pictures import DPI, MARKER, Picture, array, colours, figure, meaning, nth_look
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -69,7 +69,7 @@ def frontier(
         labels: dict[str, Any] = {xlabel: x, ylabel: y, **(about or {}).get(name, {})}
         if wrong := {label: len(values) for label, values in labels.items() if len(values) != len(x)}:
             raise ValueError(f"{name!r} has {len(x)} points; got other numbers of values: {wrong}")
-        style, mark = nth_look(i, name), list(MARKER.values())[i % 8] if name not in MARKER else MARKER[name]
+        style, mark = nth_look(i, name), MARKER[meaning(i, name)]
         ax.plot(x, y, label=name, marker=mark, markersize=5, **style)
         words = [
             "<br>".join(f"{label}: {_short(values[k])}" for label, values in labels.items()) for k in range(len(x))
@@ -97,15 +97,18 @@ def landscape(x: Any, y: Any, z: Any, *, xlabel: str, ylabel: str, zlabel: str, 
     if z.shape != (len(x), len(y)):
         raise ValueError(f"z is [X, Y] = {(len(x), len(y))}; got {z.shape}")
     fig, ax = figure(3.4, width=5.4)  # JupyterLab does not scale it to a narrow cell
-    mesh = ax.pcolormesh(x, y, z.T, cmap=HEAT, shading="nearest", rasterized=True)
+    cmap, low, high = colours(float(z.min()), float(z.max()))
+    mesh = ax.pcolormesh(x, y, z.T, cmap=cmap, vmin=low, vmax=high, shading="nearest", rasterized=True)
     ax.contour(x, y, z.T, levels=10, colors="black", linewidths=0.5)
     fig.colorbar(mesh, ax=ax, label=zlabel)
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     names = {f"{axis}axis": _axis(label) for axis, label in zip("xyz", (xlabel, ylabel, zlabel), strict=True)}
     live = _empty(title, scene=names)
-    heat = [[s, to_hex(HEAT(s))] for s in np.linspace(0, 1, 9).tolist()]
+    heat = [[s, to_hex(cmap(s))] for s in np.linspace(0, 1, 13).tolist()]
     x, y, z = (v.astype(np.float32) for v in (x, y, z.T))
-    live.add_trace(go.Surface(x=x, y=y, z=z, colorscale=heat, colorbar={"title": {"text": zlabel}}))
+    live.add_trace(
+        go.Surface(x=x, y=y, z=z, colorscale=heat, cmin=low, cmax=high, colorbar={"title": {"text": zlabel}})
+    )
     return Hover(live, Picture(fig, alt))
 
 

@@ -57,11 +57,17 @@ class Options:
     dims: Sequence[int] | None = None
     clock: str = "t"
     charts: Mapping[str, Mapping[str, Any]] | None = None
+    play: bool = False
+    height: int | None = None
+    xlabel: str | None = None
+    ylabel: str | None = None
 
     def __post_init__(self) -> None:
         alt_text(self.alt)
         if self.show not in SHOWN:
             raise ValueError(f"show is one of {', '.join(SHOWN)}; got {self.show!r}")
+        if self.height is not None and not 80 <= self.height <= 1000:
+            raise ValueError(f"height is a panel's, in pixels, 80 to 1000; got {self.height!r}")
         if self.colour not in ("group", "step"):
             raise ValueError(f"colour is 'group' or 'step' (along the plan); got {self.colour!r}")
 
@@ -184,6 +190,8 @@ def pack(frames: Any, **options: Any) -> tuple[dict[str, Any], bytes]:
         "count": asked.shown,
         "step": asked.step,
         "clock": asked.clock,
+        "play": asked.play,
+        "height": asked.height,
         "labels": list(asked.labels) if asked.labels else names or None,
         "panels": panels,
         "charts": [_chart(title, chart, longest) for title, chart in (asked.charts or {}).items()],
@@ -206,6 +214,8 @@ def _panel(
     if K != len(a["t"]):
         raise ValueError(f"one t per frame: {K} frames, {len(a['t'])} times")
     rectangles = None if asked.maze is None else walls(asked.maze, asked.size)
+    against_index = d == 2 and H > 1 and (a["x_t"][..., 0] == np.arange(H)).all()
+    own = ("x", "density") if d == 1 else ("index", "x") if against_index else ("x", "y")
     panel: dict[str, Any] = {
         "title": title,
         "kind": "dots" if d == 1 else "paths",
@@ -219,6 +229,7 @@ def _panel(
         "gradient": asked.colour == "step",
         "limits": box,
         "dots": S * H <= 4096 if asked.dots is None else bool(asked.dots),
+        "axes": None if rectangles is not None else [asked.xlabel or own[0], asked.ylabel or own[1]],
         "equal": d == 2 and (asked.maze is not None or H == 1),
         "walls": None if rectangles is None else [[round(float(v), 4) for v in wall] for wall in rectangles],
         "start": _point(asked.start),
@@ -363,6 +374,10 @@ class Movie(anywidget.AnyWidget):
         alike = all(p["walls"] == first["walls"] and p["limits"] == first["limits"] for p in self.meta["panels"])
         clock = self.meta["clock"]
         way = "from noise (left) to sample (right)" if clock == "t" else f"{clock} grows from left to right"
+        curve = first.get("curve")
+        if curve is not None:
+            floats, K, M = np.frombuffer(self.data, dtype="<f4"), len(first["t"]), curve["M"]
+            curve = floats[curve["x"] :][:M], floats[curve["p"] :][: K * M].reshape(K, M)
         return film_strip(
             arrays if alike else {first["title"]: arrays[first["title"]]},
             rectangles=first["walls"],
@@ -372,6 +387,8 @@ class Movie(anywidget.AnyWidget):
             limits=first["limits"],
             groups={p["title"]: p["groups"] for p in self.meta["panels"]},
             symbol=clock,
+            axes=first["axes"],
+            curve=curve,
             alt=f"Film strip of a movie, {way}. {self.alt}",
         )
 
@@ -404,6 +421,9 @@ def movie(frames: Any, *, alt: str, **options: Any) -> Movie:
         the legend; a group whose name is "" is left out of it.
     colour: "group", or "step": blue at the plan's first point to orange at its last.
     dots: whether the paths have points (by default while they are few).
+    xlabel, ylabel: the names of the axes where there is no maze; by default x and density, or x and y, or index and x.
+    play: it plays once by itself when it is first seen (not for readers who asked their system for less motion).
+    height: of a panel, in pixels; by default a film of two rows fits a screen of 768 with its controls.
     schedule: its share of noise sigma / sqrt(alpha^2 + sigma^2) is shown beside t.
     limits: x_min, x_max, y_min, y_max.
     curve: (grid [M], density [M] or [K, M]), the exact law of samples in one dimension, dashed.

@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 # Colours by meaning: Okabe and Ito's eight (2008), told apart with colour-blind eyes, and two greys.
@@ -43,18 +43,9 @@ MARKER = {
     "wall": "s",
     "warning": "X",
 }
-LINE: dict[str, Any] = {
-    "data": "-",
-    "noise": (0, (1, 1.5)),
-    "model": (0, (6, 1.5)),
-    "exact": (0, (3, 1.5)),
-    "left": (0, (8, 1, 1, 1)),
-    "right": (0, (5, 2)),
-    "start": "-",
-    "goal": (0, (1, 1, 4, 1)),
-    "wall": "-",
-    "warning": (0, (4, 1.5, 1, 1.5)),
-}
+# Dashed means exact and nothing else; other lines have markers in place of dashes.
+LINE: dict[str, Any] = dict.fromkeys(COLOUR, "-") | {"exact": (0, (3, 1.5))}
+ORDER = ("model", "right", "data", "warning", "goal", "left", "noise")  # of curves that no meaning is named for
 STYLE: dict[str, Any] = {
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -70,13 +61,41 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
-    "axes.prop_cycle": cycler(
-        color=[COLOUR[k] for k in ("model", "right", "data", "warning", "goal", "left", "exact", "noise")]
-    ),
+    "axes.prop_cycle": cycler(color=[COLOUR[k] for k in ORDER]),
 }
+# A dark page turns brightness over and keeps hues: white paper becomes #121212, a heat map runs from dark to light.
+# Where no style is taken (GitHub, an output that is not trusted) the picture is the plain one. In a notebook that shows
+# such a picture, those which are stored, stand in its texts or are drawn by plotly follow.
+DARK = "{filter:invert(.93) hue-rotate(180deg)}"
+BESIDE = ":is(.jp-RenderedPlotly,.jp-RenderedImage img,.jp-MarkdownCell img[src^='data:image/png'])"
+THEME = (
+    f"[data-jp-theme-light=false] img.diffrl-picture,body.vscode-dark img.diffrl-picture{DARK}"
+    f"[data-jp-theme-light=false] .jp-Notebook:has(.diffrl-picture) {BESIDE}{DARK}"
+)
 DPI = 120
-WIDTH = 6.6  # inches: 792 pixels, what a notebook cell shows without scaling
+WIDTH = 7.6  # inches: 912 pixels, what a notebook shows without scaling on a screen of 1366, file browser and all
 HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#bcdcf0", "#56B4E9", "#0072B2", "#002a45"])
+# For values on both sides of 0: orange below, blue above, white in the middle; both ends are told apart by any eyes.
+SIGNED = LinearSegmentedColormap.from_list(
+    "signed", ["#4a1f00", "#D55E00", "#f7cfae", "#ffffff", "#bcdcf0", "#0072B2", "#002a45"]
+)
+
+
+def colours(low: float, high: float) -> tuple[Colormap, float, float]:
+    """The colour map for values from low to high, and the limits it is drawn with.
+
+    Values on both sides of 0 get SIGNED from -m to m, m = max(-low, high), so that 0 has the neutral colour, white;
+    others HEAT.
+    """
+    if low < 0 < high:
+        m = max(-low, high)
+        return SIGNED, -m, m
+    return HEAT, low, high
+
+
+def ink_on(colour: Any) -> str:
+    """Black or white, whichever is read better on a colour (r, g, b[, a] from 0 to 1)."""
+    return "white" if float(np.dot(array(colour)[:3], (0.299, 0.587, 0.114))) < 0.5 else "black"
 
 
 def alt_text(alt: str) -> str:
@@ -139,10 +158,11 @@ def still(data: bytes, alt: str) -> dict[str, str]:
 
 
 def img(data: bytes, alt: str) -> str:
-    """PNG bytes as one self-contained <img> element with alt text."""
+    """PNG bytes as one self-contained <img> element with alt text, and the rule that turns it dark on a dark page."""
     source = base64.b64encode(data).decode()
     words = html.escape(alt, quote=True)
-    return f'<img alt="{words}" style="max-width:100%;height:auto" src="data:image/png;base64,{source}">'
+    look = 'class="diffrl-picture" style="max-width:100%;height:auto"'
+    return f'<style>{THEME}</style><img alt="{words}" {look} src="data:image/png;base64,{source}">'
 
 
 def figure(
@@ -175,8 +195,23 @@ def look(name: str) -> dict[str, Any]:
     return {"color": COLOUR[name], "linestyle": LINE[name]}
 
 
+def is_exact(name: str) -> bool:
+    """Whether what is drawn under this name is exact: `exact`, `exact floor`, `best speed (exact)`."""
+    return name.startswith("exact") or name.endswith("(exact)")
+
+
+def meaning(i: int, name: str) -> str:
+    """The name of the palette that the i-th curve is drawn as: its own, `exact` for what says so, or the i-th."""
+    return name if name in COLOUR else "exact" if is_exact(name) else ORDER[i % len(ORDER)]
+
+
 def nth_look(i: int, name: str) -> dict[str, Any]:
-    """The look of a name of the palette, or of the i-th curve if the palette does not have its name."""
-    if name in COLOUR:
-        return look(name)
-    return look(("model", "right", "data", "warning", "goal", "left", "exact", "noise")[i % 8])
+    """The look of a name of the palette, of `exact` for a name that says so, or of the i-th curve."""
+    return look(meaning(i, name))
+
+
+def sparse(i: int, name: str) -> dict[str, Any]:
+    """A few markers along the i-th curve, which tell it apart on paper without colour; an exact one has its dashes."""
+    if (key := meaning(i, name)) == "exact":
+        return {}
+    return {"marker": MARKER[key], "markersize": 4.5, "markevery": (0.02 + 0.03 * (i % 4), 0.13)}

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import shortest_path
 
 from diffrl_lab.worlds.driving import Along, indices
 from diffrl_lab.worlds.walls import TWO_WAYS, Array, Walls, register
@@ -51,6 +53,54 @@ def make_maze(name: str, **options: Any):
     world.position_noise_range = spread  # its constructor hands the argument on to MuJoCo's, which refuses it
     Path(world.tmp_xml_file_path).unlink(missing_ok=True)  # gymnasium-robotics leaves one behind per environment
     return make_toll(env, toll) if name == "two-ways" else env
+
+
+def drawn_maze(maze_map: Sequence[Sequence[int]], **options: Any):
+    """PointMaze in a map of one's own, rows of 0 (free) and 1 (wall): `make_maze` with this `maze_map`.
+
+    An episode has 100 steps and 25 more for each cell of the longest way in the map. Raises ValueError where a ball
+    cannot be driven from every free cell to every other one, see `longest_way`.
+    """
+    steps = 100 + 25 * longest_way(maze_map)
+    return make_maze("umaze", **{"maze_map": [list(row) for row in maze_map], "max_episode_steps": steps, **options})
+
+
+def longest_way(maze_map: Sequence[Sequence[int]]) -> int:
+    """The largest number of steps between two free cells (0) of a map, one step to a neighbour at a time.
+
+    Raises ValueError for what is no maze to drive in: rows of unequal length, cells that are neither 0 nor 1, a free
+    cell at the border, fewer than two free cells, and a free cell that cannot be reached from the others (a way leads
+    over sides, not over corners).
+    """
+    rows = [list(row) for row in maze_map]
+    if not rows or not rows[0] or any(len(row) != len(rows[0]) for row in rows):
+        raise ValueError(f"a maze is a rectangular map, rows of equal length; got rows of {[len(r) for r in rows]}")
+    if strange := [cell for row in rows for cell in row if cell not in (0, 1)]:
+        raise ValueError(f"a cell of a drawn maze is 0 (free) or 1 (wall); got {strange[0]!r}")
+    free = np.array(rows) == 0
+    number = np.full(np.add(free.shape, 2), -1)  # of each free cell, with a border of its own around the map
+    number[1:-1, 1:-1][free] = np.arange(free.sum())
+    at = np.argwhere(free)
+    inside = np.zeros_like(free)
+    inside[1:-1, 1:-1] = True
+    if (free & ~inside).any():
+        raise ValueError(f"a maze is closed by walls; {_named(np.argwhere(free & ~inside)[0])}, at its border, is free")
+    if len(at) < 2:
+        raise ValueError(f"a start and a goal need two free cells; the map has {len(at)}")
+    pairs = [(number[r + 1, c + 1], number[r + 1 + i, c + 1 + j]) for r, c in at for i, j in ((0, 1), (1, 0))]
+    a, b = np.array([pair for pair in pairs if pair[1] >= 0]).reshape(-1, 2).T
+    apart = shortest_path(csr_array((np.ones(len(a)), (a, b)), shape=(len(at), len(at))), directed=False)
+    most = np.isfinite(apart).sum(1).argmax()  # a cell of the largest part
+    if (lost := ~np.isfinite(apart[most])).any():
+        raise ValueError(
+            f"every free cell must be reached from every other one; {lost.sum()} of {len(at)} cannot be, such as "
+            f"{_named(at[lost][0])}: open a wall beside it, or fill it"
+        )
+    return int(apart.max())
+
+
+def _named(cell: Array) -> str:
+    return f"row {cell[0] + 1}, column {cell[1] + 1}"
 
 
 def make_toll(env, toll: float):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from diffrl_lab.data.minari import place, write
-from diffrl_lab.worlds.driving import drive
+from diffrl_lab.worlds.driving import Episode, drive
 from diffrl_lab.worlds.mazes import EPISODE_STEPS, REFERENCE_RETURNS, Controller, make_maze, side
 from diffrl_lab.worlds.walls import Walls
 
@@ -39,7 +40,7 @@ def record(
     Raises ValueError for an unknown name, numbers out of range, or a dataset that exists and overwrite=False.
     """
     if name not in RECORDINGS:
-        raise ValueError(f"a recording is one of {', '.join(RECORDINGS)} (or of robots); got {name!r}")
+        raise ValueError(f"a recording is one of {', '.join(RECORDINGS)} (or of robots and games); got {name!r}")
     if steps < 1 or seed < 0 or not 0 <= p <= 1:
         raise ValueError(f"steps must be at least 1, seed at least 0 and p in [0, 1]; got {steps}, {seed} and {p}")
     dataset_id = f"{name}-p{round(100 * p)}-v0" if name == "pointmaze-two-ways" else f"{name}-v0"
@@ -61,20 +62,25 @@ def record(
     return folder
 
 
+def scripted(env, seed: int = 0, left: float | None = None) -> Iterator[Episode]:
+    """Endless episodes of the controller that knows the map, with noisy actions: one random task after the other, each
+    until the ball has settled at its goal. left: see `Controller`."""
+    controller, rng = Controller(Walls.of(env), noise=NOISE, left=left), np.random.default_rng(seed)
+    while True:
+        # seeds of one million and more: no recorded task is one that an evaluation uses
+        reset = int(rng.integers(10**6, 2**31))
+        yield drive([env], controller, [reset], until=controller.settled)[0]
+
+
 def _drive_all(maze: str, steps: int, seed: int, p: float, progress: bool) -> tuple[list[dict], tuple]:
     """Episodes as dicts (see `write`), `steps` steps in all, and the spaces."""
     from tqdm.auto import tqdm
 
     env = make_maze(maze, position_noise_range=SPREAD)
-    controller = Controller(Walls.of(env), noise=NOISE, left=p if maze == "two-ways" else None)
-    rng = np.random.default_rng(seed)
     episodes: list[dict] = []
     rest = steps
     with tqdm(total=steps, unit=" steps", desc=maze, disable=not progress) as bar:
-        while rest:
-            # seeds of one million and more: no recorded task is one that an evaluation uses
-            reset = int(rng.integers(10**6, 2**31))
-            run = drive([env], controller, [reset], until=controller.settled)[0]
+        for run in scripted(env, seed, left=p if maze == "two-ways" else None):
             n = min(run.steps, rest)
             state = run.obs[: n + 1].astype(np.float32)
             obs = {
@@ -88,12 +94,14 @@ def _drive_all(maze: str, steps: int, seed: int, p: float, progress: bool) -> tu
                     "obs": obs,
                     "act": run.act[:n].astype(np.float32),
                     "rew": run.rew[:n].astype(float),
-                    "seed": reset,
+                    "seed": run.seed,
                     "told": {"side": way} if maze == "two-ways" else {},
                 }
             )
             rest -= n
             bar.update(n)
+            if not rest:
+                break
     spaces = env.unwrapped.observation_space, env.unwrapped.action_space, env.unwrapped.spec
     env.close()
     return episodes, spaces

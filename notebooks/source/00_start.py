@@ -1,85 +1,75 @@
 # %% [markdown]
+# ![Six moments of three plans in a maze: the noisy plans in grey are scattered all over the map at first, while the routes that the network believes in, in blue, stand from the first moment on; at the end both are the same.](attachment:00.png)
+#
 # # 00 · Start here
 #
-# **The question.** What does it look like when a diffusion model *plans*?
+# **The question.** What does it look like when a diffusion model *plans*? (Grey: a noisy plan. Blue: what the network believes the plan will be.)
 #
-# A network has watched a ball being driven through a maze. It was never shown a map. In this hour you drop a start and a goal into
-# that maze, and the network pulls a route between them out of pure noise. Then you take the machine apart into five steps.
-#
-# **Afterwards you can**
-# - read a reverse process frame by frame, and say what $x_t$ and $\hat{x}_0$ are;
-# - tell *diffusion time* (how noisy the plan still is) from *environment time* (when the ball is where);
-# - run the survey's critical path, from recorded data to an executed plan, in five steps;
-# - find your way through the course.
-#
-# **You need** Python and torch at the level of `torch.where`. **Machine:** about half a minute on two CPU cores, no network.
-# **You:** 60 minutes (an estimate).
+# **You need** Python, and tensors in PyTorch. **Machine:** about a minute on two CPU cores, no network. **You:** 75 minutes (an estimate).
 
 # %% tags=["collapsed"]
 import numpy as np
 import torch
+from IPython.display import display
 from scipy.stats import spearmanr
 
 from diffrl_lab import widgets
 from diffrl_lab.analysis.intervals import wilson
-from diffrl_lab.course import aim, check, guess, hint, overview, symbols
+from diffrl_lab.course import aim, check, guess, hint, mine, overview, symbols
 from diffrl_lab.course.claims import claims
 from diffrl_lab.data.episodes import segments
 from diffrl_lab.data.minari import read
 from diffrl_lab.data.shipped import shipped
-from diffrl_lab.diffusion import chain, given, pin
+from diffrl_lab.diffusion import chain
 from diffrl_lab.methods.planning.diffuser import Diffuser
+from diffrl_lab.studies import drawn
+from diffrl_lab.widgets.draw import draw
 from diffrl_lab.widgets.explore import explore, plan_explorer
-from diffrl_lab.widgets.movie import movie
+from diffrl_lab.widgets.mazes import planned_and_driven
+from diffrl_lab.widgets.movie import movie, stack
 from diffrl_lab.worlds.mazes import make_maze
 from diffrl_lab.worlds.walls import Walls
 
-# %%
-widgets.component_map(list(widgets.COMPONENTS))
-
-# %% [markdown]
-# The picture is the survey's component map, and this lesson runs through all five boxes. Later lessons light the box they work on.
-#
-# **How to use a lesson.** Run the cells from top to bottom with <kbd>Shift</kbd>+<kbd>Enter</kbd>. Pictures with a slider can be scrubbed with the
-# mouse, by touch, or with the arrow keys; the space bar plays them. Exercises check themselves the moment you run them, and an
-# unsolved one never stops the notebook. A guess stands before each surprise: move the slider, commit, and run on.
-#
-# **Verdicts.** What a lesson concludes carries one of three words. **Exact**: a formula or a proof says so, and the code agrees with it up to rounding or sampling error.
-# **Large effect**: it was measured here, and it is so much larger than the noise that the code may insist on it for every seed. **Open**: what was measured here cannot tell; the figure shows how much it says.
-
 # %% tags=["parameters"]
-PROFILE = "class"  # smoke: seconds; class: half a minute; full: a larger evaluation at the end
+PROFILE = "class"  # smoke: seconds; class: a minute; full: more goals, and a longer training at the end
 SEED = 0
+
+# %%
+planner, walls = Diffuser.load("maze-large"), Walls.named("large")
+start, goal = walls.centre((7, 1)), walls.centre((1, 10))
+plan_explorer(planner.frames, walls, start, goal, play=True)
 
 # %% [markdown]
 # ## 1 · A plan, out of noise
 #
-# The next cell loads 1 MB of weights. They were trained on 200,000 recorded steps of a scripted driver in this maze, in a few
-# minutes on two CPU cores. The walls are drawn for *you*. The planner knows none of them: it only ever saw where the ball went.
-
-# %%
-planner = Diffuser.load("maze-large")
-walls = Walls.named("large")
-start, goal = walls.centre((7, 1)), walls.centre((1, 10))
-
-# %% [markdown]
-# On the left: drag the start (circle) or the goal (star). On the right: the same plan at every moment of its making.
+# A network has watched a ball being driven through this maze: 200,000 recorded steps of a scripted driver. The walls are drawn for *you*. The network has never seen a map.
+# On the left you can drag the start (circle) and the goal (star). On the right the network makes a plan between them, out of pure noise. Try three things.
 #
-# Try three things.
-# 1. Scrub from $t = 1$ (noise) to $t = 0$ (plan), slowly. Do the points near the start move first?
-# 2. Switch from $x_t$ to $\hat{x}_0$. The first is the noisy plan itself. The second is what the network *believes* the finished plan to
-#    be, given that noisy one.
-# 3. Show all 16 seeds. Same start, same goal, other noise.
-
-# %%
-plan_explorer(planner.frames, walls, start, goal)
+# 1. Move the slider slowly from $t = 1$ (noise) to $t = 0$ (plan). Do the points near the start come to rest first?
+# 2. Switch from $x_t$, the noisy plan itself, to $\hat{x}_0$, what the network *believes* the finished plan to be.
+# 3. Show all 16 seeds. They differ in the noise alone.
+#
+# **Afterwards you can**
+# - read a reverse process frame by frame, and say what $x_t$ and $\hat{x}_0$ are;
+# - tell *diffusion time* (how noisy the plan still is) from *environment time* (when the ball is where);
+# - build the survey's critical path in five steps, from recorded data to an executed plan;
+# - find your way through the course.
+#
+# **How to use a lesson.** Run the cells from top to bottom with <kbd>Shift</kbd>+<kbd>Enter</kbd>. A movie obeys the mouse, touch and the arrow keys, and the space bar plays it.
+# Before a surprise you are asked for a guess: move the slider, commit, and run on. An exercise checks itself when you run it, and an unsolved one never stops the notebook.
+# **What you write is used:** once your answer has passed its check, the lesson goes on with your code, and a printed line says so. At the end you draw a maze and train a planner in it.
+#
+# **Verdicts.** Each conclusion carries one of three words.
+# **Exact**: a formula or a proof says so, and the code agrees with it up to rounding or sampling error.
+# **Large effect**: it was measured here, and it exceeds the noise so far that the code insists on it for every seed.
+# **Open**: what was measured here cannot decide it, and the figure shows how much it says.
 
 # %% [markdown]
 # ## 2 · In which order does a plan come out of the noise?
 #
-# A person draws a route from the start to the goal. Does the model? Let us commit before we look. Say that a point of the noisy plan $x_t$ has
-# *settled* at the first moment from which it stays within 0.5 m of where it ends. If the route were drawn from start to goal, points
-# would settle in the order in which they lie along the plan: a rank correlation of 1.
+# A person draws a route from the start to the goal. Does the network do the same? Commit a guess before you look. We say that a point of the noisy plan $x_t$ has
+# *settled* at the first moment from which it stays within 0.5 m of where it ends. If the route were drawn from the start to the goal, the points
+# would settle in the order in which they lie along the plan, and the rank correlation of the two orders would be 1.
 
 # %%
 QUESTION = "Rank correlation between a point's place in the plan and the moment it settles?"
@@ -89,6 +79,7 @@ order_guess
 # %%
 generator = torch.Generator().manual_seed(SEED)
 plan = planner.plan(np.r_[start, 0, 0], goal, n=16, generator=generator, steps=24)
+times = [float(frame.t) for frame in plan.frames]
 points = np.stack([frame.x_t[..., :2] for frame in plan.frames])  # [K + 1, seeds, points, 2]
 distance = np.linalg.norm(points - points[-1], axis=-1)
 far = distance > 0.5
@@ -97,15 +88,14 @@ order = np.array([spearmanr(range(1, 31), s[1:-1]).statistic for s in settled]) 
 order_guess.reveal(round(float(order.mean()), 2))
 
 # %%
-times = [float(frame.t) for frame in plan.frames]
 left = distance.mean(1)[:, 1:-1] / distance[0].mean(0)[1:-1]  # share of its way that a point still has to go
 widgets.heat_map(np.arange(1, 31), times, left.T, relative=False, xlabel="point of the plan (0: start, 31: goal)",
     ylabel="diffusion time t", label="share of the way left", alt="Heat map of the share of its way that each point of the plan still has to go, plan "
     "point against diffusion time: no front runs from start to goal; points near both ends are ahead, points in the middle of the plan behind.")
 
 # %% [markdown]
-# A correlation near 0, and yet the picture has a pattern: both ends are ahead, and the middle is behind. (A rank correlation is blind to such an arch.) Does knowledge come in from both ends, then? Be careful. This route begins
-# and ends in corners of the map and passes its middle. Take another one, which *begins* in the middle of the map, and ask of both at which $t$ half of a point's way is left.
+# The correlation is near 0, and yet the picture has a pattern: the points near both ends are ahead. (A rank correlation cannot see such an arch.) Does the plan come in from both ends, then?
+# There is another explanation: this route begins and ends in corners of the map. So we take a second route that *begins* in the middle of the map. For both routes we ask at which $t$ half of a point's way is left.
 
 # %%
 def half_way(points):
@@ -113,46 +103,50 @@ def half_way(points):
     way = np.linalg.norm(points - points[-1], axis=-1).mean(1)[:, 1:-1]
     return np.array(times)[(way > way[0] / 2).sum(0)]
 
-
+# %%
 second = planner.plan(np.r_[walls.centre((3, 5)), 0, 0], walls.centre((7, 10)), n=16, generator=generator, steps=24)
 routes = {"corner to corner": points, "middle to corner": np.stack([frame.x_t[..., :2] for frame in second.frames])}
-
-# %%
 outside = {name: np.linalg.norm(x[-1].mean(0)[1:-1], axis=-1) for name, x in routes.items()}  # metres from the map's middle
 place = {name: spearmanr(range(1, 31), half_way(x)).statistic for name, x in routes.items()}
 reach = {name: spearmanr(outside[name], half_way(x)).statistic for name, x in routes.items()}
-for name, x in routes.items():
-    print(f"{name}: half of the way is left between t = {half_way(x).max():.2f} and {half_way(x).min():.2f}; rank correlation "
-          f"with the place in the plan {place[name]:+.2f}, with the distance from the map's middle {reach[name]:+.2f}")
 leap = np.linalg.norm(np.diff(points[-1], axis=1), axis=-1).max()  # metres between neighbours on a finished plan
 assert abs(order.mean()) < 0.3 and leap < 1.5, "large effect: a whole route, and not drawn from start to goal"
 assert min(reach.values()) > 0.7 and place["middle to corner"] > 0.6, "large effect: the place on the map sets the order"
+widgets.intervals([(f"{name}: {what}", [r[name]]) for name in routes for what, r in (("place in the plan", place), ("distance from the map's middle", reach))],
+    xlabel="rank correlation with the order of the points", alt="Rank correlations for two routes: the distance from the middle of the "
+    "map goes along with the order on both routes, the place in the plan only on the route from the middle to a corner.")
 
 # %% [markdown]
-# **Large effect.** The order in which points get half-way follows their distance from the middle of the *map*, on both routes, and not their place in the *plan*: on the second route the points near the goal are first, as if it were drawn backwards. The reason is simple. A noisy plan is the clean one, shrunk towards the middle of the map, plus noise (lesson 01).
-# A point that ends far out has a longer way to go, and goes half of it earlier. So the picture above shows the noise schedule, and says nothing about what the network knows.
-# A plan is not *rolled out*, it is *denoised*: the horizontal axis is environment time, the vertical one is diffusion time, and
-# these two clocks have nothing to do with each other.
+# **Large effect.** On both routes the points get half-way in the order of their distance from the middle of the *map*. Their place in the *plan* does not explain the order: on the second route the points near the goal come first, as if the plan were drawn backwards.
+# The reason is simple. A noisy plan is the clean plan, shrunk towards the middle of the map, plus noise (lesson 01 shows it). A point that ends far out has a longer way to go, and it has gone half of this way earlier. So the heat map shows the noise schedule, and says nothing about what the network knows.
 #
-# What the network knows shows in its belief $\hat{x}_0$. Go back to the movie and look at it at $t = 1$, where $x_t$ is still pure noise.
+# A plan is not computed step by step from the start. All of its points are *denoised* together. The plan runs along the environment time, the denoising runs along the diffusion time, and these two clocks have nothing to do with each other.
+#
+# What the network knows shows in its belief $\hat{x}_0$. Look at it at $t = 1$, where $x_t$ is still pure noise.
 
-# %%
+# %% tags=["punchline"]
 belief = np.stack([frame.x0_hat[..., :2] for frame in plan.frames])
 first = np.linalg.norm(belief[0] - belief[-1], axis=-1).mean()
 print(f"at t = 1 a point of x_t is {distance[0].mean():.1f} m from its end on average, a point of x0_hat {first:.1f} m")
 assert first < 0.2 * distance[0].mean(), "large effect: the belief is ahead of the plan"
+widgets.film_strip({"": stack(plan.frames, samples=3)}, maze=walls, start=start, goal=goal, which="both", frames=6,
+    alt="Six moments of three plans in the large maze, t from 1 to 0. Grey, the noisy plans, is scattered all over the map at first and comes to rest "
+    "slowly; blue, the belief, is a route from start to goal from the first moment on.")
 
 # %% [markdown]
-# **Large effect.** At $t = 1$ a point of the belief lies less than a fifth as far from its end as a point of the noisy plan. Start and goal alone tell the network nearly everything here, since between two places of this maze there is mostly one good route. So its belief stands at
-# once, and the noise only slowly gives way to it. Where there are *two* good routes the belief must choose, and that is lesson 04.
+# **Large effect.** At $t = 1$ a point of the belief lies less than a fifth as far from its end as a point of the noisy plan. The start and the goal alone tell the network nearly everything here, because between two places of this maze there is mostly one good route.
+# So the belief is right from the beginning, and the noise gives way to it slowly. Where there are *two* good routes the belief must choose between them, and that is the subject of lesson 04.
 
 # %% [markdown]
 # ## 3 · The survey's critical path, in five steps
 #
-# The survey (arXiv 2510.12253) describes every method of this field by the same chain of boxes: data, diffusion model, conditioning,
-# guided sampling, execution. Here it is, one box at a time. Each step is the real thing; later lessons open them up.
-#
-# **Data.** Recorded episodes, cut into windows. A window becomes 32 states $(x, y, v_x, v_y)$, whatever its duration.
+# The survey (arXiv 2510.12253) describes every method of this field by one chain of five boxes. Now you build this chain for the maze. Later lessons light the box that they work on.
+
+# %%
+widgets.component_map(list(widgets.COMPONENTS))
+
+# %% [markdown]
+# **Step 1 · Data.** Recorded episodes are cut into windows. A window becomes 32 states $(x, y, v_x, v_y)$, however long it lasted.
 
 # %%
 episodes = read(shipped("recordings/pointmaze-large-v0"), obs_keys=["observation"])
@@ -161,94 +155,12 @@ widgets.trajectories(windows[:60, :, :2], maze=walls, alt="Sixty windows of reco
     "and lie all over the map, most of them much shorter than a whole route.")
 
 # %% [markdown]
-# **Diffusion model.** A *denoiser* $D(x_t, t) \approx \mathbb{E}[x_0 \mid x_t]$: shown a plan with noise on it, it names the mean of all plans
-# that could be underneath. This one function is all that was learned.
-
-# %%
-D = planner.denoiser
-print(f"{sum(p.numel() for p in D.net.parameters()):,} numbers were learned")
-
-# %% [markdown]
-# **Conditioning.** We know where the ball is and where it should end. `known` marks those entries, and `pin` puts them into everything
-# that $D$ sees and says. The velocity at the goal is left to the model.
-
-# %%
-known, value = planner.ends(np.r_[start, 0, 0], goal)
-pinned = pin(given(D, {"known": known}), known, value)
-print(f"{int(known.sum())} of {known.numel()} numbers of the plan are given")
-
-# %% [markdown]
-# **Guided sampling.** Start from noise, and let $D$ pull. A chain yields its frames one by one, and keeping them is all it takes to
-# record a movie.
-
-# %%
-x_T = D.schedule.prior((4, *known.shape[-2:]), generator=generator)
-frames = list(chain(pinned, x_T, steps=24))
-movie(frames, transform=planner.unscale, maze=walls, start=start, goal=goal, schedule=D.schedule,
-      alt="Four plans in the large maze, from noise at t = 1 to four routes from start to goal at t = 0, to be scrubbed.")
-
-# %% [markdown]
-# **Execution.** A plan is only a plan. A small controller, $a = k_p (x_\text{plan} - x) + k_d (v_\text{plan} - v)$, follows it in the real
-# environment: MuJoCo, a ball with inertia, walls that do not give way.
-
-# %%
-env = make_maze("large")
-episode = planner.drive(env, seed=SEED)
-print(f"goal reached: {bool(episode.reached)}, after {episode.steps_to_goal} of {episode.steps} steps; planned {episode.plans} time(s)")
-
-# %%
-widgets.trajectories({"planned": episode.reference[None, :, :2], "driven": episode.obs[None, :, :2]}, maze=walls, start=episode.obs[0, :2],
-    goal=episode.goal, alt="The planned route and the driven one, side by side in the large maze: the same way from the start to the goal.")
-
-# %% [markdown]
-# ## 4 · Does it work?
+# **Step 2 · Diffusion model.** A *denoiser* $D(x_t, t) \approx \mathbb{E}[x_0 \mid x_t]$ gets a noisy plan, and returns the mean of all clean plans that could lie under it. Nothing else was learned.
 #
-# One success proves nothing. Here is a fresh set of random starts and goals, with the interval that belongs to so few episodes.
-
-# %%
-episodes_tried = {"smoke": 3, "class": 20, "full": 100}[PROFILE]
-reached = [planner.drive(env, seed=SEED + 100 + i).reached for i in range(episodes_tried)]
-low, high = wilson(sum(reached), len(reached))
-print(f"{sum(reached)} of {len(reached)} goals reached; 95 % interval {low:.0%} to {high:.0%}")
-assert sum(reached) > len(reached) / 2, "large effect: most plans lead to their goals"
-
-# %% [markdown]
-# ## 5 · Break it
-#
-# A plan that reaches its goal on paper can still be worthless. The course ships each planner as a ladder of weights: *untrained*, *10 %*
-# of the training, *good*, and *overfit* (trained on a handful of episodes). Choose one after the other in the list, and look for the **failure signature**:
-# how do you tell a bad plan if nobody shows you the walls?
-
-# %%
-rungs = {name: Diffuser.load("maze-large", rung=name) for name in ("untrained", "10%", "good", "overfit")}
-plans = {name: p.plan(np.r_[start, 0, 0], goal, n=16, generator=torch.Generator().manual_seed(SEED)) for name, p in rungs.items()}
-
-
-def ladder(rung: str):
-    return widgets.trajectories(plans[rung].candidates[..., :2], maze=walls, start=start, goal=goal,
-        alt=f"Sixteen plans by the {rung} planner in the large maze, from the same start to the same goal.")
-
-
-# %%
-explore(ladder, rung=list(rungs))
-
-# %% [markdown]
-# A plan says everything twice: its positions have a slope, and its velocities claim one. Where the two disagree, no ball can follow.
-# That number needs no map, and the planner chooses among its candidates by it.
-
-# %%
-gap = {name: float(np.median(planner.inconsistency(p))) for name, p in plans.items()}
-print("\n".join(f"{name:>10}: positions and velocities disagree by {value:.3f} m per gap" for name, value in gap.items()))
-assert gap["untrained"] > 5 * gap["good"], "large effect: an untrained planner contradicts itself"
-
-# %% [markdown]
-# ## 6 · Exercises
-#
-# Four lines you will meet in every later lesson. Each check answers at once and names the mistake. Stuck? The button below a verdict opens a hint, then a
-# second one, then a solution; `hint("00.known")` does the same in a cell of its own.
+# **Step 3 · Conditioning.** We know some entries of the plan: those of the start and of the goal. A mask says which entries are known, and these entries get their values.
 #
 # **Exercise 1 · What is given?** (easy, 5 minutes) Write the mask of a plan `[horizon, 4]` with columns $x, y, v_x, v_y$: `True` for the whole state at the
-# start and for the *position* at the goal. Pitfall: what do we know about the velocity there?
+# start and for the *position* at the goal. Pitfall: what do we know about the velocity there? The button below a verdict opens hints and then a solution; so does `hint("00.known")`.
 
 # %% tags=["exercise"]
 def known_mask(horizon: int) -> torch.Tensor:
@@ -264,7 +176,7 @@ def known_mask(horizon: int) -> torch.Tensor:
 check("00.known", known_mask)
 
 # %% [markdown]
-# **Exercise 2 · Pin it.** (easy, 5 minutes) Overwrite the known entries of $x$ by their values and leave the others alone.
+# **Exercise 2 · Pin it.** (easy, 5 minutes) Return $x$ with its known entries replaced by their values. All other entries stay as they are. The three arguments have the same shape.
 
 # %% tags=["exercise"]
 def pin_entries(x: torch.Tensor, known: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -277,8 +189,42 @@ def pin_entries(x: torch.Tensor, known: torch.Tensor, value: torch.Tensor) -> to
 check("00.pin", pin_entries)
 
 # %% [markdown]
+# **Step 4 · Guided sampling.** Now your two functions plan the route. The plan is pinned before the denoiser sees it, and the denoiser's answer is pinned again. Sampling starts from noise; a chain yields its frames one by one, and a list of them is a movie. A plan has one column more than your mask: its duration, which nobody knows.
+
+# %%
+known_mask, pin_entries = mine("00.known"), mine("00.pin")
+known = torch.zeros(32, 5, dtype=torch.bool)
+known[:, :4] = torch.as_tensor(known_mask(32))
+D, value = planner.denoiser, planner.ends(np.r_[start, 0, 0], goal)[1]  # the numbers to put there, scaled as the network sees them
+
+
+def pinned(x_t, t, cond=None):
+    """The denoiser with what is known put in before and after. [plans, 32, 5] -> the same shape"""
+    put = lambda x: torch.stack([torch.as_tensor(pin_entries(plan, known, value)) for plan in x]).float()
+    return put(D(put(x_t), t, {"known": known}))
+
+
+# %%
+pinned.schedule = D.schedule
+frames = list(chain(pinned, D.schedule.prior((4, 32, 5), generator=generator), steps=24))
+movie(frames, transform=planner.unscale, maze=walls, start=start, goal=goal, schedule=D.schedule, play=True,
+      alt="Four plans in the large maze, from noise at t = 1 to four routes from start to goal at t = 0, to be scrubbed.")
+
+# %% [markdown]
+# **Step 5 · Execution.** A plan is only a plan. A small controller, $a = k_p (x_\text{plan} - x) + k_d (v_\text{plan} - v)$, follows it in the real
+# environment: a ball with inertia in the simulator MuJoCo, and walls that do not give way.
+
+# %%
+env = make_maze("large")
+episode = planner.drive(env, seed=SEED)
+planned_and_driven(walls, episode.reference, episode.obs, start=episode.obs[0, :2], goal=episode.goal, alt="The planned route, broad, and the driven one, "
+    "thin, on top of each other in the large maze: the ball keeps to the plan from the start to the goal.")
+
+# %% [markdown]
+# The two routes lie on top of each other. That does not say *when* the ball was where, and a clock does.
+#
 # **Exercise 3 · Two clocks.** (medium, 8 minutes) A plan of `horizon` points lasts `duration` steps of 0.01 s and stands at diffusion time `t`. When, in seconds from
-# its start, should the ball be at point `k`?
+# its start, should the ball be at point `k`? Points are counted from 0.
 
 # %% tags=["exercise"]
 def seconds_at(k: int, horizon: int, duration: float, t: float) -> float:
@@ -290,7 +236,23 @@ def seconds_at(k: int, horizon: int, duration: float, t: float) -> float:
 
 check("00.clock", seconds_at)
 
+# %%
+seconds_at = mine("00.clock")
+due = [float(seconds_at(k, 32, len(episode.reference) - 1, 0.0)) for k in range(32)]  # seconds
+step = np.round(np.array(due) / 0.01).astype(int)
+late = np.linalg.norm(episode.obs[step, :2] - episode.reference[step, :2], axis=1)
+assert np.median(late) < 0.2, "large effect: the ball is where the plan wants it, and when"
+widgets.lines(due, {"ball": late}, points=True, xlabel="seconds since the start", ylabel="from the ball to the plan's point, m",
+    alt="Distance between the ball and the point of the plan that is due, against environment time: a few centimetres, more in the curves.")
+
 # %% [markdown]
+# **Large effect.** The plan can be followed: on the median the ball is within 0.2 m of the point that is due, a fifth of a corridor's width.
+
+# %% [markdown]
+# ## 4 · Does it work?
+#
+# One success proves nothing. We need many random starts and goals, and a verdict on each of them.
+#
 # **Exercise 4 · Did it work?** (medium, 8 minutes) Given where the ball was driven `[T, 2]`, the plan `[H, 2]` and the goal `[2]`: was the goal reached,
 # that is, was the ball ever within 0.45 m of it? Pitfall: where does *every* plan end?
 
@@ -304,11 +266,122 @@ def goal_reached(driven: torch.Tensor, planned: torch.Tensor, goal: torch.Tensor
 
 check("00.reached", goal_reached)
 
+# %%
+goal_reached = mine("00.reached")
+tried = [planner.drive(env, seed=SEED + 100 + i) for i in range({"smoke": 3, "class": 20, "full": 100}[PROFILE])]
+positions = [[torch.tensor(x) for x in (e.obs[1:, :2], e.reference[:, :2], e.goal)] for e in tried]
+reached = [bool(goal_reached(*three)) for three in positions]
+low, high = wilson(sum(reached), len(reached))
+print(f"{sum(reached)} of {len(reached)} goals reached; 95 % interval {low:.0%} to {high:.0%}")
+assert reached == [e.reached for e in tried], "exact: your verdict is the environment's own"
+assert sum(reached) > len(reached) / 2, "large effect: most plans lead to their goals"
+
 # %% [markdown]
-# ## 7 · The map of the survey
+# **Large effect.** The planner reaches more than half of the random goals, and it was never shown the map. So few episodes leave a wide interval; lesson 04 asks how *often* it fails, and why.
+
+# %% [markdown]
+# ## 5 · Break it
+#
+# A plan that ends at its goal can still be worthless. The course ships each planner at four rungs of a ladder: *untrained*, *10 %*
+# of the training, *good*, and *overfit* (trained on a handful of episodes). Choose one after the other in the list, and look for a **failure signature**:
+# how do you recognise a bad plan if nobody shows you the walls?
+
+# %%
+rungs = {name: Diffuser.load("maze-large", rung=name) for name in ("untrained", "10%", "good", "overfit")}
+plans = {name: p.plan(np.r_[start, 0, 0], goal, n=16, generator=torch.Generator().manual_seed(SEED)) for name, p in rungs.items()}
+gap = {name: planner.inconsistency(p).numpy() for name, p in plans.items()}
+
+
+def ladder(rung: str):
+    return widgets.trajectories(plans[rung].candidates[..., :2], maze=walls, start=start, goal=goal,
+        alt=f"Sixteen plans by the {rung} planner in the large maze, from the same start to the same goal.")
+
+
+# %% tags=["broken"]
+explore(ladder, rung=list(rungs))
+
+# %% [markdown]
+# A plan says everything twice: two neighbouring positions tell how fast the ball moves, and so do the velocities. Where the two disagree, no ball can follow the plan.
+# The disagreement, in metres per gap between two points, needs no map. The planner uses it to choose among its candidates.
+
+# %%
+assert np.median(gap["untrained"]) > 5 * np.median(gap["good"]), "large effect: an untrained planner contradicts itself"
+assert np.median(gap["overfit"]) > 2 * np.median(gap["good"]), "large effect: so does an overfit one, between its routes"
+widgets.intervals([(f"{name}: {np.median(g):.2f} m", g) for name, g in gap.items()], xlabel="positions and velocities of a plan disagree by, m per gap",
+    alt="Disagreement of positions and velocities for sixteen plans of each of four planners: largest for the untrained one, then overfit, 10 % and good.")
+
+# %% [markdown]
+# **Large effect.** The untrained planner contradicts itself more than 5 times as much as the good one, and the overfit planner more than 2 times as much.
+#
+# | signature | in the picture | the number that gives it away | cure |
+# |---|---|---|---|
+# | untrained: the plan contradicts itself | points lie anywhere, in walls too, and both ends are right all the same | positions and velocities disagree by more than 5 times the good planner's number | train it; ask this number before the loss |
+# | overfit: routes that were never seen are pieced together | smooth lines that cut through walls | the same number, more than 2 times the good planner's | record more episodes, or stop the training earlier |
+
+# %% [markdown]
+# ## 6 · Where you are
+#
+# The next cell lists the lessons, what each builds on, and what you have solved; come back and run it again. Below it stand your guesses: a point on the diagonal was right, above the diagonal you expected too much. If all your points lie on one side, you know a habit of yours. The record is one file in `my/`, and nobody else sees it unless you hand it out with `diffrl-lab progress --export FILE`.
+#
+# **Blank pages.** Two tasks have no stub and no hints: you write a method from an empty page, in at most 60 lines, and laws judge it. `diffrl-lab start blank-01` asks for a DDPM after lesson 01, `diffrl-lab start blank-05` for classifier-free guidance after lesson 05.
+
+# %%
+display(overview(), aim())
+
+# %% [markdown]
+# ## 7 · What the survey says, what you saw
+#
+# | the survey | here | verdict |
+# |---|---|---|
+# | diffusion plans by sampling whole trajectories under a goal, with no model of the dynamics (mechanism 1, medium confidence) | a planner that never saw a map reached more than half of its random goals (section 4) | held in this maze, **large effect**: it reaches more goals than it misses |
+# | the reverse process denoises a trajectory | no front runs from start to goal, and the belief is ahead of the noisy plan (section 2) | held, **large effect**: at $t = 1$ the belief is less than a fifth as far from the end as the noisy plan |
+# | generated trajectories may not fit the dynamics (failure signature 4) | positions and velocities of untrained and of overfit plans disagree (section 5) | held, **large effect**: more than 5 and 2 times the good planner's number, produced on purpose |
+#
+# **Symbols.** $x_0$ a clean plan · $x_t$ the same with noise · $\hat{x}_0 = D(x_t, t)$ the denoiser's mean · $t$ diffusion time, 1 is noise · $D$ the denoiser ·
+# `known`, `value` what is given · $H$ points of a plan.
+#
+# **References.** The survey: "Diffusion Models for Reinforcement Learning: Foundations, Taxonomy, and Development" (arXiv 2510.12253, 2025). Janner et al.,
+# "Planning with Diffusion for Flexible Behavior Synthesis" (2022). Ho et al., "Denoising Diffusion Probabilistic Models" (2020). Song et al.,
+# "Score-Based Generative Modeling through Stochastic Differential Equations" (2021). Karras et al., "Elucidating the Design Space of Diffusion-Based
+# Generative Models" (2022).
+#
+# **Next:** 01 builds the denoiser from scratch, and first an exact one. 02 asks how to draw from it, and 03 what it should draw for: decisions, and the
+# data they leave. 04 brings both to trajectories.
+
+# %% [markdown]
+# ## Further · Train the planner in a maze that you draw
+#
+# Click walls into the grid, or paint them by dragging; with the keyboard the arrows move and the space bar sets a wall. The line below the grid says whether a ball can be driven in your maze. Then run the two cells below it again.
+# They take your drawing as the map of a new environment, record 80 drives of a controller that knows the map, train a small planner on these drives alone, and drive it to random goals.
+
+# %%
+drawing = draw(drawn.EXAMPLE)
+drawing
+
+# %%
+updates, goals = {"smoke": (30, 2), "class": (700, 20), "full": (4000, 50)}[PROFILE]
+own = drawn.learn(drawing.maze_map, episodes=8 if PROFILE == "smoke" else 80, updates=updates, goals=goals, seed=SEED)
+own.picture("planner", alt="Six drives of the new planner in the drawn maze, each over its plan: the ball follows most plans along the corridors to the goal.")
+
+# %%
+widgets.intervals([(f"{name}: {n} of {goals}", n / goals, *wilson(n, goals)) for name, n in own.reached.items()], xlabel="share of the goals reached",
+    alt="Shares of random goals reached in the drawn maze with 95 % intervals: the new planner and retrieval reach most of them, the straight line fewer.")
+
+# %%
+judged = PROFILE != "smoke" and drawing.maze_map == drawn.EXAMPLE  # in a maze of yours the straight line may be best
+assert not judged or own.reached["planner"] > own.reached["straight line"], "large effect: better than the straight line"
+
+# %% [markdown]
+# **Large effect**, for the example: the planner reaches more of the same goals than a controller that heads straight for them. It saw nothing but the recorded drives.
+# **Open**: is it better than retrieval, which looks up the recorded drive nearest to the task and follows it? Both know the same drives, the maze is small, and their intervals overlap.
+#
+# A broad line is the *first* plan of a drive: where the ball left it, the planner planned again. A winding maze needs a longer training: raise `updates` to 2000, which takes about three times as long. What does a maze look like in which the straight line wins? In which maze does the planner fail, and do its plans then go through walls?
+
+# %% [markdown]
+# ## Further · The map of the survey
 #
 # The survey sorts its papers by the *role* that diffusion plays, by *regime* (learning from a fixed recording, or while acting), and by the number of
-# *agents*. Each cell is a lesson here, and names the class or function behind it. Hatched cells are not built yet. The last row is ours: some
+# *agents*. Each cell of the map is a lesson, and names the class or function behind it. Hatched cells are not built yet. The last row is ours: some
 # methods play two roles at once (a planner that also makes its own training data) and fit no single row. Lessons 01 to 03 stand in no cell:
 # they are the ground under all of them (diffusion, its samplers, decisions and recorded data).
 
@@ -331,52 +404,17 @@ widgets.survey_map({
 })
 
 # %% [markdown]
-# And this is what the survey *claims*, with its own confidence, and what this course has measured so far. "Not yet" is an honest answer.
+# ## Further · What the survey claims
+#
+# The survey states its claims with its own confidence. The table has them all, with what this course has measured so far. "Not yet" is an honest answer.
 
 # %%
 claims()
 
 # %% [markdown]
-# ## 8 · Where you are
-#
-# The lessons there are, and which ones each builds on. Come back to this page as you go: run the next two cells, and they show what you have
-# solved and how well you guess. The record is one file in `my/`; nobody else sees it, unless you hand it out with `diffrl-lab progress --export FILE`.
-
-# %%
-overview()
-
-# %% [markdown]
-# A guess on the diagonal was right. Above it you expected more than came out, below it less. Wherever your points lie on one side,
-# that is a habit worth knowing.
-
-# %%
-aim()
-
-# %% [markdown]
-# ## 9 · What the survey says, what you saw
-#
-# | the survey | here | verdict |
-# |---|---|---|
-# | diffusion plans by sampling whole trajectories under a goal, with no model of the dynamics (mechanism 1, medium confidence) | a planner that never saw a map reached its goals (section 4) | held, in this maze: **large effect** |
-# | the reverse process denoises a trajectory | no front runs from start to goal; the belief stands at once (section 2) | held: **large effect** |
-# | generated trajectories may not fit the dynamics (failure signature 4) | untrained plans contradict themselves, and the number shows it without a map (section 5) | seen, on purpose |
-#
-# How *often* it fails, and why, needs more than twenty episodes: lesson 04.
-#
-# **Symbols.** $x_0$ a clean plan · $x_t$ the same with noise · $\hat{x}_0 = D(x_t, t)$ the denoiser's mean · $t$ diffusion time, 1 is noise · $D$ the denoiser ·
-# `known`, `value` what is given · $H$ points of a plan.
-#
-# **References.** The survey: "Diffusion Models for Reinforcement Learning: Foundations, Taxonomy, and Development" (arXiv 2510.12253, 2025). Janner et al.,
-# "Planning with Diffusion for Flexible Behavior Synthesis" (2022). Ho et al., "Denoising Diffusion Probabilistic Models" (2020). Song et al.,
-# "Score-Based Generative Modeling through Stochastic Differential Equations" (2021). Karras et al., "Elucidating the Design Space of Diffusion-Based
-# Generative Models" (2022).
-#
-# **Next:** 01 builds the denoiser from scratch, and first an exact one. 02 asks how to draw from it, 03 what it should draw for: decisions, and the
-# data they leave. 04 brings both to trajectories.
-#
 # ## Further · All letters of the course
 #
-# Papers on diffusion agree on the idea and on no letter. Here are ours, with their names in four papers: Ho et al. 2020 (DDPM), Song et al. 2021 (stochastic
+# Papers on diffusion agree on the idea, and on no letter. Here are ours, with their names in four papers: Ho et al. 2020 (DDPM), Song et al. 2021 (stochastic
 # differential equations), Karras et al. 2022 (EDM), Janner et al. 2022 (Diffuser). Beware of $t$: in the last one it counts steps of the plan.
 
 # %%

@@ -1,15 +1,17 @@
 # %% [markdown]
+# ![Value earned against the number of proposals: proposals of a diffusion model stay near the best recorded speed, those of one Gaussian fall, and the maximum over all speeds earns nothing.](attachment:03.png)
+#
 # # 03 · MDPs and offline data
 #
 # **The question.** You have recordings of somebody else's decisions, and you may not try anything yourself. What can go wrong?
 #
-# Three things can. You meet each of them in a world so small that the right answer is known exactly: a value that stops where the recording stops,
-# a clone that is perfect on its data and still lost, and a maximum that prefers what nobody ever did. Then you see which of them diffusion cures.
+# Three things can go wrong. You meet each of them in a world so small that the right answer is known exactly: values that are too low because the recording stopped,
+# a clone that makes no error on its data and still gets lost, and a maximum that chooses an action which nobody ever tried. Then you see which of them diffusion cures: that is the picture above.
 #
 # **Afterwards you can**
 # - compute values exactly, regress them from recordings, and treat a time limit as what it is;
-# - say why a low imitation loss, or a low TD loss, is not a good policy;
-# - spot extrapolation error, and keep a policy inside its data.
+# - say why a low imitation loss, or a low TD loss, does not make a good policy;
+# - recognise extrapolation error, and keep a policy inside its data.
 #
 # **You need** torch and probabilities; section 5 draws from a diffusion model, as in lesson 01. **Machine:** about 30 seconds on two CPU
 # cores, no network. **You:** 80 minutes (an estimate).
@@ -21,7 +23,7 @@ import torch
 from torch import nn
 
 from diffrl_lab import widgets
-from diffrl_lab.course import check, guess, hint
+from diffrl_lab.course import check, guess, hint, mine
 from diffrl_lab.diffusion import Cosine, MixtureDenoiser, ddpm, sample
 from diffrl_lab.studies import offline
 from diffrl_lab.widgets.explore import explore
@@ -41,13 +43,13 @@ widgets.component_map("data", alt="The survey's component map from data to execu
 # %% [markdown]
 # ## 1 · A world that is known
 #
-# A **Markov decision process** (MDP): in state $s$ you take an action $a$, the world draws the next state $s'$ from $P(s' \mid s, a)$ and pays the reward $r(s, a)$; then you act again. Steps of the
-# environment are numbered $k$. (The letter `t` is taken: in this course it is diffusion time.) What matters is the discounted sum
-# $G = \sum_k \gamma^k r_k$, and the best mean of it obeys Bellman's equation
+# A **Markov decision process** (MDP) works as follows. In the state $s$ you take an action $a$. The world draws the next state $s'$ from $P(s' \mid s, a)$ and pays the reward $r(s, a)$. Then you act again. The steps of the
+# environment are numbered $k$. (The letter `t` is taken: in this course it is the diffusion time.) The *return* is the discounted sum of the rewards,
+# $G = \sum_k \gamma^k r_k$. The largest mean return that any policy reaches from a state is the value of this state, and it obeys Bellman's equation
 # $$V(s) = \max_a Q(s, a), \qquad Q(s, a) = r(s, a) + \gamma \sum_{s'} P(s' \mid s, a)\, V(s').$$
 # *Value iteration* starts from $V = 0$ and puts $V$ into the right-hand side, again and again.
 #
-# **Exercise 1 · one sweep** (easy, 8 minutes). Write the step of value iteration. Pitfalls: the world's draw is averaged, your choice is not; the reward of this step is not discounted.
+# **Exercise 1 · one sweep** (easy, 8 minutes). Write the step of value iteration; the lesson then runs on your function. Pitfalls: take the mean over what the world draws, and the maximum over what you choose; the reward of this step is not discounted.
 
 # %% tags=["exercise"]
 def backup(P: torch.Tensor, rew: torch.Tensor, gamma: float, V: torch.Tensor) -> torch.Tensor:
@@ -60,7 +62,7 @@ def backup(P: torch.Tensor, rew: torch.Tensor, gamma: float, V: torch.Tensor) ->
 check("03.backup", backup)
 
 # %% [markdown]
-# Here is a grid of 5 by 7 cells with a goal G (+1) at the upper right and a pit X ($-1$) below it. The floor is wet: one move in five slips to a side.
+# Here is a grid of 5 by 7 cells. The goal G (+1) is at the upper right, and a pit X ($-1$) is below it. The floor is wet: one move in five slips to a side.
 
 # %%
 world = grid_world(("......G", ".##.##X", ".......", ".##.##.", "......."), slip=0.2, gamma=0.95)
@@ -69,28 +71,29 @@ waves = guess("03.sweeps", "After how many sweeps does the lower left corner fir
 waves
 
 # %%
+backup = mine("03.backup")
 V_star, best = world.optimal()
 sweeps = [torch.zeros_like(V_star)]
-while (sweeps[-1] - V_star).abs().max() > 1e-6:
-    sweeps.append(world.q(sweeps[-1]).amax(1))
+while (sweeps[-1] - V_star).abs().max() > 1e-4:
+    sweeps.append(torch.as_tensor(backup(world.P, world.rew, world.gamma, sweeps[-1]), dtype=torch.float64))
 waves.reveal(next(n for n, V in enumerate(sweeps) if V[-7] > 1e-9))  # the lower left corner: the last row has 7 cells
 
 # %%
 error = torch.stack([(V - V_star).abs().max() for V in sweeps])
-assert (error[1:] <= 0.95 * error[:-1] + 1e-12).all(), "exact: each sweep shrinks the worst error by gamma at least"
+assert (error[1:] <= 0.95 * error[:-1] + 1e-6).all(), "exact: each sweep shrinks the worst error by gamma at least"
 explore(lambda sweep: offline.values_and_moves(world, sweeps[sweep], marks, f"After {sweep} sweeps; largest error {error[sweep]:.2g}"),
         sweep=(0, len(sweeps) - 1, 1, 8))
 
 # %% [markdown]
-# Drag back to 0. Value spreads from the goal, one cell per sweep. (G itself has value 0, because its reward is paid on entering.) When all has settled, look at the
-# cell below the pit: its arrow turns its back on the pit and takes the long way round.
+# Drag `sweep` back to 0. The values spread from the goal, one cell per sweep. (G itself has value 0, because its reward is paid on entering it.) After the last sweep, look at the
+# cell below the pit: the best move there leads away from the pit, the long way round.
 #
-# **Exact.** Each sweep shrinks the worst error by the factor $\gamma$ or more, in any world (value iteration is a contraction).
+# **Exact.** Each sweep multiplies the largest error of $V$ by $\gamma$ or less, in any MDP (value iteration is a contraction).
 #
 # ## 2 · Values from recordings
 #
-# Now $P$ and $r$ are unknown. There are only recordings of a driver, who takes the best move seven times in ten and any move otherwise. The value of
-# *his* policy $\pi$ is a mean, $V^\pi(s) = \mathbb{E}[G \mid s]$. So we regress the returns that followed each state. With one number per state, least squares gives the mean.
+# Now $P$ and $r$ are unknown, and there are only recordings of a driver. He takes the best move seven times in ten, and a random move otherwise. The value of
+# *his* policy $\pi$ is a mean, $V^\pi(s) = \mathbb{E}[G \mid s]$. So we regress the returns that followed each state. With one number per state, least squares gives their mean.
 
 # %%
 def regress(steps, y):
@@ -109,21 +112,21 @@ off = torch.stack([(regress(r, offline.returns(r, 0.95)) - V_driver)[alive].squa
 rms = off.reshape(4, 4).mean(1).sqrt()
 
 # %%
-assert rms[0] > 3 * rms[-1], "large effect: 64 times the episodes, about an eighth of the error"
-widgets.lines(sizes, {"regression": rms, "one over the root": rms[0] * (sizes[0] / torch.tensor(sizes)) ** 0.5}, logx=True, logy=True, points=True,
-            xlabel="recorded episodes", ylabel="error of V, root mean square", title="Return regression: noisy, and right in the end",
-            alt="Error of the regressed values against the number of episodes, falling along one over the root.")
+assert rms[0] > 3 * rms[-1], "large effect: with 64 times the episodes the error is less than a third"
+widgets.lines(sizes, {"regression": rms, "1 / root of the episodes": rms[0] * (sizes[0] / torch.tensor(sizes)) ** 0.5}, logx=True, logy=True, points=True,
+            xlabel="recorded episodes", ylabel="error of V, root mean square", title="Regressed returns: the error falls with the root of the number of episodes",
+            alt="Error of the regressed values against the number of episodes, falling along a line of slope minus one half.")
 
 # %% [markdown]
-# This regression has no model and no bias. It has only noise, which falls with the root of the number of episodes. A *return-guided* diffusion planner does the same regression (lesson 05).
+# This regression needs no model of the world. Nearly all of its error is noise, which falls with the root of the number of episodes. A *return-guided* diffusion planner does the same regression (lesson 05).
 #
-# ### The recorder stops, the world does not
+# ### The recorder stops, the world goes on
 #
-# Real recordings have a **time limit**. Say that the recorder stops after eight steps (`truncated`). That is not the same as reaching G or X (`terminated`). Two habits ignore the difference: taking
-# the return up to the limit, and learning from one step at a time but setting the future to 0 at *every* end of an episode.
+# Real recordings have a **time limit**. Say that the recorder stops after eight steps (`truncated`). That is not the same as reaching G or X (`terminated`). Two common methods ignore the difference. The first takes
+# the return up to the limit. The second learns from one step at a time, and sets the future to 0 at *every* end of an episode.
 #
-# **Exercise 2 · the target** (easy, 6 minutes). One step suggests a value for $s$: what it paid, plus what may follow. Write this target. `next_V` is an estimate of $V(s')$, `terminated` and `truncated` are bool.
-# Pitfall: which flag ends the world?
+# **Exercise 2 · the target** (easy, 6 minutes). One recorded step suggests a value for $s$: the reward, plus the value of what follows. Write this target; sections 2 and 4 learn with your function. `next_V` is an estimate of $V(s')$, `terminated` and `truncated` are bool.
+# Pitfall: only one of the two flags says that nothing follows.
 
 # %% tags=["exercise"]
 def target(rew: torch.Tensor, next_V: torch.Tensor, terminated: torch.Tensor, truncated: torch.Tensor,
@@ -138,38 +141,43 @@ check("03.target", target)
 
 # %%
 cut = world.roll_out(driver, EPISODES, 8, generator)
-print(f"{cut.truncated.sum() / (cut.truncated | cut.terminated).sum():.0%} of the episodes end by the limit; the true mean value is {V_driver[alive].mean():.2f}")
-low = guess("03.limit", "What mean value comes out if every end of an episode counts as terminal?", 0.0, 0.8)
+print(f"{cut.truncated.sum() / (cut.truncated | cut.terminated).sum():.0%} of the episodes end by the limit; the exact mean of V over all cells is {V_driver[alive].mean():.2f}")
+low = guess("03.limit", "What mean of V comes out if every end of an episode counts as terminal?", 0.0, 0.8)
 low
 
 # %%
-def bootstrapped(over):
+target = mine("03.target")
+kinds, which = offline.distinct(cut)  # steps that are alike have one target
+
+
+def bootstrapped(terminated):
     V = torch.zeros_like(V_driver)
     for _ in range(300):
-        V = regress(cut, cut.rew + 0.95 * ~over * V[cut.next_obs])
+        y = target(kinds.rew, V[kinds.next_obs], terminated, kinds.truncated, 0.95)
+        V = regress(cut, torch.as_tensor(y, dtype=torch.float64)[which])
     return V
 
 
-fits = {"returns up to the limit": regress(cut, offline.returns(cut, 0.95)), "a limit is a terminal": bootstrapped(cut.terminated | cut.truncated),
-        "the world goes on": bootstrapped(cut.terminated)}
-mean = {name: float(V[alive].mean()) for name, V in fits.items()}
-low.reveal(mean["a limit is a terminal"])
+fits = {"returns up to the limit": regress(cut, offline.returns(cut, 0.95)), "a limit is a terminal": bootstrapped(kinds.terminated | kinds.truncated),
+        "the world goes on": bootstrapped(kinds.terminated)}
+low.reveal(float(fits["a limit is a terminal"][alive].mean()))
 
 # %%
-truth, order = float(V_driver[alive].mean()), torch.argsort(V_driver[alive])
-assert max(mean["returns up to the limit"], mean["a limit is a terminal"]) < 0.75 * truth, "large effect: both far too low"
-assert abs(mean["the world goes on"] - truth) < 0.15 * truth, "large effect: bootstrapping through the limit repairs it"
+order = torch.argsort(V_driver[alive])
+off = {name: (V - V_driver)[alive] for name, V in fits.items()}  # cell by cell, so that errors cannot cancel
+assert max(float(off[n].max()) for n in ("returns up to the limit", "a limit is a terminal")) < 0, "large effect: both too low in every cell"
+assert off["the world goes on"].norm() < 0.1 * off["a limit is a terminal"].norm(), "large effect: bootstrapping through the limit repairs it"
 widgets.lines(range(int(alive.sum())), {"exact": V_driver[alive][order], **{n: V[alive][order] for n, V in fits.items()}},
             xlabel="cells, worst to best", ylabel="V of the driver",
             alt="Values per cell: bootstrapped through the limit they lie on the exact ones, the other two far below.")
 
 # %% [markdown]
-# **Large effect.** A learner that counts a time limit as a terminal finds far lower values than one that does not, on the same data with the same loss (Pardo et al. 2018). Gymnasium and Minari keep the two flags apart; many data loaders do not.
+# **Large effect.** A learner that counts a time limit as a terminal finds values that are too low in every cell. On the same data, with the same loss, a learner that goes on beyond the limit finds nearly the exact values (Pardo et al. 2018). Gymnasium and Minari keep the two flags apart; many data loaders do not.
 #
 # ## 3 · Copy the driver
 #
-# Forget values. An expert drives along a bridge, three lanes wide, from S to G, between pits X; the floor slips one time in ten. **Behaviour cloning** (BC) learns *state → action* from her episodes as a classifier.
-# Ours is the best classifier there can be: in each recorded state it does what she did there, so its training loss is exactly 0. In all other states it knows nothing and takes any move.
+# Now leave values aside. An expert drives along a bridge, three lanes wide, from S to G, between pits X. The floor is wet again: one move in ten slips. **Behaviour cloning** (BC) learns a classifier *state → action* from her episodes.
+# Ours is the best classifier there can be: in each recorded state it does what she did there, so its training loss is exactly 0. In all other states it knows nothing and takes a random move.
 
 # %%
 bridge = grid_world(("X" * 20, "." * 20, "S" + "." * 18 + "G", "." * 20, "X" * 20), slip=0.1)
@@ -177,22 +185,25 @@ expert = nn.functional.one_hot(bridge.optimal()[1].argmax(1), 4).double()
 
 
 def clone(n, seed):
-    """The policy [S, A] that copies n episodes of the expert, and how many steps of hers it saw in each state [S]."""
+    """The policy [S, A] that copies n episodes of the expert, and her recorded steps in each state [S]."""
     steps = bridge.roll_out(expert, n, 400, torch.Generator().manual_seed(1000 * SEED + seed))
     count = torch.zeros_like(expert).index_put((steps.obs, steps.act), torch.ones((), dtype=torch.float64), True)
     total = count.sum(1, keepdim=True)
     return torch.where(total > 0, count / total.clamp(min=1), 0.25), total[:, 0]
 
 # %%
-print(f"the expert: {offline.arrival(bridge, expert):.1%} arrive")
-lost = guess("03.clone", "A clone of 8 episodes errs in about 5 of 100 of her steps. Of 100 drives, how many arrive?", 0, 100)
-lost
-
-# %%
 sizes = [2, 4, 8, 16, 32, 64]
 clones = [[clone(n, seed)[0] for seed in range(SEEDS)] for n in sizes]
 table = torch.tensor([[(offline.arrival(bridge, p), offline.wrong_moves(bridge, expert, p)) for p in row] for row in clones])
+
+# %%
+question = f"On the expert's states a clone of 8 episodes makes {100 * table[2, :, 1].mean():.0f} wrong moves in 100. How many of 100 drives of the clone arrive?"
+lost = guess("03.clone", question, 0, 100)
+lost
+
+# %%
 lost.reveal(100 * float(table[2, :, 0].mean()))
+print(f"Of the expert's own drives {offline.arrival(bridge, expert):.1%} arrive.")
 
 # %%
 explore(lambda episodes, seed: offline.clone_picture(bridge, expert, *clone(episodes, seed), episodes),
@@ -200,21 +211,21 @@ explore(lambda episodes, seed: offline.clone_picture(bridge, expert, *clone(epis
 
 # %%
 success, wrong = offline.bands(table, SEED)  # each a mean with its interval, exact but for the draw of the recordings
-assert success[0][2] < 0.75 and wrong[0][2] < 0.1, "large effect: few errors on her states, many drives lost"
+assert success[0][2] < 0.75 and wrong[0][2] < 0.1, "large effect: few wrong moves on her states, many drives lost"
 assert success[0][-1] > 0.93 > success[0][0] + 0.3, "large effect: more recordings repair it"
-widgets.lines(sizes, {"share that arrives": success, "share of wrong moves, on her states": wrong}, logx=True, points=True,
+widgets.lines(sizes, {"share that arrives": success, "share of wrong moves on the expert's states": wrong}, logx=True, points=True,
             xlabel="recorded episodes", ylabel="share", title=f"Means of {SEEDS} data sets, with 95 % intervals",
             alt="Against recorded episodes: the share of drives that arrive climbs from under a half to nearly one, wrong moves stay low.")
 
 # %% [markdown]
-# **Large effect.** A clone of eight episodes makes few wrong moves on the expert's states, and still loses far more drives than she does: a low BC loss is not a good policy. The loss is measured where *she* drives. After one slip the clone
-# is in a cell that nobody recorded. There it takes any move, perhaps into the pit, and the loss never hears of it. With $\epsilon$ errors per step the harm can grow with the *square* of the length (Ross et al. 2011). This is **distribution shift**.
+# **Large effect.** On the expert's states a clone of eight episodes makes few wrong moves, and yet far fewer of its drives arrive than of hers. A low BC loss does not make a good policy, because the loss is measured where *she* drives. After one slip the clone
+# is in a cell that nobody recorded. There it takes a random move, perhaps into the pit, and the loss does not count it. With an error rate $\epsilon$ per step the harm can grow with the *square* of the length of the drive (Ross et al. 2011). This is **distribution shift**: the policy meets other states than its data.
 #
 # ## 4 · Do better than the driver
 #
-# Offline RL wants more than a copy. Take a corridor of four cells; the one action is the speed $a \in [0, 1]$. Faster is better, up to an edge; beyond it the car crashes. $Q$ has a closed form.
-# Three drivers were recorded: a slow one, a brisk one and, in 40 of 1,540 records, a fast one who mostly crashes. **Fitted Q iteration**: a small network regresses $Q(s, a)$ on $r + \gamma \max_{a'} Q(s', a')$,
-# over and over.
+# Offline RL wants more than a copy. Take a corridor of four cells, in which the one action is the speed $a \in [0, 1]$. A faster car is better, up to an edge; beyond the edge it crashes. The exact $Q$ has a closed form.
+# Three drivers were recorded: a slow one, a brisk one and, in 40 of 1,540 records, a fast one who mostly crashes. **Fitted Q iteration** trains a small network: it regresses $Q(s, a)$ on $r + \gamma \max_{a'} Q(s', a')$,
+# and repeats this with the new $Q$.
 
 # %%
 road, speeds = Corridor(), offline.SPEEDS
@@ -223,33 +234,33 @@ V_road = road.best(speeds)[0]  # exact
 
 @lru_cache
 def fitted(fast, seed=0):
-    """Fitted Q iteration: the network, and its last TD loss on the data."""
+    """Fitted Q iteration on the records of the slow and the brisk driver, and the first `fast` of the fast one."""
     s, a, after, rew, ended = offline.record(road, fast, 1000 * SEED + seed)
     Q, grid = offline.SpeedValues(1000 * SEED + seed), torch.linspace(0, 1, 41)
     adam = torch.optim.Adam(Q.parameters(), lr=1e-2)
     for _ in range(SWEEPS):
-        y = rew + road.gamma * ~ended * Q.everywhere(road.n, grid).amax(1)[after]
+        y = target(rew, Q.everywhere(road.n, grid).amax(1)[after], ended, torch.zeros_like(ended), road.gamma)
         for _ in range(20):
-            loss = (Q(s, a) - y).square().mean()
+            loss = (Q(s, a) - torch.as_tensor(y, dtype=torch.float32)).square().mean()
             adam.zero_grad()
             loss.backward()
             adam.step()
-    return Q, float(loss.detach())
+    return Q
 
 # %% [markdown]
-# Now remove the forty fast records. The network has *fewer bad examples*. Guess, run, then drag them back in.
+# Now remove the forty fast records. The data then hold *fewer bad examples*. Guess, run, then move the slider `fast` to bring the records back.
 
 # %%
-gap = guess("03.gap", "With no fast record left: which speed does the fitted Q like best in the first cell?", 0.0, 1.0)
+gap = guess("03.gap", "No fast record is left. At which speed is the fitted Q largest in the first cell?", 0.0, 1.0)
 gap
 
 # %%
-Q = {fast: fitted(fast)[0].everywhere(road.n) for fast in (40, 0)}
+Q = {fast: fitted(fast).everywhere(road.n) for fast in (40, 0)}
 chosen = {fast: speeds[q.argmax(1)] for fast, q in Q.items()}
 gap.reveal(float(chosen[0][0]))
 
 # %%
-explore(lambda fast, cell, seed: offline.values_picture(road, fitted(fast, seed)[0], offline.record(road, fast, 1000 * SEED + seed)[1], fast, cell),
+explore(lambda fast, cell, seed: offline.values_picture(road, fitted(fast, seed), offline.record(road, fast, 1000 * SEED + seed)[1], fast, cell),
         fast=(0, 40, 5, 0), cell=(0, 3), seed=(0, 9))
 
 # %%
@@ -259,15 +270,15 @@ assert earned[40] > 0.5 * V_road[0] > 10 * earned[0], "large effect: without the
 assert promised[0] > 1.2 * V_road[0], "large effect: and it promises more than any policy can earn"
 
 # %% [markdown]
-# **Large effect.** Without the fast records the fitted $Q$ promises more than any policy can earn, and its policy earns almost nothing: this is **extrapolation error** (Fujimoto et al. 2019). Left of the gap, faster was better, so the network goes on uphill where nobody drove.
-# Taken alone, that is a fair guess. But $\max$ *looks for* the highest guess, and the target hands it back one cell with every sweep. Online, one crash would correct it. Offline nothing does, except a few bad drives in the data: drag `fast` to 5.
+# **Large effect.** Without the fast records the fitted $Q$ promises more than any policy can earn, and the policy that follows it earns almost nothing. This is **extrapolation error** (Fujimoto et al. 2019). At recorded speeds faster was better, so the network continues uphill to speeds that nobody drove.
+# As a guess this is reasonable. But the maximum *looks for* the highest guess, and the target passes it back, one cell per sweep. Online, one crash would correct it. Offline nothing corrects it, except a few bad drives in the data: drag `fast` to 5.
 #
 # ## 5 · What diffusion changes
 #
-# The cure is to maximise only over what the data hold. A model *proposes* actions that look recorded, and the best of $N$ proposals by $Q$ is driven (this is IDQL, in lesson 10).
-# What should propose? Two drivers make two humps, so we draw from the *exact* denoiser of their distribution with DDPM's chain, as in lesson 01. Beside it stands one Gaussian with the data's mean and spread.
+# The cure is to maximise only over what the data hold. A model of the data *proposes* $N$ actions, and the policy takes the proposal with the largest $Q$ (this is IDQL, in lesson 10).
+# Which model should propose? The speeds of two drivers form two humps. So we draw from the *exact* denoiser of their distribution with DDPM's chain, as in lesson 01. We compare it with one Gaussian that has the mean and the spread of the data.
 #
-# **Exercise 3 · the best proposal** (medium, 8 minutes). `q` maps actions of any shape to values. Pitfalls: neither the value nor the number is wanted, but the action; one per row.
+# **Exercise 3 · the best proposal** (medium, 8 minutes). `q` maps actions of any shape to values of the same shape. Your function then drives the car. Pitfalls: the action is wanted, not its value and not its number; there is one for each row.
 
 # %% tags=["exercise"]
 def best_proposal(q, proposals: torch.Tensor) -> torch.Tensor:
@@ -281,31 +292,32 @@ def best_proposal(q, proposals: torch.Tensor) -> torch.Tensor:
 check("03.proposals", best_proposal)
 
 # %%
-law, greedy = drivers((1, 1, 0)), fitted(0)[0]
-D = MixtureDenoiser(law.weights, law.means, Cosine(), std=law.std)
+best_proposal = mine("03.proposals")
+recorded = drivers((1, 1, 0))
+D = MixtureDenoiser(recorded.weights, recorded.means, Cosine(), std=recorded.std)
 drawn = sample(D, torch.randn(20_000, 1, generator=generator), steps=50, step=ddpm(), generator=generator)[:, 0]
 normal = drawn.mean() + drawn.std() * torch.randn(20_000, generator=generator)
 pools = {"diffusion": drawn.clamp(0, 1), "one Gaussian": normal.clamp(0, 1)}
 
-# %%
+# %% tags=["punchline"]
 counts = [1, 2, 4, 8, 16, 32, 64, 128]
-value = {name: [offline.worth(road, greedy, pool, N, generator) for N in counts] for name, pool in pools.items()}
+value = {name: [offline.worth(road, fitted(0), best_proposal, pool, N, generator) for N in counts] for name, pool in pools.items()}
 reach = float(road.best(offline.record(road, 0, 1000 * SEED)[1])[0][0])  # the best that recorded speeds can do, exact
-assert min(value["diffusion"][3:6]) > 0.8 * reach, "large effect: best of 8 to 32 proposals, most of what there is"
-assert value["one Gaussian"][6] < 0.5 * reach, "large effect: one Gaussian proposes what nobody drove"
-lines = {**value, "best recorded speed (exact)": [reach] * 8, "max over all speeds": [earned[0]] * 8}
+assert min(value["diffusion"][3:6]) > 0.8 * reach, "large effect: the best of 8 to 32 proposals earns most of it"
+assert value["one Gaussian"][6] < min(0.5 * reach, value["one Gaussian"][3]), "large effect: one Gaussian earns less than half, and falls from N = 8 on"
+lines = {**value, "exact: best recorded speed": [reach] * 8, "max over all speeds": [earned[0]] * 8}
 widgets.lines(counts, lines, logx=True, points=True, xlabel="N, proposals per decision", ylabel="value earned in the first cell",
-            title="The same wrong Q, with different proposals",
+            title="The same wrong Q chooses among different proposals",
             alt="Value earned against N: diffusion proposals near the best recorded speed, one Gaussian falling, plain max at zero.")
 
 # %% [markdown]
-# **Large effect.** With the same wrong $Q$, the best of 8 to 32 diffusion proposals earns most of what the best recorded speed earns; the best of 64 draws from one Gaussian earns less than half of it. The diffusion model has a hump per driver and nothing beyond. The Gaussian, to cover both, is so wide that it leans over the edge, and more proposals make it worse.
-# That is the case for diffusion in offline RL: it is an *expressive model of what was done*. It has limits. It cannot know better speeds that nobody tried, and it leaves $Q$ wrong. At very large $N$ its tails leave the data, too: $N$ is a leash, not a wall.
+# **Large effect.** With the same wrong $Q$, the best of 8 to 32 diffusion proposals earns most of what the best recorded speed earns; the best of 64 draws from one Gaussian earns less than half of it. The diffusion model has one hump for each driver, and nearly no mass elsewhere. The Gaussian has to cover both humps, so it is so wide that it reaches beyond the edge; beyond 8 proposals, more of them make it worse.
+# This is the case for diffusion in offline RL: it is an *expressive model of the recorded actions*. It has limits. It cannot find a better speed that nobody tried, and it leaves $Q$ wrong. And the humps have tails: with far more proposals than here, some would leave the data. A small $N$ limits how far the policy goes, but it is no guarantee.
 #
 # **Exercise 4 · the survey's quick check** (easy, 5 minutes). *"What are the primary challenges in offline RL, and why might diffusion models be particularly suited to address them?"*
-# 1. The plain maximum failed because: (a) the data were few; (b) the optimiser had not converged; (c) it looked for the largest error, and no new data contradict it.
-# 2. Diffusion proposals helped because: (a) they know what happens beyond the data; (b) they stay where the data are, in each hump; (c) they make $Q$ more accurate.
-# 3. What stays unsolved: (a) $Q$ is still wrong outside, and enough draws get there; (b) nothing: the best of all policies is found; (c) nothing: a proposal cannot leave the data.
+# 1. Why did the plain maximum fail? (a) The records were few, so that all values were mostly noise. (b) The training stopped early, so that the TD loss stayed high. (c) It searched for the largest error, and no record contradicted it.
+# 2. Why did diffusion proposals help? (a) The model knows where the edge is, and proposes nothing beyond it. (b) They lie close to recorded speeds, in the humps of both drivers. (c) They train $Q$ at more speeds, and correct it between the records.
+# 3. What stays unsolved? (a) $Q$ is wrong outside the data, and enough draws will get there. (b) $Q$ is right by now, and only drawing $N$ proposals is slow. (c) $Q$ is wrong outside the data, but no proposal can get there.
 
 # %% tags=["exercise"]
 ### BEGIN SOLUTION
@@ -317,29 +329,38 @@ check("03.offline", answer)
 # %% [markdown]
 # ## 6 · Break it: which number gives it away?
 #
-# You get a policy and a report, and you may not drive. Here are both policies of section 4. Which line warns you?
+# You get a policy and a report about it, and you may not drive. Here are both policies of section 4: one was trained with the forty fast records, the other without. Which column warns you?
 
 # %%
-to_data = {fast: float((chosen[fast][0] - offline.record(road, fast, 1000 * SEED)[1]).abs().min()) for fast in (40, 0)}
-print("fast records   TD loss   promised   to the nearest record   earned (exact)")
-for fast in (40, 0):
-    print(f"{fast:12} {fitted(fast)[1]:9.4f} {promised[fast]:10.2f} {to_data[fast]:23.3f} {earned[fast]:16.3f}")
-assert fitted(0)[1] < fitted(40)[1], "large effect: the *lower* TD loss belongs to the policy that crashes"
-assert to_data[0] > 0.1 > 10 * to_data[40], "large effect: the distance to the data gives it away"
+rows = {fast: offline.report(road, fitted(fast), 1000 * SEED, fast) for fast in (40, 0)}
+assert rows[0].td_loss < rows[40].td_loss, "large effect: on the same 1,500 records the policy that crashes has the *lower* TD loss"
+assert rows[0].distance > 5 * rows[40].distance, "large effect: the distance to the data gives it away"
+offline.report_table(rows)
+
+# %% tags=["broken"]
+offline.values_picture(road, fitted(0), offline.record(road, 0, 1000 * SEED)[1], 0, 0)
 
 # %% [markdown]
-# **Large effect.** The policy that crashes has the *lower* TD loss of the two: a low TD loss is not a good policy. Without crashes the data are easier to fit, and the loss is taken at recorded actions, while the policy takes the maximum. The number that gives it away is the
-# distance from the chosen action to the nearest recorded one. Ask of any offline policy *where its actions lie* before you ask what they are worth.
+# **Large effect.** Of the two policies, the one that crashes has the *lower* TD loss, on the same 1,500 records of the slow and the brisk driver. The TD loss compares $Q$ with a target that is computed from $Q$ itself: when both are too high, the loss does not show it. And the loss is taken at recorded actions, while the policy takes the maximum. The number that gives it away is the
+# distance from the chosen action to the nearest action that was recorded in the same state. Ask of any offline policy *where its actions lie* before you ask what they are worth.
+#
+# These are the three faults of this lesson.
+#
+# | signature | in the picture | the number that gives it away | cure |
+# |---|---|---|---|
+# | all values are too low | the learned values lie below the exact ones in every cell | the share of episodes that end by the time limit | set the future to 0 only where `terminated` is true |
+# | the imitation loss is near 0, and many drives fail | the clone walks through cells that no recording visits | the share of drives that arrive; no loss on the data shows it | more recordings, or the expert's answers in the clone's own states (Ross et al. 2011) |
+# | the promised value is high, the TD loss is low, and the policy crashes | the largest fitted $Q$ is at a speed that nobody drove | the distance from the chosen action to the nearest recorded one | choose among proposals of a model of the data, or record a few bad drives |
 #
 # ## 7 · When one observation is not the state
 #
-# So far the agent saw $s$. In a **POMDP** it gets an observation $o$, and several states give the same one. What it can rely on is the *belief* $b(s)$: the distribution of the state, given all that was observed and done. The first *Further* section computes it in a maze where two
-# cells look alike and need opposite moves. There a policy that sees the observation alone earns clearly less.
+# So far the agent observed the state $s$. In a **POMDP** it gets an observation $o$ instead, and several states can give the same one. What the agent can rely on is the *belief* $b(s)$: the distribution of the state, given all that was observed and done. The first *Further* section computes the belief in a maze where two
+# cells look alike and need opposite moves. There a policy that uses the observation alone earns clearly less than a policy that uses the belief.
 #
 # **Exercise 5 · the survey's quick check** (easy, 5 minutes). *"Can you explain why POMDPs introduce additional challenges compared to MDPs, and how diffusion models might address partial observability?"*
-# 1. New against an MDP: (a) the dynamics are noisy; (b) one observation does not say which state it is; (c) there are many states.
-# 2. What restores the Markov property: (a) a belief, or the history that it is computed from; (b) a random policy; (c) a larger network on the observation.
-# 3. Diffusion helps if: (a) its noise level is well chosen; (b) it is trained on pairs (observation, action); (c) it is conditioned on the history and draws from a distribution with several humps.
+# 1. What is new against an MDP? (a) The next state is drawn, so that one action has several results. (b) Two states can look alike, so that one observation is not enough. (c) There are many states, so that no table can hold the values.
+# 2. What restores the Markov property? (a) The belief, which is computed from the whole history. (b) A random policy, which leaves every loop in the end. (c) A larger network, which reads more from the observation.
+# 3. When does a diffusion policy help? (a) When its noise has the level of the sensor's noise. (b) When it is trained on pairs of observation and action. (c) When it is conditioned on the history of observations.
 
 # %% tags=["exercise"]
 ### BEGIN SOLUTION
@@ -353,10 +374,10 @@ check("03.pomdp", letters)
 #
 # | The survey says | Measured here | Verdict |
 # |---|---|---|
-# | Offline RL suffers from distribution shift | few wrong moves on the expert's states, many drives lost | held (large effect) |
-# | ... and from extrapolation error | the maximum goes where nothing was recorded, and crashes | held (large effect) |
-# | Diffusion is suited to it: it stays where the data are | proposals from the exact denoiser keep nearly all value, one Gaussian does not | held on this toy; lesson 10 tests learned models |
-# | Diffusion may address partial observability | the need for a history is exact; that a *learned* model uses it is not tested here | open: lesson 16 |
+# | Offline RL suffers from distribution shift | few wrong moves on the expert's states, and many drives do not arrive | held (large effect) |
+# | ... and from extrapolation error | the maximum chooses a speed that was never recorded, and crashes | held (large effect) |
+# | Diffusion is suited to it: it stays where the data are | proposals from the exact denoiser earn most of what the best recorded speed earns, those of one Gaussian do not | held in this small world; lesson 10 tests learned models |
+# | Diffusion may address partial observability | that a history is needed is exact; whether a *learned* model uses it was not measured here | open: lesson 16 |
 #
 # **Symbols.** $k$ step of the environment; $s, a, r, o$ `obs, act, rew` state, action, reward, observation; $P$ transition probabilities; $\gamma$ `gamma` discount; $G$ return; $\pi$ policy; $V, Q$ values; $b$ `belief`; $N$ proposals; $\epsilon$ error rate; $\tau$ `tau` expectile.
 #
@@ -367,8 +388,8 @@ check("03.pomdp", letters)
 #
 # ## Further · belief in a small maze
 #
-# Five cells in a row, three legs, the goal G in the middle one; the agent observes only which sides of its cell are walls, and it starts anywhere. The second and the fourth cell of the row look alike. The exact Bayes filter is two products (Kaelbling et al. 1998):
-# $b'(s') \propto P(o' \mid s') \sum_s P(s' \mid s, a)\, b(s)$.
+# The maze has five cells in a row and three legs below it; the goal G is the middle leg. The agent observes only which sides of its cell are walls, and it starts in any cell. The second and the fourth cell of the row look alike. The exact Bayes filter multiplies twice (Kaelbling et al. 1998): first with the dynamics, then with the probability of the observation,
+# $b'(s') \propto P(o' \mid s') \sum_s P(s' \mid s, a)\, b(s).$
 
 # %%
 maze = comb_maze()
@@ -376,7 +397,7 @@ looks, Q_maze = maze.walls_around, maze.q(maze.optimal()[0])
 
 
 def drive(s):
-    """Believe, act best on average over the belief, observe, repeat: the beliefs [K, S] and moves from state s."""
+    """Take the move that is best in the mean over the belief, observe, update: the beliefs and moves from state s."""
     belief = maze.start * (looks == looks[s])
     history = []
     while not maze.terminal[s] and len(history) < 50:
@@ -400,18 +421,18 @@ policy[:, twins] = torch.stack([0 * p, p, 0 * p, 1 - p], 1)[:, None]
 blind = torch.stack([maze.start @ maze.value(one) for one in policy])
 believing = sum(float(w) * 0.9 ** (len(drive(s)) - 1) for s, w in enumerate(maze.start) if w)
 seeing = float(maze.start @ maze.optimal()[0])
-assert blind.max() < believing - 0.02 and believing < seeing - 0.02, "exact: a belief beats every coin, the state beats both"
-widgets.lines(p, {"policy of the observation": blind, "policy of the belief": [believing] * 101, "sees the state": [seeing] * 101},
+assert blind.max() < believing - 0.02 and believing < seeing - 0.02, "exact: the belief earns more than every policy of the observation, the state earns more than both"
+widgets.lines(p, {"policy of the observation": blind, "policy of the belief": [believing] * 101, "policy of the state": [seeing] * 101},
             xlabel="probability of moving right in the two cells that look alike", ylabel="exact mean value",
-            alt="Value of policies of the observation against their coin, an arch below the lines of the belief and of the state.")
+            alt="Value of policies of the observation against their probability of moving right, an arch below the lines of the belief and of the state.")
 
 # %% [markdown]
-# **Exact.** No policy of the observation alone earns as much as the policy of the belief, and the belief earns less than the state. Every policy of the observation lies on the blue arch (in all other cells it does the best). A fair coin is the best of them. The belief goes right once, sees a corner or the crossing, and then *knows*.
+# **Exact.** No policy of the observation earns as much as the policy of the belief, and the policy of the belief earns less than the policy of the state. Every policy of the observation lies on the arch (in all other cells it takes the best move). The best of them moves right or left with equal probability. The policy of the belief moves right once, observes a corner or the crossing, and from then on it *knows* the state.
 #
 # ## Further · IQL in ten lines
 #
-# Implicit Q-learning (Kostrikov et al. 2022) never asks $Q$ about an action that was not recorded: $V$ is an **expectile** of $Q$ over recorded actions, the number $V$ with
-# $\tau\, \mathbb{E}[\max(Q - V, 0)] = (1 - \tau)\, \mathbb{E}[\max(V - Q, 0)]$: for $\tau = 1/2$ the mean, for $\tau \to 1$ the maximum *of the recorded*. First the expectile alone, against bisection.
+# Implicit Q-learning (Kostrikov et al. 2022) never asks $Q$ about an action that was not recorded. Its $V$ is an **expectile** of $Q$ over recorded actions: the number $V$ with
+# $\tau\, \mathbb{E}[\max(Q - V, 0)] = (1 - \tau)\, \mathbb{E}[\max(V - Q, 0)]$. For $\tau = 1/2$ this is the mean; for $\tau \to 1$ it approaches the maximum *over the recorded actions*. The first cell computes the expectile of some numbers, and compares it with the root that bisection finds.
 
 # %%
 from scipy.optimize import brentq
@@ -423,7 +444,7 @@ def uneven(u, tau):
 
 def expectile(x, tau):
     m = x.mean()
-    for _ in range(100):  # the loss `uneven` is least at a weighted mean
+    for _ in range(100):  # the loss `uneven` has its minimum at a weighted mean
         w = torch.where(x > m, tau, 1 - tau)
         m = (w * x).sum() / w.sum()
     return float(m)
@@ -445,14 +466,14 @@ def iql(seed=0, tau=0.9, beta=40.0, steps=25 * SWEEPS):
         adam.zero_grad()
         loss.backward()
         adam.step()
-    # the policy: recorded actions, weighed by exp(beta (Q - V))
+    # the policy: recorded actions, weighted by exp(beta (Q - V))
     return float(road.value(a.expand(4, -1), torch.softmax(beta * Q.everywhere(road.n, a), 1))[0])
 
 
 # %% [markdown]
 # ## Further · TD3+BC in ten lines
 #
-# TD3+BC (Fujimoto and Gu 2021) keeps the maximum, and pulls the actor to the recorded action: it ascends $\lambda Q(s, \pi(s)) - (\pi(s) - a)^2$. Here the actor is one speed per cell.
+# TD3+BC (Fujimoto and Gu 2021) still maximises $Q$, and also pulls the actor towards the recorded action: it ascends $\lambda Q(s, \pi(s)) - (\pi(s) - a)^2$. Here the actor is one speed per cell.
 
 # %%
 def td3_bc(seed=0, alpha=2.5, steps=25 * SWEEPS):
@@ -475,12 +496,12 @@ def td3_bc(seed=0, alpha=2.5, steps=25 * SWEEPS):
 # %%
 all_data = offline.record(road, 0, 1000 * SEED)[1]
 rows = [("copy the drivers", float(road.value(all_data.expand(4, -1), torch.full((4, 1500), 1 / 1500))[0])),
-        ("max of fitted Q", [float(road.value(speeds[fitted(0, k)[0].everywhere(road.n).argmax(1)])[0]) for k in range(3)]),
+        ("max of fitted Q", [float(road.value(speeds[fitted(0, k).everywhere(road.n).argmax(1)])[0]) for k in range(3)]),
         ("TD3+BC", [td3_bc(k) for k in range(3)]), ("IQL", [iql(k) for k in range(3)]),
         ("best of 16 diffusion proposals", value["diffusion"][4])]
-assert min(rows[3][1]) > 0.6 * reach > 3 * max(rows[1][1]), "large effect: IQL stays in the data, the plain maximum does not"
-widgets.intervals(rows, xlabel="exact value in the first cell (dots: three seeds)", reference={"best recorded speed": reach},
+assert min(rows[3][1]) > 0.6 * reach > 3 * max(rows[1][1]), "large effect: IQL earns most of it, the plain maximum almost nothing"
+widgets.intervals(rows, xlabel="exact value in the first cell (dots: three seeds)", reference={"exact: best recorded speed": reach},
                 alt="Exact values of five offline policies: plain max near zero, IQL and diffusion proposals near the best.")
 
 # %% [markdown]
-# **Large effect.** IQL earns most of what the best recorded speed earns; the plain maximum over the fitted $Q$ earns almost nothing. **Open.** Three seeds do not say whether TD3+BC beats copying the drivers. Its pull is towards the *mean* of two drivers, a speed that neither drove, and nothing offline tells you how much $\lambda$ should outweigh it.
+# **Large effect.** IQL earns most of what the best recorded speed earns; the plain maximum over the fitted $Q$ earns almost nothing. **Open.** Three seeds do not say whether TD3+BC earns more than a copy of the drivers. It pulls the actor towards the *mean* of the two drivers' speeds, a speed that neither of them drove, and offline data do not say how large $\lambda$ should be.

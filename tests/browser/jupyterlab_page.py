@@ -26,6 +26,7 @@ CONTROLS = ", ".join(
 )
 # What moves or lights up because it is the control itself is no change of the picture.
 OWN_PLACE = "[role=status], .dm-bar, .dm-pick, .widget-inline-hbox, .widget-toggle-buttons, .widget-button"
+PLAYED = ("Speed", "Loop")  # what changes how a film plays, and no picture by itself
 RUN_ALL = "async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')"
 ERRORS = """() => window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, i) =>
     (cell.model.toJSON().outputs || []).filter(o => o.output_type === 'error').map(o => `cell ${i}: ${o.evalue}`))"""
@@ -164,7 +165,7 @@ class Seen:
 
         A film that stood at its end comes back to that picture: what counts for it is what is seen on the way.
         """
-        plays, before = "Play" in self.name(control), self.settled(control)
+        plays, before = any(word in self.name(control) for word in (*PLAYED, "Play")), self.settled(control)
         act()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -178,7 +179,9 @@ class Seen:
         kind = control.evaluate(
             "e => e.matches('.noUi-handle') ? 'handle' : e.tagName === 'INPUT' ? e.type : e.tagName"
         )
-        if kind in ("CANVAS", "IMG"):
+        if self.name(control).split(" ", 2)[-1].startswith(PLAYED):  # how a film plays is seen when it plays
+            yield "and play", lambda: self.play(control, "select_option" if kind == "SELECT" else "click")
+        elif kind in ("CANVAS", "IMG"):
             yield "drag", lambda: self.drag(control)
         elif kind in ("range", "handle"):
             yield "drag", lambda: self.slide(control)
@@ -191,6 +194,20 @@ class Seen:
             yield "keys", lambda: self.press(control, 3 * ["ArrowRight"] + 2 * ["ArrowUp"] + ["ArrowLeft"])
         else:
             yield "click", control.click
+
+    def play(self, control: ElementHandle, act: str) -> None:
+        """Change how a film plays (its second choice, or a click), and play it."""
+        getattr(control, act)(**({"index": 1} if act == "select_option" else {}))
+        self._film(control).query_selector("button").click()
+
+    def stop(self, control: ElementHandle) -> None:
+        """A film that plays or goes round is stopped."""
+        film = self._film(control)
+        for button in film.query_selector_all("button[aria-label=Pause], button[aria-label^=Loop][aria-pressed=true]"):
+            button.click()
+
+    def _film(self, control: ElementHandle) -> ElementHandle:
+        return control.evaluate_handle("e => e.closest('.dm-bar') || document.createElement('p')").as_element()
 
     def drag(self, canvas: ElementHandle) -> None:
         """Drag on a picture: a marker to free floor where there are markers, time to its other half elsewhere."""

@@ -69,6 +69,5 @@ def move_everything(seen: Seen) -> list[str]:
             continue
         name = seen.name(control)
         dead += [f"{name} ({how})" for how, act in seen.ways(control) if not seen.changes(control, act)]
-        if "Pause" in seen.name(control):
-            control.click()
+        seen.stop(control)
     return dead

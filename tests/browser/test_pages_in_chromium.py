@@ -21,6 +21,7 @@ SOURCES = editions.sources()
 QUICK = [pytest.param(s, id=s.stem, marks=[] if s.stem.startswith("01") else [pytest.mark.slow]) for s in SOURCES]
 PROSE = """() => { const main = document.querySelector("main").cloneNode(true);
     main.querySelectorAll("pre, code, script, style, .dm").forEach((e) => e.remove()); return main.textContent; }"""
+CUT = "() => [...document.querySelectorAll('.code, .code pre')].filter((e) => e.scrollWidth > e.clientWidth)"
 LIGHT = """() => ["color", "backgroundColor"].map((k) => getComputedStyle(document.body)[k].match(/[\\d.]+/g))
     .map((rgb) => rgb.slice(0, 3).reduce((a, b) => a + Number(b), 0) / 765)"""
 
@@ -48,6 +49,8 @@ def test_a_page_needs_no_kernel_and_no_network(source: Path, seen: Seen, tmp_pat
     tab.on("request", lambda request: asked.append(request.url))
     file = (tmp_path / f"{source.stem}.html").as_uri()
     tab.goto(file)
+    assert "These numbers are those of a quick run" in tab.inner_text(".banner")
+    tab.eval_on_selector_all("details", "all => all.forEach((fold) => fold.open = true)")
     films = tab.query_selector_all(".dm figure:not(.dm-pick):not(figure:not(.dm-pick) ~ figure) canvas")
     assert bool(films) == ("movie(" in source.read_text("utf-8")), "every film of the lesson is on its page"
     for canvas in films:
@@ -70,6 +73,7 @@ def test_a_page_is_read_on_a_phone_and_in_the_dark(seen: Seen, tmp_path: Path) -
     seen.page.set_viewport_size({"width": 390, "height": 800})
     seen.page.goto(file.as_uri())
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert seen.page.evaluate(CUT) == [], "no line of code is cut, on a phone either"
     for scheme, dark in (("light", False), ("dark", True)):
         seen.page.emulate_media(color_scheme=scheme)
         ink, paper = seen.page.evaluate(LIGHT)

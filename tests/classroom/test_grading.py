@@ -875,7 +875,8 @@ def test_a_student_sees_the_marks_that_the_instructor_will_give(
     mine = _put(tmp_path / "my" / "01_ddpm.ipynb", _notebook([sq, BETAS + ASK, CHECK + "check('01.floor', 1)"]))
     ran = CliRunner().invoke(cli.app, ["grade", str(mine)])
     assert ran.exit_code == 0, ran.output
-    assert re.search(r"01\.betas +1\.00 of 1  solved: ", ran.output) and "in all               1.00 of 5" in ran.output
+    assert re.search(r"01\.betas +1\.00 of 1  solved: ", ran.output)
+    assert f"in all               1.00 of {len(checks.exercises('01'))}" in ran.output
     assert "01.draw              0.00 of 1  missing: no cell asks 01.draw" in ran.output
     assert "wrong: " in ran.output and ("without a sandbox" in ran.output) == (not bubblewrap)
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["01_ddpm.ipynb", "my"]

@@ -39,6 +39,53 @@ def test_an_unknown_slip_is_shown_by_its_largest_difference(double: None) -> Non
     assert "is 9 where 6 is right" in checks.check("99.double", lambda x: 3 * x).message
 
 
+def test_what_has_no_name_shows_the_input_it_came_out_on(double: None) -> None:
+    wrong = checks.check("99.double", lambda x: torch.where(x == 0.5, 7, 2 * x))
+    assert "on input 2 your answer is 7 where 1 is right, in entry [1]" in wrong.message
+    assert wrong.given == "x = torch.tensor([-2.0, 0.5])"
+    assert wrong.given in repr(wrong).split("\n  ") and wrong.given in wrong._repr_html_()
+    assert checks.check("99.double", lambda x: 2 * x if x[0] > 0 else x[:1]).given == wrong.given
+    assert checks.check("99.double", lambda x: 2 * x if x[0] > 0 else x / 0).given == wrong.given
+    assert checks.check("99.double", lambda x: x**2).given == checks.check("99.double", lambda x: 2 * x).given == ""
+
+
+def test_an_input_is_written_as_lines_that_make_it_again() -> None:
+    rng = np.random.default_rng(0)
+    case = {"x": rng.normal(size=(2, 3)), "on": np.array([True, False]), "gamma": np.pi, "n": 3, "which": "humped"}
+    again: dict = {"torch": torch}
+    exec(judging.written(case), again)
+    for name, value in case.items():
+        np.testing.assert_allclose(again[name], value, rtol=1e-3) if name != "which" else None
+    assert again["which"] == "humped" and again["on"].dtype == torch.bool
+    assert (
+        judging.written({"P": np.full((5, 3), 0.123456)})
+        == "# P has shape [5, 3] and begins 0.1235, 0.1235, 0.1235, ..."
+    )
+
+
+def test_other_argument_names_are_told_with_those_that_are_wanted(double: None) -> None:
+    def answer(values, scale=2):
+        return scale * values
+
+    assert checks.check("99.double", answer).message == "keep the argument names: x; your function has (values, scale)"
+    assert checks.check("99.double", lambda x, scale=2: scale * x).ok
+    slip = checks.check("99.double", lambda x: int(x, y=3)).message  # inside it, not in how it was called
+    assert slip.startswith("your code raised TypeError")
+
+
+def test_a_mask_of_one_plan_in_a_batch_of_plans_is_explained() -> None:
+    def by_mask(D, x_t, t, known, value):
+        x_t[known] = value[known]
+        return D(x_t, t)
+
+    assert "does not broadcast" in checks.verdict("04.pin", by_mask).message
+
+
+@pytest.mark.parametrize("written", [("c", "b", "a"), "cba", "CBA", "c b a", "c, b, a", "(c)(b)(a)", ["C ", "b", "a"]])
+def test_letters_may_be_written_in_any_way(written: object) -> None:
+    assert judging.letters(written) == ("c", "b", "a")
+
+
 def test_another_shape_is_told_as_shapes(double: None) -> None:
     assert "shape (2, 1); shape (2,)" in checks.check("99.double", lambda x: 2 * x[:, None]).message
 
@@ -127,3 +174,27 @@ def test_the_button_below_a_verdict_opens_every_rung(exercise: str, monkeypatch:
 def test_what_is_solved_or_no_exercise_has_no_button() -> None:
     assert checks.Offer(True, "right", checks.exercises()[0])._repr_mimebundle_() == {}
     assert checks.Offer(False, "no exercise")._repr_mimebundle_() == {}
+
+
+def test_a_lesson_goes_on_with_the_courses_answer_until_the_learners_has_passed(
+    double: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(checks, "_PASSED", {})
+
+    def own(x):
+        return x + x
+
+    assert checks.mine("99.double") is _double
+    checks.check("99.double", lambda x: x**2)
+    assert checks.mine("99.double") is _double, "a wrong answer must not be what the lesson goes on with"
+    checks.check("99.double", own)
+    checks.check("99.double", lambda x: x**2)
+    assert checks.mine("99.double") is own, "what has passed stays, whatever is tried later"
+    assert [line[0] for line in capsys.readouterr().out.splitlines()] == ["○", "○", "✓"]
+
+
+def test_exercises_of_a_lesson_are_not_those_of_the_lesson_with_a_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["e04_pin.py", "e04b_spread.py", "e05_cfg.py"]
+    monkeypatch.setattr(checks.Path, "glob", lambda self, pattern: [checks.Path(name) for name in names])
+    assert checks.exercises() == ["04.pin", "04b.spread", "05.cfg"]
+    assert checks.exercises("04") == ["04.pin"] and checks.exercises("04b") == ["04b.spread"]

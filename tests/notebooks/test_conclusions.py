@@ -60,11 +60,11 @@ get_ipython().ast_transformers.append(_Recorded())
 # conditioned planners and guides have fresh weights.
 UNTRAINED = """
 import torch
-from diffrl_lab.methods.planning.diffuser import Planner
+from diffrl_lab.methods.planning.diffuser import Diffuser
 for _kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
     _kind.step = lambda self, closure=None: None
-_load = Planner.load.__func__
-Planner.load = classmethod(lambda cls, name, rung="good": _load(cls, name, "untrained"))
+_load = Diffuser.load.__func__
+Diffuser.load = classmethod(lambda cls, name, rung="good": _load(cls, name, "untrained"))
 from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser
 from diffrl_lab.methods.planning.value_guidance import Guide
 def _unlearned(load, of):
@@ -80,6 +80,8 @@ DecisionDiffuser.load = _unlearned(DecisionDiffuser.load, lambda made: made.plan
 Guide.load = _unlearned(Guide.load, lambda made: made)
 from diffrl_lab.methods.planning.windows import Windows
 Windows.load = _unlearned(Windows.load, lambda made: made.denoiser)
+from diffrl_lab.methods.models.diamond import Diamond
+Diamond.load = _unlearned(Diamond.load, lambda made: made)
 """
 
 

@@ -11,6 +11,12 @@ The rules, for whoever writes a lesson (symbols.csv and references.bib lie besid
 - the first cell says **You need** ... **Machine:** and names the lessons it builds on as "lesson 01": earlier ones;
 - after the first measurement, a decimal or percentage in the text is a number of the code nearby (4 cells before, 3
   after: a setting, or the bound of an assert), or is excused where it stands: <!-- 0.50: why it needs no assert -->
+- "law" stands for a distribution at most LAWS times in a lesson; the field's word is distribution;
+- after **Exact.**, **Large effect.** or **Open.** comes a sentence of six words or more: what is compared with what;
+- an exercise says (easy|medium|hard, N minutes), and the lesson goes on with the function that it asks for:
+  x = mine("01.x") in a later cell, and x is used;
+- the first line is the lesson's picture, ![what it shows, in 40 characters or more](attachment:NN.png), and exactly
+  one cell, which draws it, is tagged `punchline`.
 """
 
 from __future__ import annotations
@@ -271,6 +277,84 @@ def lint_numbers(cells: list[NotebookNode]) -> list[str]:
     return found
 
 
+# -------------------------------------------------------------------------------------------- words, exercises, opening
+LAWS = 6
+
+
+def lint_law(cells: list[NotebookNode]) -> list[str]:
+    text = re.sub(r"```.*?```|`[^`]*`|<!--.*?-->", " ", prose(cells), flags=re.DOTALL)
+    found = re.findall(r"\blaws?\b(?!\s+of\s+large\s+numbers)", text, re.IGNORECASE)
+    return [f'"law" stands {len(found)} times: say distribution'] if len(found) > LAWS else []
+
+
+def lint_verdicts(cells: list[NotebookNode]) -> list[str]:
+    """Tags of a verdict without a whole sentence behind them; a formula counts as one word."""
+    text = re.sub(r"<!--.*?-->", " ", prose(cells), flags=re.DOTALL)
+    text = re.sub(r"\$\$.+?\$\$|\$.+?\$|`[^`]*`", "X", text, flags=re.DOTALL)
+    found = []
+    for tag, rest in re.findall(r"\*\*(Exact|Large effect|Open)\.\*\*((?:(?!\n\s*\n|\n\s*- ).)*)", text, re.DOTALL):
+        first = re.split(r"(?<=[.!?])[*_\"]*\s", rest.strip())[0]
+        if len(re.findall(r"\w[\w'.%-]*", first)) < 6:
+            found.append(f"**{tag}.** needs a sentence that says what is compared with what, not {first!r}")
+    return found
+
+
+def lint_difficulty(cells: list[NotebookNode]) -> list[str]:
+    scale = r"\s*\((easy|medium|hard),\s+\d+\s+minutes\)"
+    said = re.findall(r"\*\*(Exercise[^*]*)\*\*(\s*\([^)]*\))?", prose(cells))
+    return [f"{name} says (easy|medium|hard, N minutes), not {how.strip()!r}" for name, how in said
+            if not re.fullmatch(scale, how)]  # fmt: skip
+
+
+def calls(node: ast.AST, name: str) -> Iterator[ast.Call]:
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == name:
+            yield call
+
+
+def goes_on(exercise: str, later: list[ast.Module]) -> bool:
+    """Whether a lesson takes an exercise's answer by `mine` and uses it in these cells."""
+    loads = [
+        {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)} for tree in later
+    ]
+    for i, tree in enumerate(later):
+        for statement in ast.walk(tree):
+            if not isinstance(statement, ast.Assign | ast.Expr | ast.Return):
+                continue
+            asked = [c for c in calls(statement, "mine") if c.args and ast.unparse(c.args[0]) == repr(exercise)]
+            if not asked or isinstance(statement, ast.Expr) and statement.value in asked:
+                continue
+            if not isinstance(statement, ast.Assign) or statement.value not in asked:
+                return True  # used on the spot
+            names = {n.id for target in statement.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+            if names & set().union(*loads[i:]):
+                return True
+    return False
+
+
+def lint_mine(cells: list[NotebookNode]) -> list[str]:
+    trees, found = [ast.parse(cell) for cell in code(cells)], []
+    for i, tree in enumerate(trees):
+        made = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        for call in calls(tree, "check"):
+            exercise, answer = ast.literal_eval(call.args[0]), ast.unparse(call.args[1])
+            if answer in made and not goes_on(exercise, trees[i + 1 :]):
+                found.append(f'no later cell uses the answer: {answer} = mine("{exercise}")')
+    return found
+
+
+def lint_opening(cells: list[NotebookNode], lesson: str) -> list[str]:
+    first, found = cells[0].source.split("\n")[0], []
+    if not re.fullmatch(rf"!\[[^\]]{{40,}}\]\(attachment:{lesson}\.png\)", first):
+        found.append(
+            f"the first line is ![what it shows, 40 characters or more](attachment:{lesson}.png), not {first!r}"
+        )
+    tagged = [c for c in cells if c.cell_type == "code" and "punchline" in c.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        found.append(f"one cell is tagged punchline, here {len(tagged)}")
+    return found
+
+
 # ------------------------------------------------------------------------------------------- the rules over all lessons
 @LESSONS
 def test_every_figure_says_in_words_of_its_own_what_is_seen(source: Path) -> None:
@@ -334,6 +418,31 @@ def test_the_order_of_the_lessons_respects_what_each_needs() -> None:
 @LESSONS
 def test_a_number_in_the_text_is_one_of_the_code_beside_it(source: Path) -> None:
     assert lint_numbers(cells(source)) == []
+
+
+@LESSONS
+def test_a_distribution_is_called_one(source: Path) -> None:
+    assert lint_law(cells(source)) == []
+
+
+@LESSONS
+def test_a_verdict_is_a_whole_sentence(source: Path) -> None:
+    assert lint_verdicts(cells(source)) == []
+
+
+@LESSONS
+def test_an_exercise_says_how_hard_it_is_on_one_scale(source: Path) -> None:
+    assert lint_difficulty(cells(source)) == []
+
+
+@LESSONS
+def test_a_lesson_goes_on_with_the_function_that_it_asked_for(source: Path) -> None:
+    assert lint_mine(cells(source)) == []
+
+
+@LESSONS
+def test_a_lesson_begins_with_the_picture_of_its_punch_line(source: Path) -> None:
+    assert lint_opening(cells(source), editions.number(source.stem)) == []
 
 
 # --------------------------------------------------------------------------------- each rule is fed what it must reject
@@ -457,3 +566,69 @@ def test_a_number_that_nobody_holds_is_caught(text: str) -> None:
 )  # fmt: skip
 def test_a_number_of_the_code_beside_it_passes(text: str) -> None:
     assert lint_numbers([new_code_cell("assert share > 0.4"), new_markdown_cell(text)]) == []
+
+
+def test_one_law_too_many_is_caught_and_the_law_of_large_numbers_is_none() -> None:
+    few = new_markdown_cell("A law. " * LAWS + "The law of large\nnumbers, `law`, <!-- law --> and lawful things.")
+    assert lint_law([few, new_code_cell("law = 1")]) == []
+    assert lint_law([few, new_markdown_cell("Two Laws.")]) == [f'"law" stands {LAWS + 1} times: say distribution']
+
+
+@pytest.mark.parametrize(
+    "bad", ["**Exact.**", "**Open.** Nothing.", "**Large effect.** Far worse than before. It fell by half, and so on.",
+            "- **Exact.** Both are.\n- The next point is long enough for one.", "**Exact.** $a b c d e f$ holds."]
+)  # fmt: skip
+def test_a_verdict_without_a_sentence_is_caught(bad: str) -> None:
+    [said] = lint_verdicts([new_markdown_cell(bad)])
+    assert said.startswith(f"**{bad.strip('- ').split('.')[0].strip('*')}.** needs a sentence")
+
+
+@pytest.mark.parametrize(
+    "good", ["**Exact.** Many small steps have the same\ndistribution as one jump.", "An exact one. **Opening.** No.",
+             "**Open.** Nobody knows at 0.05 yet, and *why* is unknown."]
+)  # fmt: skip
+def test_a_verdict_with_its_sentence_passes(good: str) -> None:
+    assert lint_verdicts([new_markdown_cell(good)]) == []
+
+
+@pytest.mark.parametrize("how", ["", " (★★, 10 minutes)", " (easy)", " (tricky, 5 minutes)", " (easy, ten minutes)"])
+def test_a_difficulty_off_the_scale_is_caught(how: str) -> None:
+    assert len(lint_difficulty([new_markdown_cell(f"**Exercise 1**{how}. Write it. (easy, 5 minutes)")])) == 1
+    assert lint_difficulty([new_markdown_cell("**Exercise 2** (hard, 25\nminutes). Write it.")]) == []
+
+
+ASKED = new_code_cell('def step(x):\n    return x\n\n\ncheck("77.step", step)')
+
+
+@pytest.mark.parametrize(
+    "later", ["step(1)", 'step = mine("77.step")', 'mine("77.step")\nstep(1)', 'other = mine("77.other")\nother(1)',
+              'mine("77.step")', '"mine(77.step)"']
+)  # fmt: skip
+def test_a_function_that_the_lesson_does_not_go_on_with_is_caught(later: str) -> None:
+    assert lint_mine([ASKED, new_code_cell(later)]) == ['no later cell uses the answer: step = mine("77.step")']
+    assert lint_mine([new_code_cell(later), ASKED]) and lint_mine([ASKED])
+
+
+@pytest.mark.parametrize(
+    "later", ['step = mine("77.step")\nstep(1)', 'step = mine("77.step")', 'print(mine("77.step")(1))']
+)
+def test_a_function_that_the_lesson_goes_on_with_passes_and_an_answer_need_not(later: str) -> None:
+    number = new_code_cell('answer = None\ncheck("77.answer", answer)')
+    assert lint_mine([ASKED, number, new_code_cell(later), new_code_cell("y = step(2)")]) == []
+
+
+SHOWS = "![A curve that rises from 0 on the left to 1 on the right](attachment:77.png)"
+
+
+@pytest.mark.parametrize(
+    "first", ["# 77 · Toy", SHOWS.replace("77", "78"), "![A curve](attachment:77.png)", f"\n{SHOWS}"]
+)
+def test_a_lesson_that_begins_without_its_picture_is_caught(first: str) -> None:
+    tagged = new_code_cell("draw()", metadata={"tags": ["punchline"]})
+    [said] = lint_opening([new_markdown_cell(first), tagged], "77")
+    assert said.startswith("the first line is")
+    assert lint_opening([new_markdown_cell(f"{SHOWS}\n\n# 77 · Toy"), tagged], "77") == []
+    for many in ([], [tagged, tagged]):
+        assert lint_opening([new_markdown_cell(SHOWS), *many], "77") == [
+            f"one cell is tagged punchline, here {len(many)}"
+        ]

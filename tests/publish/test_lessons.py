@@ -210,6 +210,16 @@ def test_a_run_leaves_a_page_and_the_kernels_own_peak_memory(root: Path) -> None
     }
 
 
+@pytest.mark.parametrize("run", [True, False])
+def test_what_is_published_is_never_a_quick_run(run: bool, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [source] = editions.sources(root=root)
+    source.write_text(SOURCE.replace('PROFILE = "class"', 'PROFILE = "smoke"'))
+    monkeypatch.setattr(lessons, "execute", lambda *_: pytest.fail("a kernel was started"))
+    with pytest.raises(ValueError, match="77_toy.py: what is published is made with .* its own is 'smoke'"):
+        lessons.build(run=run, root=root)
+    assert not editions.target(source).exists()
+
+
 def test_a_build_makes_the_page_from_what_it_executed(root: Path) -> None:
     lessons.build(root=root)
     assert "<pre>class\n</pre>" in (root / "build" / "html" / "77_toy.html").read_text()

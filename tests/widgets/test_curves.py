@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -46,3 +48,24 @@ def test_numbers_of_half_precision_are_drawn_as_they_are():
     np.testing.assert_array_equal(
         curves.lines(y, {"exact": y}, xlabel="x", ylabel="y", alt=ALT).axes[0].lines[0].get_ydata(), y.double()
     )
+
+
+def test_side_by_side_histograms_have_one_scale_and_lose_no_sample() -> None:
+    x = np.linspace(-2, 2, 41)
+    samples = {"near": np.linspace(-1, 1, 100), "partly outside": np.linspace(-9, 9, 100)}
+    picture = curves.histograms(
+        samples, exact=(x, np.full(41, 0.25)), alt="Two histograms, one narrow, one with high ends."
+    )
+    masses = [sum(p.get_height() * p.get_width() for p in ax.patches) for ax in picture.axes]
+    np.testing.assert_allclose(masses, [1, 1])
+    highest = max(p.get_height() for ax in picture.axes for p in ax.patches)
+    assert [ax.get_ylim()[1] >= highest for ax in picture.axes] == [True, True]
+    assert [ax.get_title(loc="left") for ax in picture.axes] == list(samples)
+
+
+def test_a_trail_grows_by_the_points_that_the_chain_has_reached() -> None:
+    frames = [SimpleNamespace(t=1 - k / 3, x_t=np.array([[k], [10.0 * k]])) for k in range(4)]
+    trail = curves.trails(iter(frames))
+    assert trail["x_t"].shape == (4, 2, 4, 2)
+    np.testing.assert_allclose(trail["x_t"][2, 1], [[1, 0], [2 / 3, 10], [1 / 3, 20], [1 / 3, 20]])
+    np.testing.assert_allclose(trail["x_t"][3, 0, :, 1], [0, 1, 2, 3])

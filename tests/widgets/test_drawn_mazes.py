@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from diffrl_lab.widgets import mazes, pictures
+from diffrl_lab.widgets import curves, mazes, pictures
 
 ALT = 'A curve that rises from "0" to 1 & stays there, as <exact> as it gets.'
 
@@ -63,3 +63,28 @@ def test_a_grid_has_rows_and_columns_and_a_real_description():
         mazes.cells([1.0, 2, 3], alt=ALT)
     with pytest.raises(ValueError, match="40 characters"):
         mazes.cells(GRID, alt="a grid")
+
+
+def test_the_distance_of_planned_and_driven_is_that_of_a_driven_point_from_the_route_not_from_its_points():
+    route, ball = [[-2, 0], [2, 0]], [[-2, 0], [0, 0.25], [1, -0.5], [1.5, 0]]  # late, and never at the end
+    picture = mazes.planned_and_driven(U_MAZE, route, ball)
+    assert "at most 0.50 m apart" in picture.axes[0].get_title("left") and "0.50 m" in picture.alt
+    two = mazes.planned_and_driven(U_MAZE, {"a": [route, route], "b": route}, {"a": [ball, route], "b": route})
+    assert [ax.get_title("left") for ax in two.axes] == ["a: at most 0.50 m apart", "b: at most 0.00 m apart"]
+    with pytest.raises(ValueError, match="2 planned, 1 driven"):
+        mazes.planned_and_driven(U_MAZE, [route, route], [ball])
+
+
+@pytest.mark.parametrize("values", [GRID, -3 * GRID, GRID + 0.2])
+def test_zero_has_the_neutral_colour_of_a_symmetric_scale_where_values_lie_on_both_sides(values):
+    most = np.nanmax(np.abs(values))
+    for picture in (
+        mazes.cells(values, numbers=False, alt=ALT),
+        curves.heat_map([0, 1], [0, 1, 2], np.nan_to_num(values), relative=False, alt=ALT),
+    ):
+        drawn = [*picture.axes[0].images, *picture.axes[0].collections][0]
+        assert drawn.get_clim() == pytest.approx((-most, most))
+        np.testing.assert_allclose(drawn.cmap(drawn.norm(0.0))[:3], (1, 1, 1), atol=0.01)
+        below, above = drawn.cmap(drawn.norm(-most / 2)), drawn.cmap(drawn.norm(most / 2))
+        assert below[0] > below[2] and above[2] > above[0]  # orange, blue
+    assert mazes.cells(np.abs(values), numbers=False, alt=ALT).axes[0].images[0].get_clim()[0] == 0

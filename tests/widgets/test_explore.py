@@ -109,3 +109,18 @@ def test_a_plan_that_fails_keeps_the_last_one_and_says_why():
 def test_a_symbol_keeps_its_subscript_and_words_are_words():
     said = [control(name, (0.0, 1.0)).description for name in ("x_t", "x0_hat", "guidance_scale", "t")]
     assert said == ["x_t", "x0_hat", "guidance scale", "t"]
+
+
+def test_the_free_floor_keeps_away_from_walls_and_has_no_seam_between_free_cells():
+    maze = [[1, 1, 1, 1], [1, 0, 0, 1], [1, 0, 1, 1], [1, 1, 1, 1]]
+    free = plan_explorer(plan, maze, (-1, 1), (1, 1), size=2.0).meta["pick"]["free"]
+    assert free == [[-1.8, 0.0, 0.0, 1.8], [0.0, 0.2, 1.8, 1.8], [-1.8, -1.8, -0.2, 0.0]]
+
+
+def test_while_a_picture_is_drawn_the_last_one_is_marked_as_old():
+    seen = []
+    shown = explore(lambda w: line(w), w=(0, 5))
+    shown.picture.observe(lambda change: seen.append(change["new"]), names="busy")
+    for w in (1, 4, 1):  # drawn, a failure, remembered
+        shown.controls["w"].value = w
+    assert seen == [True, False, True, False] and not shown.picture.busy

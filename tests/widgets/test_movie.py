@@ -88,7 +88,8 @@ def test_the_film_strip_shows_noise_first_and_the_plan_last():
     strip = movie({"t": np.linspace(1, 0, 9), "x_t": far}, maze=MAZE, alt=ALT).strip
     image = np.asarray(strip_image(strip)).astype(int)
     blue = (np.abs(image - [0, 0x72, 0xB2]).max(-1) < 90) & (image[..., 2] > image[..., 0] + 60)
-    columns = [np.nonzero(blue[:, i * 158 : (i + 1) * 158].any(0))[0].mean() for i in range(5)]
+    w = image.shape[1] // 5
+    columns = [np.nonzero(blue[:, i * w : (i + 1) * w].any(0))[0].mean() for i in range(5)]
     assert all(b > a for a, b in zip(columns, columns[1:], strict=False)), columns
     assert "noise (left) to sample (right)" in strip.alt
 
@@ -183,3 +184,25 @@ def test_each_row_of_the_film_strip_has_the_colours_of_its_own_panel():
     strip = movie(both, maze=MAZE, alt=ALT, clock="w", groups={"a": [[0, 0]] * 3, "b": [[1, 1]] * 3}).strip
     tones = [{line.get_color() for line in ax.lines} for ax in strip.axes]
     assert [t for t in tones if t] == [{COLOUR["left"]}] * 3 + [{COLOUR["right"]}] * 3
+
+
+def test_the_still_of_a_histogram_has_an_axis_and_the_exact_law_of_its_own_frame_dashed():
+    x, t = np.linspace(-3, 3, 50), [1.0, 0.5, 0.0]
+    law = np.stack([np.exp(-x * x / 2 / s) / (2 * np.pi * s) ** 0.5 for s in (2.0, 1.0, 0.5)])
+    samples = np.random.default_rng(0).normal(size=(3, 400))
+    strip = movie({"t": t, "x_t": samples}, curve=(x, law), alt=ALT, limits=(-3, 3, 0, 1), samples=400).strip
+    for k, ax in enumerate(strip.axes[:3]):
+        (line,) = ax.lines
+        np.testing.assert_allclose(line.get_ydata(), law[k], rtol=1e-6)
+        assert line.get_linestyle() != "-" and len(ax.get_xticks()) > 1
+    assert strip.axes[0].get_ylabel() == "density" and strip.axes[0].get_xlabel() == "x"
+
+
+def test_axes_have_names_where_there_is_no_maze_and_plans_of_numbers_lie_against_their_index():
+    rows = {"t": [1.0, 0.0], "x_t": np.random.default_rng(0).normal(size=(2, 3, 6))}
+    assert pack(rows, alt=ALT)[0]["panels"][0]["axes"] == ["index", "x"]
+    assert pack(rows, alt=ALT, xlabel="u", ylabel="x_t")[0]["panels"][0]["axes"] == ["u", "x_t"]
+    assert pack({"t": [1.0], "x_t": np.zeros((1, 4))}, alt=ALT)[0]["panels"][0]["axes"] == ["x", "density"]
+    assert pack({"t": [1.0], "x_t": np.zeros((1, 4, 2))}, maze=MAZE, alt=ALT)[0]["panels"][0]["axes"] is None
+    with pytest.raises(ValueError, match="80 to 1000; got 5"):
+        pack(rows, alt=ALT, height=5)

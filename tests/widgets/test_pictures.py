@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffrl_lab.widgets import curves, maps, mazes, pictures
+from diffrl_lab.widgets import curves, hover, maps, mazes, pictures
 
 ALT = 'A curve that rises from "0" to 1 & stays there, as <exact> as it gets.'
 
@@ -44,7 +44,14 @@ def pixels(picture: pictures.Picture) -> np.ndarray:
 def test_without_colour_two_meanings_differ_as_points_and_as_lines(a, b):
     if abs(lab(linear(a))[0] - lab(linear(b))[0]) < 25:  # too near in brightness alone
         assert pictures.MARKER[a] != pictures.MARKER[b]
-        assert pictures.LINE[a] != pictures.LINE[b] or {a, b} & {"start", "goal", "wall"}  # these are never lines
+        assert {a, b} & {"start", "goal", "wall"} or as_line(a) != as_line(b)  # these are never lines
+
+
+def as_line(name: str) -> tuple:
+    """Dash and marker of a curve among others, as `lines` draws it."""
+    others = [n for n in pictures.ORDER if n != name][:2]
+    drawn = curves.lines([0, 1], {n: [0, 1] for n in (name, *others)}, xlabel="x", ylabel="y", alt=ALT).axes[0].lines[0]
+    return drawn.get_linestyle(), drawn.get_marker()
 
 
 @pytest.mark.parametrize("eyes", BLIND)
@@ -52,7 +59,32 @@ def test_without_colour_two_meanings_differ_as_points_and_as_lines(a, b):
 def test_colour_blind_eyes_tell_any_two_meanings_apart(a, b, eyes):
     seen = [lab(np.clip(np.array(BLIND[eyes]) @ linear(n), 0, 1)) for n in (a, b)]
     if np.linalg.norm(seen[0] - seen[1]) <= 20:  # 2.3 is just noticeable
-        assert pictures.MARKER[a] != pictures.MARKER[b] and pictures.LINE[a] != pictures.LINE[b]
+        assert pictures.MARKER[a] != pictures.MARKER[b] and as_line(a) != as_line(b)
+
+
+def test_dashed_means_exact_and_nothing_else():
+    assert [name for name in pictures.COLOUR if pictures.look(name)["linestyle"] != "-"] == ["exact"]
+    n = np.arange(1, 9.0)
+    names = [*pictures.ORDER, "exact", "exact D", "best (exact)", "a", "b", "c", "d", "e", "f", "g", "inexact"]
+    drawn = [
+        curves.lines(n, {k: n for k in names}, xlabel="x", ylabel="y", alt=ALT),
+        curves.losses({k: n for k in names if not pictures.is_exact(k)}, floor={"exact": 1, "exact low": 2}, alt=ALT),
+        curves.intervals([("a", 1, 0, 2)], xlabel="x", reference={k: 1.0 for k in names}, alt=ALT),
+        curves.histogram({k: n for k in names}, exact=(n, n), marks={k: 1.0 for k in names}, alt=ALT),
+        curves.values_over_data(n, {k: n for k in names}, n, best={}, alt=ALT),
+        curves.band(n, n, n, n[None] + [[0], [1]], alt=ALT),
+        curves.point_and_law(n, n, n[:, None] * n, (1, 1), n, prior=n, marks={"D": 1, "E": 2}, alt=ALT),
+        mazes.trajectories(np.ones((7, 3, 2)), groups=list(pictures.ORDER), alt=ALT),
+        hover.frontier({k: (n, n) for k in names}, xlabel="x", ylabel="y", alt=ALT).twin,
+    ]
+    for picture in drawn:
+        lines = [line for ax in picture.axes for line in ax.lines]
+        dashed = {
+            line.get_label().rstrip("0123456789. ") for line in lines if line.get_linestyle() not in ("-", "None")
+        }
+        exact = {line.get_label().rstrip("0123456789. ") for line in lines if "exact" in line.get_label()} - {"inexact"}
+        assert dashed - {"_child"} == exact, picture.alt
+        assert all(p.get_linestyle() == "solid" for ax in picture.axes for p in ax.patches)
 
 
 @pytest.mark.parametrize("alt", ["", "a figure", " ".join(["x"] * 15), None])
@@ -65,7 +97,7 @@ def test_a_picture_without_a_real_description_is_refused(alt):
 def test_every_form_of_a_picture_carries_its_alt_text():
     images = []
     parser = HTMLParser()
-    parser.handle_starttag = lambda tag, attrs: images.append((tag, dict(attrs)["alt"]))
+    parser.handle_starttag = lambda tag, attrs: tag == "style" or images.append((tag, dict(attrs)["alt"]))
     picture = curves.lines([0, 1], {"exact": [0, 1]}, xlabel="x", ylabel="y", alt=ALT)
     data, about = picture._repr_mimebundle_()
     parser.feed(data["text/html"])

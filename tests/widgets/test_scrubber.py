@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffrl_lab.widgets.movie import movie_html
+from diffrl_lab.widgets.explore import plan_explorer
+from diffrl_lab.widgets.movie import _script, movie_html
+from diffrl_lab.widgets.pictures import COLOUR, Picture, figure, img
 
 pytestmark = pytest.mark.browser
 ALT = "One point that moves from the left of a square room to its right, seen in eleven frames."
@@ -134,3 +138,98 @@ def test_another_clock_is_named_by_its_letter_and_a_dot_takes_its_groups_colour_
         page.keyboard.press("ArrowRight")
     page.close()
     assert seen == ["w = 0.000 · step 0 of 2", True, "w = 2.000 · step 1 of 2", False, "w = 4.000 · step 2 of 2", True]
+
+
+def test_a_film_that_plays_by_itself_does_so_once_and_not_for_readers_who_want_less_motion(tab, tmp_path):
+    point = {"t": np.linspace(1, 0, 11), "x_t": np.stack([[[x, 0.5]] for x in X])}
+    file = tmp_path / "play.html"
+    file.write_text(movie_html(point, maze=ROOM, alt=ALT, play=True), encoding="utf-8")
+    for motion, end in (("no-preference", 10), ("reduce", 0)):
+        page = tab.context.browser.new_page(reduced_motion=motion)
+        page.goto(file.as_uri())
+        page.wait_for_timeout(2500)
+        assert at(page) == end
+        page.close()
+
+
+def test_steps_go_both_ways_and_a_loop_begins_anew_at_its_end(tab):
+    press(tab, "Home")
+    for name, wanted in (("Step forward", 1), ("Step forward", 2), ("Step back", 1)):
+        tab.get_by_role("button", name=name).click()
+        assert at(tab) == wanted
+    tab.get_by_label("Speed").select_option("4")
+    tab.get_by_role("button", name="Loop").click()
+    press(tab, "End", "Space")
+    for step in (10, 3):
+        tab.wait_for_function(f"document.querySelector('.dm').dataset.step === '{step}'")
+    tab.get_by_role("button", name="Loop").click()
+    tab.wait_for_function("document.querySelector('.dm').dataset.step === '10'")
+    assert tab.get_by_role("button", name="Play").is_visible()
+
+
+def test_two_rows_of_panels_and_all_controls_fit_a_notebooks_screen(tab, tmp_path):
+    x = {"t": np.linspace(1, 0, 4), "x_t": np.zeros((4, 5, 9)), "x0_hat": np.zeros((4, 5, 9))}
+    file = tmp_path / "rows.html"
+    file.write_text(movie_html({str(i): x for i in range(4)}, alt=ALT, labels=["left"]), encoding="utf-8")
+    page = tab.context.browser.new_page(viewport={"width": 1190, "height": 640})
+    page.goto(file.as_uri())
+    box = page.locator(".dm").bounding_box()
+    bars = page.locator(".dm-bar").evaluate_all("all => all.map(b => b.clientHeight)")
+    page.close()
+    assert box["height"] <= 640 and len(bars) == 1 and bars[0] < 40
+
+
+def test_a_picture_is_plain_on_a_light_page_and_dark_in_jupyterlabs_dark_theme_with_its_hues(tab):
+    fig, ax = figure(2)
+    ax.axhspan(0, 1, color=COLOUR["model"])
+    picture = Picture(fig, ALT).png(), ALT
+    page = tab.context.browser.new_page()
+    seen = {}
+    for light in ("true", "false"):
+        page.set_content(f"<body data-jp-theme-light={light}>{img(*picture)}</body>")
+        shot = Image.open(io.BytesIO(page.locator("img").screenshot())).convert("RGB")
+        seen[light] = np.array([shot.getpixel((2, 2)), shot.getpixel((shot.width // 2, shot.height // 2))])
+    page.close()
+    assert (seen["true"] == [[255, 255, 255], [0, 0x72, 0xB2]]).all()
+    paper, blue = seen["false"]
+    assert paper.max() < 25 and blue.argmax() == 2 and blue.max() > 0xB2
+
+
+SCENE = """const host = document.body.appendChild(document.createElement("div")); window.asked = [];
+window.film = mount(host, META, new Float32Array(Uint8Array.from(atob("DATA"), c => c.charCodeAt(0)).buffer),
+    { ask(q) { asked.push(q); setTimeout(() => film.update(null, null, "planned"), 20); } });"""
+
+
+def test_a_marker_is_grabbed_plans_are_asked_for_on_the_way_and_a_wall_sends_it_to_the_nearest_floor(tab):
+    maze = [[1, 1, 1, 1, 1], [1, 0, 0, 0, 1], [1, 0, 1, 1, 1], [1, 1, 1, 1, 1]]  # x from -2.5 to 2.5, y from -2 to 2
+    still_there = {"t": [1.0, 0.0], "x_t": np.zeros((2, 1, 3, 2))}
+    shown = plan_explorer(lambda start, goal, seed: still_there, maze, (-1, 0.5), (1, 0.5))
+    page = tab.context.browser.new_page()
+    page.set_content("<body></body>")
+    script = SCENE.replace("META", json.dumps(shown.meta)).replace("DATA", base64.b64encode(shown.data).decode())
+    page.add_script_tag(content=_script() + script)
+    canvas = page.locator(".dm-pick canvas")
+    box, (x0, x1, y0, y1) = canvas.bounding_box(), shown.meta["pick"]["limits"]
+
+    def to(x: float, y: float) -> None:
+        page.mouse.move(
+            box["x"] + 1 + (x - x0) / (x1 - x0) * (box["width"] - 2),
+            box["y"] + 1 + (y1 - y) / (y1 - y0) * (box["height"] - 2),
+        )
+        page.wait_for_timeout(60)
+
+    cursor = []
+    for x in (0.0, 1.0):
+        to(x, 0.5)
+        cursor.append(canvas.evaluate("c => c.style.cursor"))
+    page.mouse.down()
+    for x in (0.8, 0.6, 0.4):
+        to(x, 0.5)
+    on_the_way = page.evaluate("asked.length")
+    to(0.4, -0.3)
+    goal, words = page.evaluate("film && asked.at(-1).goal"), page.locator("figcaption").first.inner_text()
+    page.mouse.up()
+    page.close()
+    assert cursor == ["pointer", "grab"] and on_the_way >= 3
+    np.testing.assert_allclose(goal, (0.4, 0.1), atol=0.03)
+    assert words == "A wall: the goal goes to the nearest free floor. · planned"

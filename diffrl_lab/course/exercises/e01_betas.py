@@ -11,8 +11,8 @@ from diffrl_lab.course.judging import Verdict, match
 from diffrl_lab.diffusion import Cosine, Linear, Rectified
 
 HINTS = (
-    "alpha_bar_n is a running product of (1 - beta_i). What is one alpha_bar divided by the one before?",
-    "alpha is the square root of alpha_bar, so alpha_bar = alpha**2; the neighbours are alpha[1:] and alpha[:-1].",
+    "By the last row of the table 1 - beta_n is alpha_ts squared. What is alpha_ts for two neighbours of `alpha`?",
+    "alpha is the square root of alpha_bar, so alpha_bar = alpha**2; neighbours are alpha_bar[1:] and alpha_bar[:-1].",
 )
 
 
@@ -39,6 +39,12 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
             x[:-1] ** 2 - x[1:] ** 2 for x in a
         ],
         "you gave 1 - beta_n (DDPM's alpha_n): subtract it from 1": [(x[1:] / x[:-1]) ** 2 for x in a],
+        "you gave sigma_ts, the scale of one step's noise; beta_n is its variance, so square it": [
+            (1 - (x[1:] / x[:-1]) ** 2) ** 0.5 for x in a
+        ],
+        "you took the root of the ratio; alpha_bar = alpha_t^2, so a square belongs there": [
+            1 - (x[1:] / x[:-1]) ** 0.5 for x in a
+        ],
         "your ratio is upside down: alpha_bar falls with n, so beta comes out negative": [
             1 - (x[:-1] / x[1:]) ** 2 for x in a
         ],
@@ -65,5 +71,7 @@ WRONG = [
     (lambda alpha: -(alpha**2).diff(), "difference of neighbours"),
     (lambda alpha: (alpha[1:] / alpha[:-1]) ** 2, "subtract it from 1"),
     (lambda alpha: 1 - (alpha[:-1] / alpha[1:]) ** 2, "upside down"),
+    (lambda alpha: (1 - (alpha[1:] / alpha[:-1]) ** 2) ** 0.5, "square it"),
+    (lambda alpha: 1 - (alpha[1:] / alpha[:-1]) ** 0.5, "took the root"),
     (lambda alpha: 1 - (alpha / alpha.roll(1)) ** 2, "T + 1 numbers"),
 ]

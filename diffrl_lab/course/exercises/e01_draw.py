@@ -59,7 +59,9 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
         for i in range(len(r)):
             ratio = x[k == i].std() / s[i]
             if abs(ratio - 1) > 5 / np.sqrt(2 * r[i] * n):
-                cause = "the modes have a width: add s * noise" if ratio < 0.05 else "s is a standard deviation"
+                alike = ratio < 0.05 and abs(x[k == i].mean() - m[i]) > 1e-3 * s[i]
+                width = "each draw needs noise of its own" if alike else "the modes have a width: add s * noise"
+                cause = width if ratio < 0.05 else "s is a standard deviation"
                 return Verdict(False, f"your draws in mode {i + 1} have {ratio:.2f} times the right spread: {cause}")
             if abs(x[k == i].mean() - m[i]) > 5 * s[i] / np.sqrt(r[i] * n):
                 return Verdict(False, f"your draws in mode {i + 1} have mean {x[k == i].mean():.3f}, not {m[i]:.3f}")
@@ -85,6 +87,11 @@ def _variance(r, m, s, n, g):
     return m[k] + s[k] ** 2 * torch.randn(n, generator=g)
 
 
+def _one_noise(r, m, s, n, g):
+    k = _pick(r, n, g)
+    return m[k] + s[k] * torch.randn(1, generator=g)
+
+
 def _bell(r, m, s, n, g):
     D = (r * m).sum()
     return D + ((r * (m - D) ** 2).sum() + (r * s**2).sum()) ** 0.5 * torch.randn(n, generator=g)
@@ -97,5 +104,6 @@ WRONG = [
     (lambda r, m, s, n, g: m[r.argmax()] + s[r.argmax()] * torch.randn(n, generator=g), "do not take the largest"),
     (lambda r, m, s, n, g: m[_pick(r, n, g)], "add s * noise"),
     (_variance, "standard deviation"),
+    (_one_noise, "noise of its own"),
     (lambda r, m, s, n, g: right(torch.ones_like(r), m, s, n, g), "equal probability"),
 ]

@@ -46,6 +46,14 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
         "your factor is upside down: with little noise a small error in x_0 is a large one in eps": lambda d, a, s: (
             (s / a) ** 2 * np.mean(d**2)
         ),
+        "your factor lacks sigma: eps is what remains of x_t, divided by sigma": lambda d, a, s: a**2 * np.mean(d**2),
+        "your factor lacks alpha: x_t holds alpha times x_0, so an error in x_0 counts alpha times": lambda d, a, s: (
+            np.mean(d**2) / s**2
+        ),
+        "you took a root at the end; the loss is the mean of the squares itself": lambda d, a, s: (
+            a / s * np.mean(d**2) ** 0.5
+        ),
+        "your loss is half of it; the simple loss has no factor 1/2": lambda d, a, s: (a / s) ** 2 * np.mean(d**2) / 2,
         "you took the sum over the batch; the loss is a mean": lambda d, a, s: (a / s) ** 2 * np.sum(d**2),
         "you took the square of the mean error; errors of both signs cancel there": lambda d, a, s: (
             (a / s * np.mean(d)) ** 2
@@ -72,6 +80,10 @@ WRONG = [
     (lambda x_0, x0_hat, alpha, sigma: ((x0_hat - x_0) ** 2).mean(), "units of x_0"),
     (lambda x_0, x0_hat, alpha, sigma: alpha / sigma * ((x0_hat - x_0) ** 2).mean(), "square the factor"),
     (lambda x_0, x0_hat, alpha, sigma: (sigma / alpha) ** 2 * ((x0_hat - x_0) ** 2).mean(), "upside down"),
+    (lambda x_0, x0_hat, alpha, sigma: alpha**2 * ((x0_hat - x_0) ** 2).mean(), "lacks sigma"),
+    (lambda x_0, x0_hat, alpha, sigma: ((x0_hat - x_0) ** 2).mean() / sigma**2, "lacks alpha"),
+    (lambda x_0, x0_hat, alpha, sigma: alpha / sigma * ((x0_hat - x_0) ** 2).mean() ** 0.5, "a root at the end"),
+    (lambda x_0, x0_hat, alpha, sigma: (alpha / sigma) ** 2 * ((x0_hat - x_0) ** 2).mean() / 2, "half of it"),
     (lambda x_0, x0_hat, alpha, sigma: (alpha / sigma) ** 2 * ((x0_hat - x_0) ** 2).sum(), "sum over the batch"),
     (lambda x_0, x0_hat, alpha, sigma: (alpha / sigma * (x0_hat - x_0).mean()) ** 2, "signs cancel"),
 ]

@@ -33,6 +33,10 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
         (
             "you used DDPM's formula with alpha_t in the place of alpha_bar; here alpha_t is its square root already"
         ): lambda x, e, a, s: (x - (1 - a) ** 0.5 * e) / a**0.5,
+        "you divided x_t alone by alpha; divide the difference": lambda x, e, a, s: x / a - s * e,
+        "you divided the noise alone by alpha; divide the difference": lambda x, e, a, s: x - s * e / a,
+        "you took 1 - alpha for sigma; alpha^2 + sigma^2 is 1": lambda x, e, a, s: (x - (1 - a) * e) / a,
+        "you squared sigma; it is a scale, and x_t holds sigma times eps": lambda x, e, a, s: (x - s**2 * e) / a,
         "you swapped the scales: sigma belongs to the noise": lambda x, e, a, s: (x - a * e) / s,
         "you added the noise once more; it is to be taken away": lambda x, e, a, s: (x + s * e) / a,
     }
@@ -55,5 +59,9 @@ WRONG = [
     (lambda x_t, eps_hat, alpha, sigma: (x_t - eps_hat) / alpha, "full size"),
     (lambda x_t, eps_hat, alpha, sigma: (x_t - (1 - alpha) ** 0.5 * eps_hat) / alpha**0.5, "in the place of alpha_bar"),
     (lambda x_t, eps_hat, alpha, sigma: (x_t - alpha * eps_hat) / sigma, "swapped"),
+    (lambda x_t, eps_hat, alpha, sigma: x_t / alpha - sigma * eps_hat, "x_t alone"),
+    (lambda x_t, eps_hat, alpha, sigma: x_t - sigma * eps_hat / alpha, "the noise alone"),
+    (lambda x_t, eps_hat, alpha, sigma: (x_t - (1 - alpha) * eps_hat) / alpha, "1 - alpha for sigma"),
+    (lambda x_t, eps_hat, alpha, sigma: (x_t - sigma**2 * eps_hat) / alpha, "you squared sigma"),
     (lambda x_t, eps_hat, alpha, sigma: (x_t + sigma * eps_hat) / alpha, "once more"),
 ]

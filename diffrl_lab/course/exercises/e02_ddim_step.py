@@ -47,6 +47,9 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
         "eps_hat is what x_t holds beyond alpha_t x0_hat, not beyond x0_hat": lambda x, x_0, a, s, b, r: (
             b * x_0 + r * (x - x_0) / s
         ),
+        "your eps_hat uses alpha_s: the noise is what x_t holds beyond the signal at its own time, alpha_t x0_hat": (
+            lambda x, x_0, a, s, b, r: b * x_0 + r * (x - b * x_0) / s
+        ),
         "that jumps to x0_hat at once; DDIM keeps the noise, at its new size": lambda x, x_0, a, s, b, r: x_0,
         "your noise is gone: DDIM mixes eps_hat back in, with sigma_s": lambda x, x_0, a, s, b, r: b * x_0,
         "this is the mean of DDPM's step; without its fresh noise that shrinks too fast": _ddpm_mean,
@@ -85,6 +88,12 @@ WRONG = [
     (
         lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: alpha_s * x0_hat + sigma_s * (x_t - x0_hat) / sigma_t,
         "not beyond x0_hat",
+    ),
+    (
+        lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: (
+            alpha_s * x0_hat + sigma_s * (x_t - alpha_s * x0_hat) / sigma_t
+        ),
+        "your eps_hat uses alpha_s",
     ),
     (lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: x0_hat, "jumps to x0_hat"),
     (lambda x_t, x0_hat, alpha_t, sigma_t, alpha_s, sigma_s: alpha_s * x0_hat, "noise is gone"),

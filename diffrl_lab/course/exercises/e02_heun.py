@@ -75,6 +75,20 @@ _from_trial = _made(lambda x, a, b, trial, h: trial + h * (slope(x, a) + slope(t
 _no_half = _made(lambda x, a, b, trial, h: x + h * (slope(x, a) + slope(trial, b)))
 _old_point = _made(lambda x, a, b, trial, h: x + h * (slope(x, a) + slope(x, b)) / 2)
 _old_level = _made(lambda x, a, b, trial, h: x + h * (slope(x, a) + slope(trial, a)) / 2)
+_half_way = _made(lambda x, a, b, trial, h: _midpoint(D, x, a, b))
+
+
+def _midpoint(D, x, sigma_t, sigma_s):
+    h = sigma_s - sigma_t
+    return x + h * slope(x + h / 2 * slope(x, sigma_t), sigma_t + h / 2)
+
+
+def _zero_at_the_end(D, x, sigma_t, sigma_s):
+    trial = _euler(D, x, sigma_t, sigma_s)
+    end = slope(trial, sigma_s) if sigma_s > 0 else 0
+    return x + (sigma_s - sigma_t) * (slope(x, sigma_t) + end) / 2
+
+
 SLIPS = {
     "that is Euler's step: the correction with the slope at its end is missing": _euler,
     "you used the slope at the end alone; Heun averages it with the slope at the beginning": _end_only,
@@ -82,6 +96,15 @@ SLIPS = {
     "you added the slopes without halving: that goes twice the way": _no_half,
     "your second slope is taken at x; it belongs to the trial point": _old_point,
     "your second slope uses sigma_t; at the trial point the level is sigma_s": _old_level,
+    (
+        "you took the slope at sigma_s = 0 as 0, so your last step goes half the way: that slope is 0/0, and Euler's "
+        "step is right there, uncorrected"
+    ): _zero_at_the_end,
+    "that is the midpoint method: it asks for the slope half-way; Heun asks at the end of the trial step": _midpoint,
+    (
+        "that is the midpoint method with a right last step: Heun asks for the slope at the end of the trial step, "
+        "not half-way"
+    ): _half_way,
 }
 
 
@@ -108,5 +131,8 @@ WRONG = [
     (_no_half, "without halving"),
     (_old_point, "taken at x"),
     (_old_level, "uses sigma_t"),
-    (_nan_at_the_end, "0/0"),
+    (_nan_at_the_end, "at sigma_s = 0 the slope at the end is 0/0"),
+    (_zero_at_the_end, "slope at sigma_s = 0 as 0"),
+    (_midpoint, "midpoint method: it asks"),
+    (_half_way, "with a right last step"),
 ]

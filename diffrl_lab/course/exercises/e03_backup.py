@@ -30,9 +30,16 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
         "your gamma discounts the reward of this step, too: only what comes after it is discounted": discounted_all,
         "you choose the best action by its reward alone: the best action is best by r + gamma P V": greedy,
         "you take the luckiest next state: the world draws it, so take the mean over P": lucky,
+        "you take the largest term P V over s' and drop the others: the mean over s' is their sum, P @ V": largest_term,
+        "you take the likeliest next state: all next states count, each with its probability": likeliest,
+        "you return Q [S, A]: the value of a state is the largest Q over its actions": all_actions,
+        "your maximum is over the states (axis 0): the choice is among the actions, the last axis": over_states,
+        "max(dim=...) of torch returns values and their numbers: take its .values, or use amax": with_numbers,
     }
     wrong = {message: [slip(**c) for c in cases] for message, slip in slips.items()}
-    return match(answers, [best(**c) for c in cases], wrong, right="mean over the world's dice, best over your actions")
+    return match(
+        answers, [best(**c) for c in cases], wrong, right="the mean over the next states, the maximum over the actions"
+    )
 
 
 def best(P, rew, gamma, V):
@@ -60,6 +67,26 @@ def lucky(P, rew, gamma, V):
     return (rew + gamma * V.max()).max(-1)
 
 
+def largest_term(P, rew, gamma, V):
+    return (rew + gamma * (P * V).max(-1)).max(-1)
+
+
+def likeliest(P, rew, gamma, V):
+    return (rew + gamma * V[P.argmax(-1)]).max(-1)
+
+
+def all_actions(P, rew, gamma, V):
+    return rew + gamma * P @ V
+
+
+def over_states(P, rew, gamma, V):
+    return all_actions(P, rew, gamma, V).max(0)
+
+
+def with_numbers(P, rew, gamma, V):
+    return best(P, rew, gamma, V), all_actions(P, rew, gamma, V).argmax(-1)
+
+
 def right(P, rew, gamma, V):
     return (rew + gamma * P @ V).amax(dim=-1)
 
@@ -82,4 +109,9 @@ WRONG = [
     (plain(discounted_all), "reward of this step"),
     (plain(greedy), "by its reward alone"),
     (plain(lucky), "luckiest next state"),
+    (plain(largest_term), "largest term"),
+    (plain(likeliest), "likeliest"),
+    (plain(all_actions), "you return Q"),
+    (plain(over_states), "over the states"),
+    (plain(with_numbers), ".values"),
 ]

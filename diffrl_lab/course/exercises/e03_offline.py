@@ -7,18 +7,24 @@ from typing import Any
 from diffrl_lab.course.judging import Verdict, by_letter, questions
 
 HINTS = (
-    "Look at the corridor with no fast drives: which action did max Q take, and who could have contradicted it?",
-    "Diffusion replaced the law that proposes actions. Which of the lesson's curves were left as they were?",
+    "Look at the corridor without fast records: which speed did max Q take, and which record could contradict it?",
+    "Diffusion replaced the distribution that proposes actions. Did the network of Q change?",
 )
 WANTED = ("c", "b", "a")
-PRAISE = "nobody contradicts the max; diffusion proposes inside the data; Q stays as wrong as it was"
+PRAISE = "no record contradicts the maximum; diffusion proposes inside the data; Q stays as wrong as it was"
 SLIPS = {
-    (0, "a"): "question 1: few data make noisy values; the corridor had plenty, and more of the same did not help",
-    (0, "b"): "question 1: the TD loss was lower where the policy crashed; optimisation was not the trouble",
-    (1, "a"): "question 2: no model knows the outcome of an action that no record holds",
-    (1, "c"): "question 2: the network of Q is the same; it went wrong where its input was never recorded",
-    (2, "b"): "question 3: proposals come from the recorded drivers, so their best is a limit; nothing new is tried",
-    (2, "c"): "question 3: draw often enough and the tails of any model leave the data; it is a leash, no wall",
+    (
+        0,
+        "a",
+    ): "question 1: with few data all values are noisy; here the fitted Q is close to the exact one at recorded speeds",
+    (0, "b"): "question 1: the TD loss was not high: it was lower for the policy that crashed",
+    (1, "a"): "question 2: no record says what happens beyond the data, so the model of the data cannot know the edge",
+    (1, "c"): "question 2: the network of Q is the same for all proposals; nothing was trained again",
+    (2, "b"): "question 3: Q was not trained again, so it is still wrong where nothing was recorded",
+    (
+        2,
+        "c",
+    ): "question 3: with enough draws, the tails of any model propose actions outside the data; N is no guarantee",
 }
 
 
@@ -33,10 +39,10 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
 PROPERTIES = questions(WANTED)
 RIGHT = [("c", "b", "a"), "C B A"]
 WRONG = [
-    (("a", "b", "a"), "noisy values"),
-    (("b", "b", "a"), "TD loss was lower"),
-    (("c", "a", "a"), "no record holds"),
-    (("c", "c", "a"), "network of Q is the same"),
-    (("c", "b", "b"), "their best is a limit"),
-    (("c", "b", "c"), "no wall"),
+    (("a", "b", "a"), "values are noisy"),
+    (("b", "b", "a"), "TD loss was not high"),
+    (("c", "a", "a"), "cannot know the edge"),
+    (("c", "c", "a"), "nothing was trained again"),
+    (("c", "b", "b"), "still wrong"),
+    (("c", "b", "c"), "no guarantee"),
 ]

@@ -10,8 +10,8 @@ import torch
 from diffrl_lab.course.judging import Verdict, match
 
 HINTS = (
-    "Q chooses among the proposals of one row; it may not invent an action, and it may not mix two of them.",
-    "q(proposals) is [B, N]. Its argmax over N says which column to pick from `proposals`, row by row.",
+    "Q chooses among the proposals of one row. The answer is one of them, neither a new action nor a mixture of two.",
+    "q(proposals) is [B, N]. Its argmax over N is the number of a column, one for each row of `proposals`.",
 )
 FAVOURITE = {"rising": 3.0, "humped": 0.5}  # of a Q that rises to the edge of the data and beyond; of one that does not
 
@@ -37,11 +37,20 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
         "you give the number of the best proposal: the action that has this number is wanted": column,
         "you average the proposals: their mean is an action that nobody may ever have taken": average,
         "you take the largest proposal: Q decides which is best, not the size": largest,
-        "you let Q choose freely in [0, 1]: an action that no proposal contains is the gap again": free,
+        "you let Q choose freely in [0, 1]: its best action may be far from every proposal": free,
         "you picked the worst proposal: maximise Q": worst,
+        "your argmax runs over the whole table: it finds one proposal for all rows; each row has its own best": of_all,
+        "you give the one best proposal of the whole table: each row has its own, so use argmax(dim=1)": one_of_all,
+        "your argmax runs over the rows (dim=0), and finds the best of each column: use dim=1": of_columns,
+        "proposals[:, columns] takes all these columns in every row: pick one for each row, as gather does": square,
     }
     wrong = {message: [ask(slip, c).numpy() for c in cases] for message, slip in slips.items()}
-    return match(answers, [ask(right, c).numpy() for c in cases], wrong, right="Q ranks, the data propose")
+    return match(
+        answers,
+        [ask(right, c).numpy() for c in cases],
+        wrong,
+        right="the model of the data proposes, and Q chooses among the proposals",
+    )
 
 
 def right(q, proposals):
@@ -74,6 +83,22 @@ def free(q, proposals):
     return everywhere[q(everywhere).argmax()].expand(len(proposals))
 
 
+def of_all(q, proposals):
+    return proposals.flatten()[q(proposals).argmax()].expand(len(proposals))
+
+
+def one_of_all(q, proposals):
+    return proposals.flatten()[q(proposals).argmax()]
+
+
+def of_columns(q, proposals):
+    return proposals.gather(0, q(proposals).argmax(0, keepdim=True))[0]
+
+
+def square(q, proposals):
+    return proposals[:, q(proposals).argmax(1)]
+
+
 def worst(q, proposals):
     return proposals.gather(1, q(proposals).argmin(1, keepdim=True))[:, 0]
 
@@ -86,4 +111,8 @@ WRONG = [
     (largest, "largest proposal"),
     (free, "freely"),
     (worst, "worst"),
+    (of_all, "one proposal for all rows"),
+    (one_of_all, "one best proposal"),
+    (of_columns, "of each column"),
+    (square, "in every row"),
 ]

@@ -45,7 +45,7 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
         ],
     }
     truth = [target(c, on) for c, on in zip(cases, going, strict=True)]
-    return match(answers, truth, slips, right="the world ends with `terminated`, and with nothing else")
+    return match(answers, truth, slips, right="the future is 0 after `terminated`, and only there")
 
 
 def right(rew, next_V, terminated, truncated, gamma):

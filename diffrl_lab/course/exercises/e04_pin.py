@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffrl_lab.course.judging import Verdict, match
+from diffrl_lab.course.judging import Mistake, Verdict, match
 from diffrl_lab.diffusion import Cosine, brownian_motion
 
 HINTS = (
@@ -15,6 +15,10 @@ HINTS = (
     "torch.where(known, value, x_t) is what D should be shown; do the same to what D says.",
 )
 D = brownian_motion(6, Cosine())
+BROADCAST = (
+    "`known` and `value` are one plan [H, 1], x_t is a batch of plans [B, H, 1]: an index does not broadcast, so "
+    "x_t[known] fails; torch.where(known, value, x_t) does broadcast"
+)
 
 
 def cases(seed: int) -> list[dict[str, Any]]:
@@ -30,7 +34,12 @@ def ask(answer: Any, case: dict[str, Any]) -> Any:
     if not callable(answer):
         return answer
     x_t, t, known, value = (torch.as_tensor(case[k]) for k in ("x_t", "t", "known", "value"))
-    return answer(D, x_t.clone(), t, known, value.clone())
+    try:
+        return answer(D, x_t.clone(), t, known, value.clone())
+    except IndexError as error:
+        if "shape of the mask" not in str(error):
+            raise
+        raise Mistake(BROADCAST) from error
 
 
 def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:

@@ -23,13 +23,36 @@ def cases(seed: int) -> list[dict[str, Any]]:
 def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
     slips = {
         "both groups count alike here, but one holds three times as many samples: weigh by its share": alike,
-        "each part divides by n - 1, so they no longer add up: variance here is the mean square": minus_one,
         "you gave (within, between): the order asked for is between first": turned,
         "`between` compares the groups with each other; it should compare each with the mean of all": apart,
         "you took standard deviations: only variances add up": roots,
     }
     wrong = {message: [slip(**c) for c in cases] for message, slip in slips.items()}
-    return match(answers, [_parts(**c) for c in cases], wrong, right="between + within = total, always")
+    judged = match(answers, [_parts(**c) for c in cases], wrong, right="between + within = total, always")
+    formed = judged.ok is False and all(np.shape(a) == (2,) for a in answers)
+    parts = " and ".join(_minus_one(cases, answers)) if formed else ""
+    return Verdict(False, f"n - 1 divides in {parts}: a variance is the mean square here") if parts else judged
+
+
+def _minus_one(cases: list[dict[str, Any]], answers: list[Any]) -> list[str]:
+    """Which of the two parts is a variance with n - 1, if the other is right or one, too."""
+    truth, slips = np.array([_parts(**c) for c in cases]), np.array([_with_minus_one(**c) for c in cases])
+    came, found = np.asarray(answers, dtype=float), []
+    for i, part in enumerate(("between", "within")):
+        if any(np.allclose(came[:, i], slips[:, way, i]) for way in range(slips.shape[1])):
+            found.append(part)
+        elif not np.allclose(came[:, i], truth[:, i]):
+            return []
+    return found
+
+
+def _with_minus_one(values: Any, groups: Any) -> list[tuple[float, float]]:
+    """Ways to (between, within) with n - 1: within each route, for all values, as what the other part leaves."""
+    between, within = _parts(values, groups)
+    n, total = len(values), float(np.var(values, ddof=1))
+    by_route = minus_one(values, groups)[1]
+    more = n / (n - 1)
+    return [(between * more, by_route), (total - by_route, within * more), (total - within, total - between)]
 
 
 def _parts(values: Any, groups: Any) -> tuple[float, float]:
@@ -65,6 +88,18 @@ def roots(values: Any, groups: Any) -> tuple[float, float]:
     return between**0.5, within**0.5
 
 
+def all_minus_one(values, groups):
+    centres = values.clone()
+    for g in groups.unique():
+        centres[groups == g] = values[groups == g].mean()
+    return centres.var(), (values - centres).var()
+
+
+def rest_minus_one(values, groups):
+    within = right(values, groups)[1]
+    return float(values.var()) - within, within
+
+
 def right(values, groups):
     between = within = 0.0
     for g in groups.unique():
@@ -86,7 +121,9 @@ def by_total(values, groups):
 RIGHT = [right, by_total]
 WRONG = [
     (alike, "weigh by its share"),
-    (minus_one, "n - 1"),
+    (minus_one, "n - 1 divides in within"),
+    (all_minus_one, "n - 1 divides in between and within"),
+    (rest_minus_one, "n - 1 divides in between:"),
     (turned, "between first"),
     (apart, "mean of all"),
     (roots, "only variances"),

@@ -1,0 +1,1 @@
+"""World models: what the world does next, learned from recordings."""

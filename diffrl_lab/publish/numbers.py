@@ -1,0 +1,63 @@
+"""The page *Numbers that give it away*, docs/numbers.md: `python -m diffrl_lab.publish.numbers`.
+
+Each lesson breaks something on purpose, and its section *Break it* ends with a table of signatures. Here they stand
+together, each under its lesson, with the lesson's picture of the fault (notebooks/pictures/NN-broken.png) if there is
+one.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from diffrl_lab.course.editions import PICTURES, ROOT, edition, number, sources
+from diffrl_lab.course.outline import title
+from diffrl_lab.files import arguments, write_text
+
+PAGE = ROOT / "docs" / "numbers.md"
+HEAD = "| signature | in the picture | the number that gives it away | cure |"
+INTRODUCTION = """# Numbers that give it away
+
+A diffusion model that is broken still makes samples, and they often look fine. Each lesson breaks something on purpose
+and names the number that shows it. This page collects the faults: what you see, which number to print, what helps.
+`python -m diffrl_lab.publish.numbers` writes it from the lessons' sections *Break it*.
+"""
+
+
+def broken(source: Path) -> str | None:
+    """The text of a lesson's section *Break it*, up to the next section; None where it has none."""
+    texts = "\n\n".join(c.source for c in edition(source).cells if c.cell_type == "markdown")
+    sections = re.split(r"^(?=## )", texts, flags=re.MULTILINE)
+    return next((text for text in sections if re.match(r"## (?:\d+ · )?Break it\b", text)), None)
+
+
+def rows(source: Path) -> list[str]:
+    """The faults of a lesson as rows of its table, in order. Raises ValueError for a row that has not four cells."""
+    table = re.search(rf"^{re.escape(HEAD)}\n\|[-:| ]+\|\n((?:\|.*(?:\n|\Z))+)", broken(source) or "", re.MULTILINE)
+    found = table[1].strip().split("\n") if table else []
+    for row in found:
+        if len(re.split(r"(?<!\\)\|", row.strip().strip("|"))) != 4:
+            raise ValueError(f"{source.name}: a row of its break-it has one cell for each of {HEAD}; got {row}")
+    return found
+
+
+def page() -> str:
+    """The whole page as the lessons have it now."""
+    parts = [INTRODUCTION]
+    for source in sources():
+        if not (faults := rows(source)):
+            continue
+        parts.append(f"## [{number(source.stem)} {title(source)}](../notebooks/{source.stem}.ipynb)\n")
+        picture = PICTURES["broken"].format(number(source.stem))
+        if (source.parents[1] / "pictures" / picture).exists():
+            signatures = "; ".join(re.sub(r"[\[\]*`$]", "", row.strip("| ").split(" | ")[0]) for row in faults)
+            parts.append(
+                f"![What lesson {number(source.stem)} breaks: {signatures}](../notebooks/pictures/{picture})\n"
+            )
+        parts.append("\n".join([HEAD, "|---|---|---|---|", *faults]) + "\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    arguments("python -m diffrl_lab.publish.numbers", __doc__)
+    write_text(PAGE, page())

@@ -1,0 +1,108 @@
+"""DIAMOND: what it is shown, what it draws where two pictures may follow, and how often moments are met."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from diffrl_lab.data.episodes import Episodes
+from diffrl_lab.methods.models.diamond import Config, Diamond, gather, moments, train
+
+TINY = Config(width=8, updates=6, batch=8)
+
+
+def film(lengths=(9, 6)) -> Episodes:
+    """Pictures [2, 4, 4] whose pixels spell their number in bits; the action tells its step, and so does the reward."""
+    rows, at = [], 0
+    for L in lengths:
+        number = np.arange(at, at + L + 1)
+        obs = (number[:, None] >> np.arange(32) & 1).reshape(-1, 2, 4, 4).astype(np.uint8)
+        rows.append((obs, np.eye(10, dtype=np.float32)[np.arange(L)], np.arange(L, dtype=np.float32), L == 6))
+        at += L + 1
+    return Episodes.join(rows)
+
+
+def coins(n: int = 400) -> Episodes:
+    """Pictures [1, 4, 4], all 1 or all 0 by the toss of a coin, whatever came before."""
+    toss = np.random.default_rng(0).integers(2, size=n + 1)
+    obs = np.broadcast_to(toss[:, None, None, None], (n + 1, 1, 4, 4)).astype(np.uint8)
+    return Episodes.join([(obs, np.ones((n, 1), np.float32), np.zeros(n), False)])
+
+
+def number(pictures: torch.Tensor) -> torch.Tensor:
+    return ((pictures.flatten(-3) > 0) * 2 ** torch.arange(32)).sum(-1)
+
+
+def test_a_moment_is_the_last_pictures_and_actions_of_one_episode_and_what_came_next() -> None:
+    episodes = film()
+    rows = moments(episodes, 3)
+    assert len(rows) == 7 + 4, "none crosses an episode"
+    batch = gather(episodes, rows)
+    assert (number(batch.past).diff(dim=1) == 1).all() and (number(batch.x) == number(batch.past[:, -1]) + 1).all()
+    assert_close(batch.act.argmax(-1)[:, -1].float(), batch.rew)
+    assert batch.end.tolist() == 10 * [0.0] + [1.0], "only the second episode is terminated, at its last moment"
+
+
+@pytest.mark.parametrize("regress", [False, True])
+def test_of_two_pictures_diffusion_draws_one_and_least_squares_their_mean(regress: bool) -> None:
+    run = train(coins(), replace(TINY, updates=400, batch=32, lr=5e-3, regress=regress))
+    for _ in run:
+        pass
+    past, act = torch.randint(0, 2, (200, 2, 1, 1, 1)).expand(-1, -1, 1, 4, 4), torch.ones(200, 2, 1)
+    x = run.model.sample(past, act, steps=10, generator=torch.Generator().manual_seed(0))
+    if regress:
+        assert_close(x, torch.full_like(x, 0.5), rtol=0, atol=0.15)
+        return
+    near = torch.minimum(x.abs(), (1 - x).abs()).amax((1, 2, 3))
+    share = float((x.mean((1, 2, 3)) > 0.5).float().mean())
+    assert (near < 0.2).float().mean() > 0.95 and abs(share - 0.5) < 0.2
+
+
+def test_a_share_of_each_batch_is_drawn_from_the_moments_that_are_to_be_shown_often() -> None:
+    episodes = film()
+    often = torch.zeros(len(episodes.last), dtype=torch.bool)
+    often[5] = True
+    run = train(episodes, replace(TINY, batch=40, rare=0.5), often=often)
+    (batch,) = islice(run.stages[0].batches, 1)
+    count = int((number(batch.past[:, -1]) == 5).sum())
+    assert 20 <= count <= 28, "20 of 40, and what chance adds"
+    with pytest.raises(ValueError, match="none of 13 ends in a row"):
+        train(episodes, TINY, often=torch.zeros_like(often))
+
+
+def test_a_training_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    whole, first, second = (train(film(), TINY, seed=3) for _ in range(3))
+    losses = [row["loss"] for row in whole]
+    list(islice(first, 3))
+    first.save(tmp_path / "half.safetensors")
+    second.load(tmp_path / "half.safetensors")
+    assert_close([row["loss"] for row in second], losses[3:], rtol=0, atol=0)
+    for a, b in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+        assert_close(a, b, rtol=0, atol=0)
+
+
+def test_a_step_draws_what_sample_draws_and_the_file_gives_the_same_model(tmp_path: Path) -> None:
+    run = train(film(), TINY)
+    list(run)
+    past, act = torch.rand(3, 2, 2, 4, 4).round(), torch.eye(10)[:6].reshape(3, 2, 10)
+    run.model.save(tmp_path / "m.safetensors")
+    model = Diamond.load(tmp_path / "m.safetensors")
+    drawn = model.sample(past, act, generator=torch.Generator().manual_seed(1))
+    picture, reward, end = model.step(past, act, torch.Generator().manual_seed(1))
+    assert_close(picture, drawn, rtol=0, atol=0)
+    assert reward.shape == end.shape == (3,) and bool(((end > 0) & (end < 1)).all())
+    assert model.config == TINY and model.shape == (2, 4, 4)
+
+
+def test_other_shapes_are_refused_with_what_was_wanted() -> None:
+    model = Diamond(TINY, (2, 4, 4), 10)
+    with pytest.raises(ValueError, match=r"past \[3, 2, 2, 4, 4\] and act \[3, 2, 10\]"):
+        model.sample(torch.zeros(3, 1, 2, 4, 4), torch.zeros(3, 2, 10))
+    with pytest.raises(ValueError, match=r"\[N, C, h, w\] are wanted"):
+        train(Episodes.join([(np.zeros((4, 3)), np.zeros((3, 1)), np.zeros(3), False)]), TINY)
