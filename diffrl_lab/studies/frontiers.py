@@ -87,9 +87,10 @@ class TwoWays:
         left, right, wall = (int((way == k).sum()) for k in (0, 1, -1))
         title = f"{left} left, {right} right, {wall} through a wall,\nmean return {R.mean():.0f}"
         alt = f"Twenty-four plans drawn just now, {form}, scale {scale}: {title}."
-        return widgets.trajectories(
+        shown = widgets.trajectories(
             plan.candidates[..., :2], maze=self.maze, groups=groups, points=False, title=title, alt=alt
         )
+        return walls_named(shown)
 
     def climb(
         self, n: int, seed: int, *, uphill: int = 80, every: int = 20
@@ -173,10 +174,7 @@ class Knob:
         picture = widgets.trajectories(panels, maze=self.maze, groups=groups, points=False, ncols=len(scales), alt=alt)
         for ax in picture.axes:
             ax.set_title(ax.get_title("left").replace(", w", "\nw"), fontsize=9)
-        for legend in picture.fig.legends:
-            for text in legend.get_texts():
-                text.set_text({"warning": "through a wall"}.get(text.get_text(), text.get_text()))
-        return picture
+        return walls_named(picture)
 
 
 def two_exact_modes(scales: Tensor) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
@@ -286,6 +284,14 @@ def named(ways: Tensor) -> list[str]:
     return [("left", "right", "warning")[int(way)] for way in ways]
 
 
+def walls_named(picture: pictures.Picture) -> pictures.Picture:
+    """The picture, its legend saying what `warning` means among plans."""
+    for legend in picture.fig.legends:
+        for text in legend.get_texts():
+            text.set_text({"warning": "through a wall"}.get(text.get_text(), text.get_text()))
+    return picture
+
+
 @torch.no_grad()
 def asking(
     two_ways: TwoWays, returns: Mapping[float, float], combined: Callable[..., Tensor], seed: int, n: int = 64
@@ -306,6 +312,16 @@ def asking(
     g = torch.Generator().manual_seed(seed)
     plan = two_ways.planner.drawn(Function(guided, D.schedule), two_ways.known, two_ways.value, n, STEPS, g)
     return plan.candidates[..., :2], two_ways.ways(plan), plan_returns(plan, two_ways.planner, "two-ways")
+
+
+def asked_plans(
+    two_ways: TwoWays, outcomes: Mapping[str, tuple[Tensor, Tensor, NDArray]], alt: str, shown: int = 24
+) -> pictures.Picture:
+    """The first plans of each outcome of `asking`, side by side."""
+    paths, groups = {}, {}
+    for name, (x, ways, _) in outcomes.items():
+        paths[name], groups[name] = x[:shown], named(ways[:shown])
+    return walls_named(widgets.trajectories(paths, maze=two_ways.maze, groups=groups, points=False, alt=alt))
 
 
 def asked_table(outcomes: Mapping[str, tuple[Tensor, Tensor, NDArray]]) -> Markdown:
