@@ -76,7 +76,7 @@ def cfg(
     w = 0 is unconditional, w = 1 conditional (for these only that branch is computed), w > 1 extrapolates (some papers
     write 1 + w for this w). w: a number or [B]. The branch without the condition is shown NaN, which means "not given":
     0 may be a legal value. `drop` names the entries of a dict that are dropped; by default all of them but masks
-    (bool), which stay as they are. What comes out is *not* the law p(x) p(cond | x)^w (see lesson 05). Raises
+    (bool), which stay as they are. What comes out is *not* distributed as p(x) p(cond | x)^w (see lesson 05). Raises
     ValueError for names that the condition lacks, and for entries that NaN cannot stand in.
     """
     both, w = branches(cond, drop), w if isinstance(w, int | float) else tensor("w", w)

@@ -1,8 +1,9 @@
-"""What lesson 05 measures, and draws, around its own few lines: the knob of guidance on the planner of two ways."""
+"""What lessons 05 and 05b draw around their own few lines: the knob of guidance on the planner of two ways."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from diffrl_lab.analysis.frontiers import crossing
 from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.data.shipped import shipped
 from diffrl_lab.data.toys import two_modes
-from diffrl_lab.diffusion import Cosine, MixtureDenoiser, ascend, given, load
+from diffrl_lab.diffusion import Cosine, Function, MixtureDenoiser, ascend, given, load
 from diffrl_lab.methods.guides import Guide
 from diffrl_lab.methods.planning.decision_diffuser import DecisionDiffuser
 from diffrl_lab.methods.planning.plans import Plan
@@ -43,6 +44,11 @@ def bits(ways: Tensor) -> Tensor:
     """Entropy of left (0) and right (1) among the plans [..., n] that keep out of the walls. -> [...]"""
     left, right = ((ways == k).double().sum(-1) for k in (0, 1))
     return entropy(left / (left + right).clamp(min=1))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Markdown:
+    """A Markdown table."""
+    return Markdown("\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)))
 
 
 class TwoWays:
@@ -77,13 +83,14 @@ class TwoWays:
     def picture(self, form: str, scale: float, seed: int) -> pictures.Picture:
         """Twenty-four plans, drawn now, with how many go where and their mean return."""
         plan, way, R = self.plans(form, scale, seed, 24)
-        groups = [("left", "right", "warning")[int(k)] for k in way]
+        groups = named(way)
         left, right, wall = (int((way == k).sum()) for k in (0, 1, -1))
         title = f"{left} left, {right} right, {wall} through a wall,\nmean return {R.mean():.0f}"
         alt = f"Twenty-four plans drawn just now, {form}, scale {scale}: {title}."
-        return widgets.trajectories(
+        shown = widgets.trajectories(
             plan.candidates[..., :2], maze=self.maze, groups=groups, points=False, title=title, alt=alt
         )
+        return walls_named(shown)
 
     def climb(
         self, n: int, seed: int, *, uphill: int = 80, every: int = 20
@@ -116,12 +123,13 @@ class Knob:
     """Plans over the guidance scale w, shipped and (near 0) drawn now, with frontiers of return against coverage.
 
     scales: [S]. panels, options: what `movie` takes. Two exact modes stand beside the maze: what classifier-free
-    guidance samples there, and the powered law that it is said to sample.
+    guidance samples there, and the powered distribution that it is said to sample.
     """
 
     def __init__(self, two_ways: TwoWays) -> None:
         fine = load(shipped("results/guidance-two-ways-p50.safetensors"))[0]
         self.scales = torch.tensor([0.0, *FIRST, *fine["scales"][1:].tolist()], dtype=torch.float64)
+        self.maze = two_ways.maze
         self.film: dict[str, list[Tensor]] = {}
         for name, form in {"classifier-free": "cfg", "ascent of the value": "value"}.items():
             new = [two_ways.plans(form, w, 10_000, 48) for w in FIRST]
@@ -142,13 +150,31 @@ class Knob:
             "charts": {
                 "The maze": {"x": "mean return of the plans", **axes, "exact": {"drives, tilted": tilted},
                              "curves": curves},
-                "Two exact modes": {"x": "how far to the left, on average", **axes, "exact": {"powered law": powered},
+                "Two exact modes": {"x": "how far to the left, on average", **axes, "exact": {"powered": powered},
                                     "curves": {"classifier-free": sampled}}},
         }  # fmt: skip
 
     def empty(self, way: int = 1, name: str = "classifier-free") -> float:
         """The lowest scale at which no plan takes a way (1: right)."""
         return float(self.scales[(self.film[name][1] != way).all(1)].min())
+
+    def shares(self, name: str, scale: float) -> tuple[float, float]:
+        """(share of the plans that go right, share that run through a wall) at a scale of the slider."""
+        ways = self.film[name][1][int((self.scales - scale).abs().argmin())]
+        return float((ways == 1).double().mean()), float((ways < 0).double().mean())
+
+    def stills(self, scales: Sequence[float], alt: str, shown: int = 24) -> pictures.Picture:
+        """Plans of both forms, a row each, at a few scales of the slider."""
+        panels, groups = {}, {}
+        for name, (x, ways, _) in self.film.items():
+            for scale in scales:
+                k, title = int((self.scales - scale).abs().argmin()), f"{name}, w = {scale:g}".replace(" of the", ",")
+                panels[title] = x[k, :shown].float()
+                groups[title] = named(ways[k, :shown])
+        picture = widgets.trajectories(panels, maze=self.maze, groups=groups, points=False, ncols=len(scales), alt=alt)
+        for ax in picture.axes:
+            ax.set_title(ax.get_title("left").replace(", w", "\nw"), fontsize=9)
+        return walls_named(picture)
 
 
 def two_exact_modes(scales: Tensor) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
@@ -193,26 +219,32 @@ def hovering(curves: dict[str, list[NDArray]]) -> Hover:
     )
 
 
-def at_equal_return(curves: dict[str, list[NDArray]], wanted: float) -> dict[str, dict[str, NDArray]]:
+def at_equal_return(
+    curves: dict[str, list[NDArray]], wanted: float, at: Callable[[Tensor, Tensor, float], Any] | None = None
+) -> dict[str, dict[str, NDArray]]:
     """form -> one number per training: coverage (bits) and share in walls where the return is `wanted`, and the best
     return at which at most 2 % of the plans run through walls.
+
+    at: (returns [S] that rise, y [S], wanted) -> y there; it gets of each frontier the scales whose return beats all
+    smaller ones, since frontiers turn back. `analysis.frontiers.crossing` by default.
     """
     numbers = {}
     for form, every in curves.items():
-        here = np.array([crossing(wanted, c[:, 1], c) for c in every])
+        rising = [torch.tensor(c[np.r_[True, c[1:, 1] > np.maximum.accumulate(c[:, 1])[:-1]]]) for c in every]
+        meet = at or (lambda returns, y, level: crossing(level, returns, y))
+        here = np.array([[float(meet(c[:, 1], c[:, k], wanted)) for k in (2, 3)] for c in rising])
         best = np.array([c[c[:, 3] <= 0.02, 1].max() for c in every])
-        numbers[form] = {"coverage": here[:, 2] / math.log(2), "walls": here[:, 3], "best": best}
+        numbers[form] = {"coverage": here[:, 0] / math.log(2), "walls": here[:, 1], "best": best}
     return numbers
 
 
 def return_table(found: dict[str, dict[str, NDArray]], wanted: float) -> Markdown:
     """The table of `at_equal_return`, one number per training."""
-    rows = [f"| form | coverage at a return of {wanted:g}, bits | in walls there | best return with 2 % in walls |"]
-    rows.append("|---|---|---|---|")
-    for form, row in found.items():
-        columns = (row["coverage"], "{:.2f}"), (row["walls"], "{:.0%}"), (row["best"], "{:.1f}")
-        rows.append(f"| {form} | " + " | ".join(", ".join(f.format(v) for v in c) for c, f in columns) + " |")
-    return Markdown("\n".join(rows))
+    head = ["form", f"coverage at a return of {wanted:g}, bits", "in walls there", "best return with 2 % in walls"]
+    formats = {"coverage": "{:.2f}", "walls": "{:.0%}", "best": "{:.1f}"}
+    return table(head, [
+        [form, *(", ".join(f.format(v) for v in row[c]) for c, f in formats.items())] for form, row in found.items()
+    ])  # fmt: skip
 
 
 def over_scale(curves: dict[str, list[NDArray]]) -> pictures.Picture:
@@ -242,7 +274,60 @@ def driven_table(drives: Table) -> tuple[dict[tuple[str, float], NDArray], Markd
     keys = {(r["form"], r["scale"]): 0 for r in drives.rows}
     R = {(f, s): np.array([np.mean(r["returns"]) for r in drives.rows if (r["form"], r["scale"]) == (f, s)])
          for f, s in keys}  # fmt: skip
-    rows = ["| form | scale | driven return, mean | of each training |", "|---|---|---|---|"]
-    for (form, scale), v in R.items():
-        rows.append(f"| {form} | {scale:g} | {v.mean():.1f} | {', '.join(f'{x:.1f}' for x in v)} |")
-    return R, Markdown("\n".join(rows))
+    head = ["form", "scale", "driven return, mean", "of each training"]
+    rows = [[f, f"{s:g}", f"{v.mean():.1f}", ", ".join(f"{x:.1f}" for x in v)] for (f, s), v in R.items()]
+    return R, table(head, rows)
+
+
+def named(ways: Tensor) -> list[str]:
+    """The meaning of each way, for `trajectories`: left, right, or warning for a plan through a wall."""
+    return [("left", "right", "warning")[int(way)] for way in ways]
+
+
+def walls_named(picture: pictures.Picture) -> pictures.Picture:
+    """The picture, its legend saying what `warning` means among plans."""
+    for legend in picture.fig.legends:
+        for text in legend.get_texts():
+            text.set_text({"warning": "through a wall"}.get(text.get_text(), text.get_text()))
+    return picture
+
+
+@torch.no_grad()
+def asking(
+    two_ways: TwoWays, returns: Mapping[float, float], combined: Callable[..., Tensor], seed: int, n: int = 64
+) -> tuple[Tensor, Tensor, NDArray]:
+    """n plans asked for several returns at once, return -> weight; combined(free [B, m], conditional [k, B, m], w [k])
+    makes the guided answer of the free one and the conditional ones, over flat plans. -> paths, ways, what each returns
+    """
+    D, known = two_ways.planner.denoiser, two_ways.known.expand(n, *two_ways.known.shape)
+    ys = [two_ways.dd.y_scaler(torch.tensor([[float(r)]])).expand(n, 1) for r in returns]
+
+    def guided(x_t: Tensor, t: Tensor, _: Any = None) -> Tensor:
+        free, *conditional = (
+            D(x_t, t, {"known": known, "y": y}).flatten(1) for y in (torch.full((n, 1), torch.nan), *ys)
+        )
+        w = torch.tensor(list(returns.values()), dtype=x_t.dtype)
+        return combined(free, torch.stack(conditional), w).reshape(x_t.shape).to(x_t)
+
+    g = torch.Generator().manual_seed(seed)
+    plan = two_ways.planner.drawn(Function(guided, D.schedule), two_ways.known, two_ways.value, n, STEPS, g)
+    return plan.candidates[..., :2], two_ways.ways(plan), plan_returns(plan, two_ways.planner, "two-ways")
+
+
+def asked_plans(
+    two_ways: TwoWays, outcomes: Mapping[str, tuple[Tensor, Tensor, NDArray]], alt: str, shown: int = 24
+) -> pictures.Picture:
+    """The first plans of each outcome of `asking`, side by side."""
+    paths, groups = {}, {}
+    for name, (x, ways, _) in outcomes.items():
+        paths[name], groups[name] = x[:shown], named(ways[:shown])
+    return walls_named(widgets.trajectories(paths, maze=two_ways.maze, groups=groups, points=False, alt=alt))
+
+
+def asked_table(outcomes: Mapping[str, tuple[Tensor, Tensor, NDArray]]) -> Markdown:
+    """What `asking` came to, name -> outcome."""
+    head = ["asked for", "mean return", "spread of the return", "left", "right", "through walls"]
+    return table(head, [
+        [name, f"{R.mean():.1f}", f"{R.std():.1f}", *(str(int((way == k).sum())) for k in (0, 1, -1))]
+        for name, (_, way, R) in outcomes.items()
+    ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""Robots, behind lesson 05: a guided planner against behaviour cloning, on Hopper and HalfCheetah.
+"""Robots, behind lesson 05b: a guided planner against behaviour cloning, on Hopper and HalfCheetah.
 
 200,000 steps of kind medium-replay each, every tenth episode held out, recorded here where they are missing. Methods:
 `guided` (methods.planning.receding), `cloning`, `best 10 %`; ablations of `guided` with the same weights, of training

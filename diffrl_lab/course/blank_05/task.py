@@ -1,4 +1,4 @@
-"""Classifier-free guidance from an empty page (after lesson 05; an hour, an estimate).
+"""Classifier-free guidance from an empty page (after lesson 05, with exercise 1 of 05b; an hour, an estimate).
 
 Write below, with `import torch` and `import math` alone and on at most 60 lines that are not blank (this text does not
 count), these four functions. The data are numbers x with a wish c of -1, 0 or 1 that says about where each one lies.

@@ -1,4 +1,4 @@
-"""Guidance, behind lesson 05: what it does to modes, validity and return, and whether it reaches goals.
+"""Guidance, behind lessons 05 and 05b: what it does to modes, validity and return, and whether it reaches goals.
 
 - `exact`: two modes on a line, where forms of guidance and the laws they should sample are known;
 - `plans-*`, `laws`, `frontiers`, `driven`, `asked` (check 1): clouds of plans over the scale, compared at equal return;
@@ -24,7 +24,7 @@ from diffrl_lab.studies.guidance.line import exact
 from diffrl_lab.studies.guidance.models import RUNS, VERSION, WORLDS
 from diffrl_lab.studies.study import Part, Tensors
 
-__all__ = ["PARTS", "STEPS", "crossing", "exact", "plan_returns"]  # behind PARTS: what lesson 05 computes live
+__all__ = ["PARTS", "STEPS", "crossing", "exact", "plan_returns"]  # behind PARTS: what lessons 05 and 05b compute live
 
 LINE = {"form": ["cfg", "classifier", "plain"], "scale": [0, 0.5, 1, 1.5, 2, 3, 4, 6, 8]}
 DRIVEN = [("value", 0), ("value", 4), ("energy", 4), ("cfg", 1), ("cfg", 8)]

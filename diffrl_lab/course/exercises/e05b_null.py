@@ -19,7 +19,7 @@ def cases(seed: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
     cond = rng.normal(size=8)
     cond[[1, 5]] = np.nan
-    cond[[2, 6]] = 0.0  # a return of 0 is a legal wish
+    cond[[2, 6]] = 0.0  # a return of 0 is a legal condition
     return [{"cond": cond}, {"cond": np.array([0.0, np.nan, 1.0])}]
 
 
@@ -56,9 +56,9 @@ def order(cond):
 
 
 SLIPS = {
-    "a wish for 0 and no wish at all look alike: take the flag from NaN, not from the value": flag_from_value,
+    "a condition of 0 and no condition look alike: take the flag from NaN, not from the value": flag_from_value,
     "your flag is upside down: 1 means that a condition is given": flag_upside_down,
-    "your flag is always 1: the network cannot tell a wish for 0 from no wish": no_flag,
+    "your flag is always 1: the network cannot tell a condition of 0 from no condition": no_flag,
     "one row without a condition silenced the whole batch: the flag belongs to each row": all_dropped,
     "value first, flag second": order,
 }
