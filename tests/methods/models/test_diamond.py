@@ -110,7 +110,7 @@ def test_other_shapes_are_refused_with_what_was_wanted() -> None:
 
 
 def test_the_noise_of_a_moment_does_not_depend_on_its_place_in_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The moments to be shown often stand last in a batch: were t to rise with the row, the others met no high noise."""
+    """The moments to be shown often stand last in a batch: if t rose with the row, the others met no high noise."""
     seen: list[torch.Tensor] = []
 
     def loss(D, x, *, t, **options):
