@@ -237,7 +237,7 @@ def followed(
         ax.set_title(f"{name}: {np.linalg.norm(ball[-1, :2] - goal):.2f} m from the goal")
         ax.lines[-1].remove()  # how far the ball is beside the route does not say that it never arrives
     legend = picture.fig.legends[0]
-    handles: Any = legend.legend_handles[:2]
+    handles = [handle for handle in legend.legend_handles if handle is not None][:2]
     legend.remove()
     picture.fig.legend(handles, ["planned", "driven"], loc="outside lower center", ncols=2)
     return picture

@@ -78,8 +78,7 @@ assert (abs(draws.mean(1) - 2 * length) < 4 * draws.std(1) / 40**0.5).all(), "ex
 low, high = draws.quantile(0.05, 1), draws.quantile(0.95, 1)
 assert 2 * length[1] < high[0], "large effect: a shift of 0.25 lies below the floor"
 widgets.lines(m, {"exact": 2 * length, "64 samples": (draws.mean(1), low, high)}, xlabel="m, distance of the two means", ylabel="energy distance",
-    title=f"Equal distributions: up to {high[0]:.2f} by chance",
-    alt="Energy distance of two normal distributions against the distance of their means: the estimates follow the exact curve in a band.")
+    title=f"Equal distributions: up to {high[0]:.2f} by chance", alt="Energy distance of two normal distributions against the distance of their means: the estimates follow the exact curve in a band.")
 
 # %% [markdown]
 # **Exact.** On average the estimate is right. A single estimate is not: even for equal distributions ($m = 0$) it lies above 0 by chance. What it stays below in 95 % of the draws is its **noise floor**. Below the floor two distributions cannot be told apart, and with 64 samples a shift of a quarter of a standard deviation lies below it.
