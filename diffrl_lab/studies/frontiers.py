@@ -27,6 +27,7 @@ from diffrl_lab.methods.planning.value_guidance import scaled
 from diffrl_lab.studies.guidance import STEPS, plan_returns
 from diffrl_lab.widgets import pictures
 from diffrl_lab.widgets.hover import Hover
+from diffrl_lab.widgets.movie import Movie, movie
 from diffrl_lab.worlds import driving, mazes
 from diffrl_lab.worlds.walls import Walls
 
@@ -131,7 +132,7 @@ class Knob:
         self.scales = torch.tensor([0.0, *FIRST, *fine["scales"][1:].tolist()], dtype=torch.float64)
         self.maze = two_ways.maze
         self.film: dict[str, list[Tensor]] = {}
-        for name, form in {"classifier-free": "cfg", "ascent of the value": "value"}.items():
+        for name, form in {"classifier-free": "cfg", "ascent": "value"}.items():
             new = [two_ways.plans(form, w, 10_000, 48) for w in FIRST]
             parts = {"plans": [plan.candidates[..., :2] for plan, *_ in new], "labels": [way for _, way, _ in new],
                      "returns": [torch.tensor(R) for *_, R in new]}  # fmt: skip
@@ -158,6 +159,14 @@ class Knob:
         """The lowest scale at which no plan takes a way (1: right)."""
         return float(self.scales[(self.film[name][1] != way).all(1)].min())
 
+    def slider(self, height: int = 190) -> Movie:
+        """Plans of both forms above, return against coverage below; each panel is `height` pixels tall."""
+        return movie(
+            self.panels, **self.options, height=height, alt="Plans in the two-ways maze while the guidance scale grows "
+            "from 0 to 8: classifier-free, the right corridor is empty almost at once and later the plans run through "
+            "walls; with ascent it empties slowly. Below, return against coverage with a dot for the present scale.",
+        )  # fmt: skip
+
     def shares(self, name: str, scale: float) -> tuple[float, float]:
         """(share of the plans that go right, share that run through a wall) at a scale of the slider."""
         ways = self.film[name][1][int((self.scales - scale).abs().argmin())]
@@ -168,7 +177,7 @@ class Knob:
         panels, groups = {}, {}
         for name, (x, ways, _) in self.film.items():
             for scale in scales:
-                k, title = int((self.scales - scale).abs().argmin()), f"{name}, w = {scale:g}".replace(" of the", ",")
+                k, title = int((self.scales - scale).abs().argmin()), f"{name}, w = {scale:g}"
                 panels[title] = x[k, :shown].float()
                 groups[title] = named(ways[k, :shown])
         picture = widgets.trajectories(panels, maze=self.maze, groups=groups, points=False, ncols=len(scales), alt=alt)

@@ -34,7 +34,6 @@ from diffrl_lab.methods.planning.diffuser import Diffuser
 from diffrl_lab.studies import frontiers
 from diffrl_lab.studies.guidance import STEPS, plan_returns
 from diffrl_lab.widgets.explore import explore
-from diffrl_lab.widgets.movie import movie
 from diffrl_lab.worlds import mazes
 
 torch.set_num_threads(1)  # for tensors this small a second thread costs more than it brings
@@ -96,8 +95,10 @@ for w, m, d in zip(W, means[400], spreads[400], strict=True):
 assert max(spreads[40]) < 0.4 * 0.97, "exact: forty steps make it too narrow, guided or not"
 
 # %%
-widgets.show(widgets.lines(W, {"sampled": means[400], "exact": [0.5 + w * b * 0.16 for w in W]}, points=True, xlabel="guidance scale w",
-    ylabel="mean", alt="Guided samples of one Gaussian, 400 steps: their mean rises in a straight line on the dashed exact one."))
+widgets.lines(W, {"sampled": means[400], "exact": [0.5 + w * b * 0.16 for w in W]}, points=True, xlabel="guidance scale w",
+    ylabel="mean", alt="Guided samples of one Gaussian, 400 steps: their mean rises in a straight line on the dashed exact one.")
+
+# %%
 picture = widgets.lines(W, {"400 steps": spreads[400], "40 steps": spreads[40], "exact": [0.4] * len(W)}, points=True, xlabel="guidance scale w",
     ylabel="spread", alt="Spread of the guided samples over the scale: close to the dashed 0.4 with 400 steps, level but below it with 40.")
 picture.axes[0].set(ylim=(0.3, 0.45))
@@ -310,9 +311,7 @@ lost.reveal(knob.empty())
 # Move the slider. (1) In which maze does the right corridor empty first? (2) When do plans enter the walls? (3) Where do the dots leave the dashed curves? These are exact: the recorded drives, tilted, and the powered distribution on the two modes of section 3.
 
 # %%
-movie(knob.panels, **knob.options, height=205, alt="Plans in the two-ways maze while the guidance scale grows "
-    "from 0 to 8: classifier-free, the right corridor is empty almost at once and later the plans run through walls; "
-    "with ascent it empties slowly. Below, return against coverage with a dot for the present scale.")
+knob.slider()
 
 # %% [markdown]
 # The charts measure diversity by **coverage**: the entropy $-p \log_2 p - (1 - p) \log_2 (1 - p)$ of the share $p$ that goes left, in bits. It is 1 for two even shares and 0 for one mode alone. Here are four places of the slider side by side.
