@@ -324,6 +324,8 @@ widgets.intervals([(f"{name}: {np.median(g):.2f} m", g) for name, g in gap.items
 # The next cell lists the lessons, what each builds on, and what you have solved; come back and run it again. Below it stand your guesses: a point on the diagonal was right, above the diagonal you expected too much. If all your points lie on one side, you know a habit of yours. The record is one file in `my/`, and nobody else sees it unless you hand it out with `diffrl-lab progress --export FILE`.
 #
 # **Blank pages.** Two tasks have no stub and no hints: you write a method from an empty page, in at most 60 lines, and laws judge it. `diffrl-lab start blank-01` asks for a DDPM after lesson 01, `diffrl-lab start blank-05` for classifier-free guidance after lesson 05.
+#
+# **Numbers that give it away.** Each lesson breaks something on purpose. The page [numbers that give it away](../docs/numbers.md) collects all these faults: what the picture shows, which number tells, and the cure.
 
 # %%
 display(overview(), aim())
