@@ -179,9 +179,9 @@ def demonstrations(n: int, p: ArrayLike | None = None, seed: int = 0, noise: flo
     driven = roll(agent, range(first, first + n))
     pieces = [(driven.path[k], agent.intents[k], int(driven.steps[k])) for k in range(n)]
     for k in np.flatnonzero(driven.way != agent.ways):
-        again = Demonstrator(only(agent.ways[k]), noise)
+        again = Demonstrator(only(int(agent.ways[k])), noise)
         for trial in range(1, 101):
-            one = roll(again, [first + k + n * trial])
+            one = roll(again, [first + int(k) + n * trial])
             if one.way[0] == agent.ways[k]:
                 break
         else:
