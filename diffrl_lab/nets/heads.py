@@ -12,7 +12,8 @@ LOG_STD = (-5.0, 2.0)  # an open interval, reached smoothly: a bound that cuts w
 
 
 class Gaussians(NamedTuple):
-    """A mixture of K Gaussians over x [..., d], p(x) = sum_k w_k prod_i N(x_i; m_ki, s_ki^2), numbers independent within k."""
+    """A mixture of K Gaussians over x [..., d], whose numbers are independent within each component:
+    p(x) = sum_k w_k prod_i N(x_i; m_ki, s_ki^2)."""
 
     log_w: Tensor  # [..., K], normalised
     mean: Tensor  # [..., K, d]
