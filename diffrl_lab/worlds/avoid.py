@@ -33,7 +33,7 @@ ID = "diffrl_lab/Avoid-v0"
 LIMIT = 200  # steps of an episode; the demonstrator needs about 100
 NOISE = 0.3  # standard deviation of what is added to the demonstrator's actions
 FIRST = 10**6  # the first seed of demonstrations: evaluations use smaller ones
-CLEAR, RISE = 0.25, 0.45  # the demonstrator turns to its next gap CLEAR above a row's posts, and is there RISE higher
+CLEAR, RISE = 0.2, 0.6  # the demonstrator turns to its next gap CLEAR above a row's posts, and is there RISE higher
 Floats = NDArray[np.float32]
 
 
@@ -126,7 +126,7 @@ class Demonstrator:
     """An agent that takes way k with probability p[k]: for each row sideways towards its gap, then up through it.
 
     Its intent is an action of length 0.9; what it does is that and Gaussian noise of deviation `noise` in each number.
-    p: [24], default: all alike; `only(k)` takes one way. Two of 10,000 episodes crash, since noise has no bound.
+    p: [24], default: all alike; `only(k)` takes one way. About eight of 10,000 episodes crash: noise has no bound.
     Raises ValueError for p that are no probabilities.
     """
 
