@@ -103,30 +103,38 @@ def record(
         str,
         typer.Argument(
             help="pointmaze-umaze, -medium, -large, -two-ways, written in full; hopper, halfcheetah or walker2d; "
-            "breakout or hunt."
+            "breakout or hunt; avoid."
         ),
     ],
     kind: Annotated[
         str | None, typer.Option(help="Robots: random, medium, medium-replay, medium-expert, expert.")
     ] = None,
     p: Annotated[float, typer.Option(help="two-ways only: the probability of the left corridor.")] = 0.5,
-    steps: Annotated[int, typer.Option(help="Environment steps in all.")] = 200_000,
+    steps: Annotated[int, typer.Option(help="Environment steps in all (not avoid).")] = 200_000,
+    episodes: Annotated[int, typer.Option(help="avoid only: how many demonstrations.")] = 600,
+    way: Annotated[int | None, typer.Option(help="avoid only: the one way of 0 to 23 that all take.")] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal recordings, bit for bit.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write below this folder instead of Minari's own.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a recording of the same name.")] = False,
     weights: Annotated[Path | None, typer.Option(help="Robots: policies of your own from `behaviour`.")] = None,
 ) -> None:
     """Record a scripted player or controller, or a robot's policy, into a Minari dataset (200,000 steps: minutes)."""
-    from diffrl_lab.worlds import games
+    from diffrl_lab.worlds import avoid, games
     from diffrl_lab.worlds import record as mazes
     from diffrl_lab.worlds import robots as locomotion
 
+    if way is not None and name != "avoid":
+        raise ValueError(f"--way is for avoid; got {name}")
     if name in locomotion.ENVIRONMENTS:
         if kind is None:
             raise ValueError(f"say what drives {name}: --kind {', '.join(locomotion.KINDS)}")
         folder = locomotion.record(name, kind, steps, seed, out, weights=weights, overwrite=overwrite)
     elif kind is not None or weights is not None:
         raise ValueError(f"--kind and --weights are for {', '.join(locomotion.ENVIRONMENTS)}; got {name}")
+    elif name == "avoid":
+        p_of = None if way is None else avoid.only(way)
+        typer.echo(f"{episodes} demonstrations in {avoid.record(episodes, seed, out, p=p_of, overwrite=overwrite)}")
+        return
     elif name in games.GAMES:
         folder = games.record(name, steps, seed, out, overwrite=overwrite)
     else:

@@ -40,7 +40,7 @@ def record(
     Raises ValueError for an unknown name, numbers out of range, or a dataset that exists and overwrite=False.
     """
     if name not in RECORDINGS:
-        raise ValueError(f"a recording is one of {', '.join(RECORDINGS)} (or of robots and games); got {name!r}")
+        raise ValueError(f"a recording is one of {', '.join(RECORDINGS)} (or of robots, games and avoid); got {name!r}")
     if steps < 1 or seed < 0 or not 0 <= p <= 1:
         raise ValueError(f"steps must be at least 1, seed at least 0 and p in [0, 1]; got {steps}, {seed} and {p}")
     dataset_id = f"{name}-p{round(100 * p)}-v0" if name == "pointmaze-two-ways" else f"{name}-v0"

@@ -15,12 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from diffrl_lab.data.episodes import Episodes, padded_windows
+from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import (
     Batches,
@@ -37,6 +36,7 @@ from diffrl_lab.diffusion import (
     seeded,
 )
 from diffrl_lab.methods import weights
+from diffrl_lab.methods.policies import chunks
 from diffrl_lab.methods.policies.cloning import inputs
 from diffrl_lab.nets import MLP
 
@@ -99,42 +99,17 @@ class DiffusionPolicy(nn.Module):
         cond = inputs(self.scaler, obs, goal, self.sizes["goal"])
         shape = self.config.horizon, self.sizes["act"]
         prior, dim = self.denoiser.schedule.prior, shape[0] * shape[1]
-        if isinstance(generator, Sequence):
-            x_T = torch.cat([prior((n, dim), generator=one) for one in generator])
-        else:
-            x_T = prior((len(cond) * n, dim), generator=generator)
+        x_T = chunks.drawn(prior, len(cond), n, dim, generator=generator).flatten(0, 1)
         D = given(self.denoiser, cond.repeat_interleave(n, 0))
         x_0 = sample(D, x_T, steps=self.config.denoising, step=dpm_pp_2m())
         return self.act_scaler.inverse(x_0.view(len(cond), n, *shape))
 
 
-class Agent:
+class Agent(chunks.Receding):
     """Acts for m episodes side by side; the chunks of each depend on its own seed, state and goal alone."""
 
     def __init__(self, model: DiffusionPolicy):
-        self.model = model
-
-    def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: ArrayLike | None = None) -> None:
-        """Begin episodes with goals [m, g], where the model has goals."""
-        c, m = self.model.config, len(seeds)
-        self.goal = None if goal is None or not self.model.sizes["goal"] else np.asarray(goal, float)
-        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-        self.chunks = np.zeros((m, c.horizon, self.model.sizes["act"]))
-        self.step = np.zeros(m, int)  # how many actions each episode has done
-
-    def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Actions [m, a] in [-1, 1] for observations [m, d] of the episodes `which` [m] (all): one step of each."""
-        o = np.asarray(obs)
-        rows = np.arange(len(o)) if which is None else np.asarray(which)
-        k = self.step[rows] % self.model.config.executed
-        look = rows[k == 0]
-        if len(look):
-            generators = [self.generators[i] for i in look]
-            goal = None if self.goal is None else self.goal[look]
-            chunks = self.model.sample(o[k == 0], goal, generator=generators)
-            self.chunks[look] = chunks[:, 0].clamp(-1, 1).double().numpy()
-        self.step[rows] += 1
-        return self.chunks[rows, k]
+        super().__init__(model, model.config.executed)
 
 
 def train(episodes: Episodes, config: Config | None = None, *, seed: int = 0, goal: int = 0) -> Run:
@@ -144,19 +119,11 @@ def train(episodes: Episodes, config: Config | None = None, *, seed: int = 0, go
     Raises ValueError for a goal wider than an observation.
     """
     c, generator = config or Config(), torch.Generator().manual_seed(seed)
-    obs, act = episodes.obs.float(), episodes.act.float()
-    if not 0 <= goal <= obs.shape[1]:
-        raise ValueError(f"a goal gives 0 to {obs.shape[1]} columns of an observation, got goal={goal}")
-    model = seeded(seed, DiffusionPolicy, c, obs.shape[1], act.shape[1], goal)
-    model.scaler = Scaler.fit(obs, "standard")
-    model.act_scaler = Scaler.fit(act[episodes.last == 0], "standard")
-    rows, mask = padded_windows(episodes, c.horizon)
-    ends = episodes.ends[torch.searchsorted(episodes.ends, rows[:, 0].contiguous())]
-    data = {
-        "x": model.act_scaler(act[rows]).flatten(1),
-        "valid": (mask & (episodes.last[rows] == 0)).repeat_interleave(act.shape[1], 1),
-        "cond": inputs(model.scaler, obs[rows[:, 0]], obs[ends, :goal] if goal else None, goal),
-    }
+    width = episodes.obs.shape[1]
+    if not 0 <= goal <= width:
+        raise ValueError(f"a goal gives 0 to {width} columns of an observation, got goal={goal}")
+    model = seeded(seed, DiffusionPolicy, c, width, episodes.act.shape[1], goal)
+    data = chunks.prepared(model, episodes, c.horizon, goal)
     update = descend(
         lambda batch: model.loss(batch, generator), model, lr=c.lr, schedule=cosine_decay(c.updates), ema=c.ema
     )
