@@ -289,7 +289,8 @@ def _halves(text: str, exercise: str) -> tuple[str, str]:
 
 
 def _put_in(answer: str, body: str) -> str:
-    todo = re.compile(r"^( +)" + r"\n\1".join(map(re.escape, editions.TODO)), re.MULTILINE)
+    forms = r"\n\1".join(map(re.escape, editions.TODO)), re.escape("  ".join(reversed(editions.TODO)))
+    todo = re.compile(rf"^( +)(?:{'|'.join(forms)})", re.MULTILINE)  # a stub of two lines, or of one
     code, count = todo.subn(lambda m: textwrap.indent(body, m.group(1)), answer)
     if count != 1:
         raise ValueError(f"a bug is put where a stub stands alone in its cell; this one has {count} stubs:\n{answer}")

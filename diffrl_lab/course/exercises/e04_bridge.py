@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from diffrl_lab.course.judging import Verdict
-from diffrl_lab.diffusion import Cosine, Function, brownian_motion, ddim, ddpm, pin, sample
+from diffrl_lab.diffusion import Cosine, Function, brownian_motion, ddpm, pin, sample
 
 HINTS = (
     "Which time do the two ends have, whatever t is? D takes t as a tensor [B, H]: a time for each point.",
@@ -134,11 +134,6 @@ def by_library(D, x_T, start, goal, times, generator):
     return sample(_clean_ends(D, start, goal, x_T.shape[1]), x_T, steps=times, step=ddpm(), generator=generator)
 
 
-def without_noise(D, x_T, start, goal, times, generator):
-    """DDIM: no fresh noise, and the same distribution."""
-    return sample(_clean_ends(D, start, goal, x_T.shape[1]), x_T, steps=times, step=ddim())
-
-
 def _walk(D, x_T, start, goal, times, generator, *, shown=True, kept=True, clock=True, noise=1.0, fresh=False):
     x = x_T.clone()
     for t, s in zip(times[:-1], times[1:], strict=True):
@@ -185,7 +180,7 @@ def all_fresh(*case):
     return _walk(*case, fresh=True)
 
 
-RIGHT = [right, by_library, without_noise]
+RIGHT = [right, by_library]
 WRONG = [
     (ends_lost, "do not begin at start"),
     (unshown, "never saw"),

@@ -110,22 +110,25 @@ def _climbed(x, J, w, t):
     return (x + w * torch.autograd.grad(J(x, t).sum(), x)[0]).detach()
 
 
+unguided = _chain(lambda w, s, a, g: 0 * g)
+downhill = _chain(lambda w, s, a, g: -w * s**2 / a * g)
+without_scale = _chain(lambda w, s, a, g: s**2 / a * g)
+bare_slope = _chain(lambda w, s, a, g: w * g)
+root = _chain(lambda w, s, a, g: w * s / a * g)
+afterwards = _chain(lambda w, s, a, g: 0 * g, last=_climbed)
+free_noise = _chain(step=_eps_of_free)
+mean_only = _chain(step=_mean_only)
+afresh = _chain(step=_fresh)
 SLIPS = {
-    "your samples are those of D alone: J does not move x0_hat": _chain(lambda w, s, a, g: 0 * g),
-    "you go downhill: the slope of J is added": _chain(lambda w, s, a, g: -w * s**2 / a * g),
-    "your shift does not listen to w": _chain(lambda w, s, a, g: s**2 / a * g),
-    "the slope is added as it is: x0_hat moves by w sigma_t^2 / alpha_t times the slope": _chain(
-        lambda w, s, a, g: w * g
-    ),
-    "you used sigma_t where sigma_t^2 belongs": _chain(lambda w, s, a, g: w * s / a * g),
-    "you guide the finished samples: the slope belongs into each step, where D can pull back to the data": _chain(
-        lambda w, s, a, g: 0 * g, last=_climbed
-    ),
-    "x0_hat is guided and eps_hat is not: after the shift both come from the same x0_hat": _chain(step=_eps_of_free),
-    "your steps return the posterior's mean without its noise, so the samples lose their spread": _chain(
-        step=_mean_only
-    ),
-    "each step noises x0_hat afresh and forgets x_t, which knows more": _chain(step=_fresh),
+    "your samples are those of D alone: J does not move x0_hat": unguided,
+    "you go downhill: the slope of J is added": downhill,
+    "your shift does not listen to w": without_scale,
+    "the slope is added as it is: x0_hat moves by w sigma_t^2 / alpha_t times the slope": bare_slope,
+    "you used sigma_t where sigma_t^2 belongs": root,
+    "you guide the finished samples: the slope belongs into each step, where D can pull back to the data": afterwards,
+    "x0_hat is guided and eps_hat is not: after the shift both come from the same x0_hat": free_noise,
+    "your steps return the posterior's mean without its noise, so the samples lose their spread": mean_only,
+    "each step noises x0_hat afresh and forgets x_t, which knows more": afresh,
 }
 
 
@@ -159,4 +162,14 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
 
 
 RIGHT = [right, ancestral]
-WRONG = [(f, text[:40]) for text, f in SLIPS.items()]
+WRONG = [
+    (unguided, "J does not move x0_hat"),
+    (downhill, "you go downhill"),
+    (without_scale, "does not listen to w"),
+    (bare_slope, "added as it is"),
+    (root, "where sigma_t^2 belongs"),
+    (afterwards, "guide the finished samples"),
+    (free_noise, "eps_hat is not"),
+    (mean_only, "lose their spread"),
+    (afresh, "forgets x_t"),
+]
