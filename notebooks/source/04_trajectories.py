@@ -140,7 +140,7 @@ check("04.pin", pinned)
 pinned = mine("04.pin")
 
 pin = lambda D, known, value: trajectories.pinned_by(pinned, D, known, value)  # the denoiser D, pinned by your function
-prediction = guess("04.pin", "Standard deviation of the middle point when both ends are pinned? (In the exact bridge: 0.50)", 0.0, 2.0)
+prediction = guess("04.middle", "Standard deviation of the middle point when both ends are pinned? (In the exact bridge: 0.50)", 0.0, 2.0)
 prediction
 
 # %%

@@ -70,7 +70,8 @@ check("05.shift", shifted)
 # Your shift guides the chain.
 
 # %%
-shifted, bell, b, W = mine("05.shift"), GaussianDenoiser(torch.tensor([0.5]), Cosine(), std=0.4), 2.0, [0.0, 0.5, 1.0, 2.0, 4.0]
+shifted = mine("05.shift")
+bell, b, W = GaussianDenoiser(torch.tensor([0.5]), Cosine(), std=0.4), 2.0, [0.0, 0.5, 1.0, 2.0, 4.0]
 
 
 def climbing(D, w: float) -> Function:

@@ -452,7 +452,7 @@ def test_of_a_solved_lesson_no_training_and_no_picture_is_run_for_an_answer(name
     for path in (ROOT / "notebooks" / "solutions").glob(f"{editions.number(name)}_*.ipynb"):
         for text in _chosen(sandbox.cells(path.read_bytes()), name):
             quick = ("import ", "from ", "torch.set_", "torch.manual_seed(", "SEED = ", "def ")
-            assert text.startswith(quick), text
+            assert text.startswith(quick) or re.match(r"\w+ = mine\(", text), text
 
 
 def test_parameters_and_types_lead_nowhere() -> None:
@@ -621,17 +621,19 @@ def _hostile(tmp_path: Path, kinds: set[str]) -> None:
     batch.honest(tmp_path / "in", 1)
     results = grading.grade(tmp_path / "in", tmp_path / "out", workers=2)
     assert {r["student"] for r in results} == {*kinds, "honest 00"}
+    most = float(len(checks.exercises("01")))
     for r in results:
         kind, entry = r["student"], r["exercises"]["01.betas"]
         if kind in batch.HOSTILE:
-            status, most = batch.HOSTILE[kind][1], float(len(checks.exercises("01")))
+            status = batch.HOSTILE[kind][1]
             assert (entry["status"], r["total"]) == (status, most if status == "ok" else most - 1), (kind, r)
         elif kind in kinds:
             assert r["status"] == batch.odd()[kind][1], (kind, r)
-            assert r["total"] == (5.0 if kind in ("has 10,000 cells", "loops in a cell that asks nothing") else 0.0), r
+            right = kind in ("has 10,000 cells", "loops in a cell that asks nothing")
+            assert r["total"] == (most if right else 0.0), r
         else:
-            assert r["total"] == 5.0
-        assert r["of"] == 5.0
+            assert r["total"] == most
+        assert r["of"] == most
     assert {p for p in outside if Path(p, "WAS_HERE").exists()} == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
 
