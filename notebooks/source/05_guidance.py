@@ -1,9 +1,9 @@
 # %% [markdown]
-# ![Plans in the maze with two corridors, guided harder from left to right. Above, classifier-free guidance loses the right corridor and ends inside walls; below, ascent of the value goes left little by little and stays out of the walls.](attachment:05.png)
+# ![Plans in the maze with two corridors, guided harder from left to right. Above, classifier-free guidance loses the right corridor at once and ends inside walls; below, ascent of the value goes left little by little, and at the largest scale a few plans cut through walls.](attachment:05.png)
 #
 # # 05 · Guidance
 #
-# **The question.** A diffusion model imitates its data. How do you make it *prefer*, and what does the preference cost?
+# **The question.** A diffusion model imitates its data. How do you make it *prefer* some samples, and what does the preference cost?
 #
 # Guidance bends the reverse process towards what you want: a return, a side, a goal. You first bend distributions whose answer is known exactly, then you turn the same knob on a planner until something breaks.
 # On the way you test three lines of folklore:
@@ -14,10 +14,10 @@
 #
 # **Afterwards you can**
 # - write a guided sampler, and say when its samples follow the distribution that you asked for;
-# - write classifier-free guidance, and say what it samples instead of what it is said to sample;
-# - tell *losing a mode* from *leaving the data*, and name the number that shows each.
+# - write classifier-free guidance, and compare its samples with the distribution that it is said to sample;
+# - tell the *loss of a mode* from *leaving the data*, and name the number that shows each.
 #
-# **You need** lesson 04: plans, and the maze with two ways. **Machine:** about 25 seconds on two CPU cores, no network.
+# **You need** lesson 04: plans, and the two-ways maze. **Machine:** about 25 seconds on two CPU cores, no network.
 # **You:** 80 minutes (an estimate).
 
 # %% tags=["collapsed"]
@@ -51,9 +51,9 @@ widgets.component_map(["conditioning", "guided sampling"], alt="The survey's com
 # ## 1 · A slope, and where it leads
 #
 # We want the data's distribution $p(x_0)$ *tilted* towards a reward $J$: $\tilde p(x_0) \propto p(x_0)\, e^{\,w J(x_0)}$. The reverse process works with the score of
-# $x_t$, and **classifier guidance** adds the slope of $J$ to it. Tweedie's formula translates scores to $\hat{x}_0$: $\alpha_t \hat{x}_0 = x_t + \sigma_t^2 \nabla \log p_t(x_t)$.
+# $x_t$, and **classifier guidance** adds $w$ times the slope of $J$ to this score. Tweedie's formula turns a score into $\hat{x}_0$: $\alpha_t \hat{x}_0 = x_t + \sigma_t^2 \nabla \log p_t(x_t)$.
 #
-# **Exercise 1** (easy, 8 minutes). The score becomes $\nabla \log p_t + w \nabla J$. What becomes of $\hat{x}_0$? Pitfall: the units of a slope.
+# **Exercise 1** (easy, 8 minutes). The score becomes $\nabla \log p_t + w \nabla J$. What becomes of $\hat{x}_0$? Pitfall: a slope and $\hat{x}_0$ have different units.
 
 # %% tags=["exercise"]
 def shifted(x0_hat: Tensor, slope: Tensor, alpha: float, sigma: float, w: float) -> Tensor:
@@ -66,8 +66,8 @@ def shifted(x0_hat: Tensor, slope: Tensor, alpha: float, sigma: float, w: float)
 check("05.shift", shifted)
 
 # %% [markdown]
-# The first test has an exact answer. A Gaussian $\mathcal N(\mu, d^2)$ tilted by $e^{\,w b x}$ is the same Gaussian, moved by $w\, b\, d^2$. The reward $J(x) = b x$ is taken at $\hat{x}_0(x_t)$, and its slope goes through $D$.
-# Your shift guides the chain.
+# The first test has an exact answer. A Gaussian $\mathcal N(\mu, d^2)$ tilted by $e^{\,w b x}$ is the same Gaussian, moved by $w\, b\, d^2$. The reward $J(x) = b x$ is taken at $\hat{x}_0(x_t)$, so its slope is taken through the denoiser $D$.
+# Your function guides the chain.
 
 # %%
 shifted = mine("05.shift")
@@ -106,14 +106,13 @@ picture.axes[0].set(ylim=(0.3, 0.45))
 picture
 
 # %% [markdown]
-# **Exact.** With one mode and a linear reward, the guided samples have the mean of the tilted distribution. With 400 steps they are also as wide as the data, at every $w$. With 40 steps they are too narrow at every $w$, at $w = 0$ too: this error belongs to the chain and not to guidance.
-# Look where $w$ took us: at $w = 4$ the mean lies three spreads away from the data. Nothing was lost and everything was
-# moved, to a place where no data are.
+# **Exact.** With one mode and a linear reward, the guided samples have the mean of the tilted distribution. With 400 steps they are also as wide as the data, at every $w$. With 40 steps they are narrower than the data at every $w$, also at $w = 0$: this error comes from the chain and not from guidance.
+# At $w = 4$ the mean of the samples lies more than three spreads away from the mean of the data. No sample was lost, but all of them were moved to a place where there are hardly any data.
 #
 # ## 2 · Two modes, and the slope at the wrong place
 #
 # Now take the driver of lesson 01, who goes left ($-1$) three times out of ten. We prefer the left: $J(x) = -w x$ with $w = 1.5$. The exact tilt hardly moves the modes, since they are narrow ($d^2 = 0.04$). It
-# moves their *weights*.
+# changes their *weights*.
 
 # %%
 data, w = two_modes(p=0.3), 1.5
@@ -127,18 +126,18 @@ naive = guess("05.naive", f"Exactly tilted, {want:.0%} go left. With the slope o
 naive
 
 # %% [markdown]
-# There are three functions whose slope one may take. The first is $J(x_t)$, the reward of the noisy sample itself, as with a reward model that never saw noise. The second is $J(\hat{x}_0(x_t))$, the reward of the mean. The third is the **noisy energy**
+# There are three functions whose slope one may take. The first is $J(x_t)$, the reward of the noisy sample itself, as if a reward model had never seen noise. The second is $J(\hat{x}_0(x_t))$, the reward of the mean of the possible $x_0$. The third is the **noisy energy**
 #
 # $$J_t(x_t) = \log \mathbb E\big[e^{\,J(x_0)} \,\big|\, x_t\big].$$
 #
-# Why this one? At the level $t$ the tilted distribution has the density $\tilde p_t(x_t) \propto \int p(x_0)\, e^{\,J(x_0)}\, p(x_t \mid x_0)\, \mathrm{d} x_0$. By Bayes' rule $p(x_0)\, p(x_t \mid x_0) = p_t(x_t)\, p(x_0 \mid x_t)$. The factor $p_t(x_t)$ does not depend on $x_0$ and comes out of the integral:
+# Why is this the right one? At the level $t$ the tilted distribution has the density $\tilde p_t(x_t) \propto \int p(x_0)\, e^{\,J(x_0)}\, p(x_t \mid x_0)\, \mathrm{d} x_0$. By Bayes' rule $p(x_0)\, p(x_t \mid x_0) = p_t(x_t)\, p(x_0 \mid x_t)$. The factor $p_t(x_t)$ does not depend on $x_0$ and comes out of the integral:
 #
 # $$\tilde p_t(x_t) \;\propto\; p_t(x_t) \int e^{\,J(x_0)}\, p(x_0 \mid x_t)\, \mathrm{d} x_0 \;=\; p_t(x_t)\, e^{\,J_t(x_t)}.$$
 #
 # So the score of the tilted distribution is $\nabla \log p_t + \nabla J_t$ at every level. Contrastive energy prediction trains a network to give $J_t$ (Lu et al. 2023).
 #
-# **Exercise 2** (medium, 10 minutes). You get the weights `r` of the possible $x_0$ given $x_t$, and the reward `J` of each. Write $J_t$ in torch, since its slope will be taken. Pitfall: a regression of $J(x_0)$ on $x_t$ learns
-# another mean.
+# **Exercise 2** (medium, 10 minutes). You get the weights `r` of the possible $x_0$ given $x_t$, and the reward `J` of each. Write $J_t$ in torch, since its slope will be taken. Pitfall: the mean of $J(x_0)$ given $x_t$, which a regression learns, is
+# another number.
 
 # %% tags=["exercise"]
 def noisy_energy(r: Tensor, J: Tensor) -> Tensor:
@@ -151,13 +150,13 @@ def noisy_energy(r: Tensor, J: Tensor) -> Tensor:
 check("05.energy", noisy_energy)
 
 # %% [markdown]
-# **Exercise 3, the synthesis** (hard, 25 minutes). Write the whole guided sampler: some ten lines. Each round of the loop goes from a time $t$ to the next time $s$.
+# **Exercise 3, the synthesis** (hard, 25 minutes). Write the whole guided sampler, in about ten lines. Each round of the loop goes from a time $t$ to the next time $s$.
 #
 # 1. Take the slope of $J(x_t, t)$ with `torch.autograd.grad`; `shifted` of exercise 1 turns it into the guided $\hat{x}_0$.
 # 2. Go from $t$ to $s$ by the step of lesson 01 (DDPM, which draws noise with `generator`) or of lesson 02 (DDIM), with the *guided* $\hat{x}_0$ wherever the step needs $\hat{x}_0$.
 # 3. `D(x, t)` gives $\hat{x}_0$ and `D.schedule(t)` gives $\alpha_t, \sigma_t$. Pitfall: the graph of one step must not grow into the next, so detach.
 #
-# The check is a law, not a line of code: it hands over a Gaussian prior and its exact energy, and your samples must come out as the Gaussian of section 1, moved by $w\, b\, d^2$ and as wide as before.
+# The check does not read your lines, it looks at your samples. It hands over a Gaussian $p(x_0)$ and its exact energy, and the samples must follow the tilted Gaussian of section 1: moved by $w\, b\, d^2$, and as wide as before.
 
 # %% tags=["exercise"]
 def guided_sampler(D, J, w: float, x: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
@@ -176,7 +175,7 @@ def guided_sampler(D, J, w: float, x: Tensor, times: Tensor, generator: torch.Ge
 check("05.sampler", guided_sampler)
 
 # %% [markdown]
-# From here on the samples are drawn by your sampler, and the third guide climbs your energy. The possible $x_0$ are the points of a fine grid.
+# In this section the samples are now drawn by your sampler, and the third guide climbs your energy. The possible $x_0$ are the points of a fine grid.
 
 # %%
 guided_sampler, noisy_energy = mine("05.sampler"), mine("05.energy")
@@ -207,19 +206,19 @@ widgets.histogram({f"{k}: {left[k]:.0f} % left": v for k, v in got.items()}, exa
     "J at x_t nearly all go left and lie beyond the mode, at x0_hat too few go left, with the noisy energy the samples fit.")
 
 # %% [markdown]
-# **Large effect.** Guided by the slope of $J$ at $x_t$, more samples go left than in the exact tilt, and they end beyond the left mode. Guided by the noisy energy, the share that goes left is that of the exact tilt. So *folklore 1 is false*. At high noise the slope of $J$ at $x_t$ pushes every sample by the same amount, whatever could lie under it,
-# and it is at high noise that a sample joins a mode.
+# **Large effect.** Guided by the slope of $J$ at $x_t$, more samples go left than in the exact tilt, and they end beyond the left mode. In the picture fewer go left than in the exact tilt when the slope is taken at $\hat{x}_0$. Guided by the noisy energy, the share that goes left is that of the exact tilt. So *folklore 1 is false*. At high noise a sample joins one of the modes, and there
+# the slope of $J$ at $x_t$ pushes every sample by the same amount, whichever $x_0$ are possible.
 #
 # ## 3 · Without a classifier
 #
-# **Classifier-free guidance** needs no $J$. One network learns two answers, with a condition $c$ and without it, because the condition is dropped in training for some samples. The chain goes from the free answer
-# to the conditional one, and beyond it:
+# **Classifier-free guidance** needs no $J$. One network learns two answers: a *conditional* one with a condition $c$, and a *free* one without it, because in training the condition is dropped for some samples. The guided answer goes from the free one
+# ($w = 0$) to the conditional one ($w = 1$) and beyond it ($w > 1$):
 #
 # $$\hat{x}_0^{\,w} = D(x_t) + w\,\big(D(x_t, c) - D(x_t)\big).$$
 #
-# Papers count the scale in two ways: for Ho and Salimans $v = 0$ is already the conditional answer, and $v = 1$ goes as far beyond it again.
+# Papers count the scale in two ways: for Ho and Salimans $v = 0$ is already the conditional answer, and $v = 1$ goes the same distance beyond it.
 #
-# **Exercise 4** (easy, 8 minutes). Write the guided answer for our $w$ and for their $v$. Pitfall: papers compare scales without saying which.
+# **Exercise 4** (easy, 8 minutes). Write the guided answer for our $w$ and for their $v$. Pitfall: many papers do not say which of the two their scale is.
 
 # %% tags=["exercise"]
 def guided(free: Tensor, conditional: Tensor, scale: float, papers: bool) -> Tensor:
@@ -233,14 +232,14 @@ def guided(free: Tensor, conditional: Tensor, scale: float, papers: bool) -> Ten
 check("05.cfg", guided)
 
 # %% [markdown]
-# Classifier-free guidance is often said to sample the *powered distribution* $p(x_0)\, p(c \mid x_0)^w$. Follow the two sides to the level $t$.
+# Classifier-free guidance is often said to sample the *powered distribution* $p(x_0)\, p(c \mid x_0)^w$. Compare the two at the level $t$.
 #
-# 1. By Bayes' rule $\nabla \log p_t(x_t \mid c) = \nabla \log p_t(x_t) + \nabla \log p_t(c \mid x_t)$. So the formula above uses, at each level, the score of $p_t(x_t)\, p_t(c \mid x_t)^w$: this is what *powered* is taken from.
-# 2. What is $p_t(c \mid x_t)$? It is the mean over all clean samples that could lie under $x_t$: $p_t(c \mid x_t) = \mathbb E[\,p(c \mid x_0) \mid x_t\,]$. So classifier-free guidance weighs $x_t$ by $\mathbb E[\,p(c \mid x_0) \mid x_t\,]^{\,w}$.
+# 1. By Bayes' rule $\nabla \log p_t(x_t \mid c) = \nabla \log p_t(x_t) + \nabla \log p_t(c \mid x_t)$. So the formula above uses, at each level, the score of $p_t(x_t)\, p_t(c \mid x_t)^w$: this is where the word *powered* comes from.
+# 2. What is $p_t(c \mid x_t)$? It is the mean over all clean samples $x_0$ that are possible given $x_t$: $p_t(c \mid x_t) = \mathbb E[\,p(c \mid x_0) \mid x_t\,]$. So classifier-free guidance weighs $x_t$ by $\mathbb E[\,p(c \mid x_0) \mid x_t\,]^{\,w}$.
 # 3. The powered distribution is a tilt with $J = w \log p(c \mid x_0)$. Section 2 derived the factor that a tilt needs at the level $t$: $\mathbb E[\,p(c \mid x_0)^w \mid x_t\,]$.
-# 4. The power of a mean is not the mean of the powers. The two factors agree at $w = 1$, and where $x_t$ leaves no doubt about $c$. At high noise there is doubt.
+# 4. The power of a mean is not the mean of the powers. The factors of steps 2 and 3 agree at $w = 1$, and where $x_t$ leaves no doubt about $c$. At high noise there is doubt.
 #
-# The smallest example has two data, $-1$ and $1$, and the condition "left". Then $p(c \mid x_0)$ is 1 or 0, no power changes it, and the powered distribution is $-1$ alone: the exact guided answer is $-1$ everywhere. Your formula answers:
+# The smallest example has two data points, $-1$ and $1$, and the condition "left". Then $p(c \mid x_0)$ is 1 or 0, no power changes it, and the powered distribution is $-1$ alone: the exact guided answer is $-1$ everywhere. Your formula answers:
 
 # %%
 guided = mine("05.cfg")
@@ -254,7 +253,7 @@ widgets.lines(x_t[:, 0], {**answers, "exact": [-1.0] * 161}, xlabel="x_t, at t =
     "data are equally likely and to -7 where the right one is certain.")
 
 # %% [markdown]
-# **Exact.** Half-way between the two data $D$ is 0, and at $w = 4$ the guided answer is $-4$, where the powered distribution has $-1$ and no datum lies further left. As the noise goes, $D$ itself becomes $-1$ and the error vanishes. Two points pull such samples back. What happens where the modes are wide?
+# **Exact.** Half-way between the two data $D$ is 0, and at $w = 4$ the guided answer is $-4$, while the exact answer is $-1$ and no data point lies further left. As the noise vanishes, $D$ becomes $-1$ for a sample on the left, and the error vanishes too: the data point pulls the sample back. What happens where the modes are wide?
 # The exact powered distribution of two wide bells is computed by summing over a grid.
 
 # %%
@@ -289,15 +288,17 @@ widgets.histogram({"sampled at w = 4": clouds[3]}, exact=(grid[:, 0], powered[3]
     "w = 4 beside the dashed density of the powered distribution: the samples lie further left than it.")
 
 # %% [markdown]
-# **Large effect.** At $w = 1$ the samples have the mean of the powered distribution. At $w = 4$ they lie further left than the powered distribution, and the gap grows with $w$: classifier-free guidance *overshoots*. So *folklore 2 is false*. This is how too much guidance looks before any mode collapses:
-# the samples leave the data, all of them towards what was asked for. The sampler matters, too: without fresh noise in its steps the samples go further (Bradley and Nakkiran 2024).
+# **Large effect.** At $w = 1$ the samples have the mean of the powered distribution. At $w = 4$ they lie further left than the powered distribution, and the gap grows with $w$: classifier-free guidance *overshoots*. So *folklore 2 is false*. No mode collapses here:
+# all samples are moved too far towards what was asked for. The sampler matters, too: without fresh noise in its steps the samples go further (Bradley and Nakkiran 2024).
 #
 # ## 4 · The knob on a planner
 #
-# Now plans. A network learned whole recorded drives of the two-ways maze of lesson 04: the driver tosses a fair coin between the corridors, and the right one costs a toll. Its condition is the *return* of a drive.
+# Now you guide plans. A network learned whole recorded drives of the two-ways maze of lesson 04: the driver tosses a fair coin between the corridors, and the right one costs a toll. Its condition is the *return* of a drive.
 #
 # - **Classifier-free** guidance asks the network for a return that one drive in twenty beats.
-# - **Ascent** takes the same network without a condition, and climbs a second one: the mean return of a noisy plan (Diffuser's way, Janner et al. 2022).
+# - **Ascent** takes the same network without a condition, and climbs a second one, the *value network*: it gives the mean return for a noisy plan (as in Diffuser, Janner et al. 2022).
+#
+# The charts measure diversity by **coverage**: the entropy $-p \log_2 p - (1 - p) \log_2 (1 - p)$ of the share $p$ that goes left, in bits. It is 1 for two even shares and 0 for one mode alone.
 
 # %%
 lost = guess("05.lost", "From which w on does classifier-free guidance draw no plan to the right?", 0.0, 8.0)
@@ -309,13 +310,13 @@ knob = frontiers.Knob(two_ways)
 lost.reveal(knob.empty())
 
 # %% [markdown]
-# Move the slider. (1) In which maze does the right corridor empty first? (2) When do plans enter the walls? (3) Where do the dots leave the dashed curves? These are exact: the recorded drives, tilted, and the powered distribution on the two modes of section 3.
+# Move the slider. (1) In which maze does the right corridor empty first? (2) When do plans enter the walls? (3) Where do the dots leave the dashed curves? The dashed curves are exact: the tilt of the recorded drives, and the powered distribution of the two modes of section 3.
 
 # %%
 knob.slider()
 
 # %% [markdown]
-# The charts measure diversity by **coverage**: the entropy $-p \log_2 p - (1 - p) \log_2 (1 - p)$ of the share $p$ that goes left, in bits. It is 1 for two even shares and 0 for one mode alone. Here are four places of the slider side by side.
+# The next picture shows four scales of the slider side by side.
 
 # %% tags=["punchline"]
 classifier_free, ascent = (dict(zip((0, 0.25, 2, 8), (knob.shares(name, w) for w in (0, 0.25, 2, 8)), strict=True)) for name in knob.film)
@@ -327,14 +328,14 @@ knob.stills([0, 0.25, 2, 8], alt="Plans at the scales 0, 0.25, 2 and 8. Classifi
 # %% [markdown]
 # **Large effect.** Two things go wrong as the scale grows, and they are not the same. So *folklore 3 tells half of the story*.
 #
-# - **A mode is lost.** Both forms empty the right corridor. The exact tilt of the recorded drives does that, too: it is what was asked for.
-# - **The data are left.** At scale 8 nearly all plans of classifier-free guidance run through walls, and few plans of ascent do. No tilt of the data does that, since no recorded drive goes through a wall.
+# - **A mode is lost.** Classifier-free guidance has no plan in the right corridor at scale 0.25; ascent still has some at scale 2. The exact tilt of the recorded drives loses the right corridor, too: this is what was asked for.
+# - **The data are left.** At scale 8 nearly all plans of classifier-free guidance run through walls, and fewer than half of the plans of ascent do. No tilt of the data does that, since no recorded drive goes through a wall.
 #
-# The knobs of the two forms are in different units, so the slider cannot say which form is better. Lesson 05b compares the forms where their returns are equal.
+# The scales of the two forms have different units, so the slider cannot say which form is better. Lesson 05b compares the forms where their returns are equal.
 #
 # ## 5 · Break it
 #
-# Now forget the diffusion model, and climb the value network itself, from finished plans. Each step changes a plan by about a centimetre. A controller drives the plans before and after.
+# Now forget the diffusion model, and climb the value network itself, from finished plans. Each step changes a plan by about a centimetre. After every twenty steps a controller drives the plans.
 
 # %%
 uphill, said, driven = two_ways.climb({"smoke": 4, "class": 8, "full": 24}[PROFILE], SEED)
@@ -346,8 +347,8 @@ widgets.lines(uphill, {"what the value network says": said, "driven": driven}, p
     alt="Climbing the value network from finished plans: the return it promises rises with every step, the return of the drives falls.")
 
 # %% [markdown]
-# **Large effect.** After the climb the value network promises a higher return than before it, and the drives return less than before. The climb finds plans that the network never saw, and the network is wrong about them. Inside the chain the denoiser pulls each plan back to the data at every step. This is why ascent at
-# moderate scales does no harm.
+# **Large effect.** After the climb the value network promises a higher return than before it, and the drives return less than before. The climb finds plans that are unlike all plans of the training, and the value network is wrong about them. Inside the chain the denoiser pulls each plan back to the data at every step. This is why ascent inside the chain
+# does no such harm at moderate scales.
 #
 # | signature | in the picture | the number that gives it away | cure |
 # |---|---|---|---|
@@ -361,7 +362,7 @@ widgets.lines(uphill, {"what the value network says": said, "driven": driven}, p
 # |---|---|---|
 # | *Folklore 1.* The slope of the reward at the noisy sample leads to the tilted distribution | another share goes left than in the exact tilt; with the noisy energy the share is that of the tilt | failed (large effect) |
 # | *Folklore 2.* Classifier-free guidance samples the powered distribution | true at $w = 1$; at $w = 4$ the samples lie beyond it | failed (large effect) |
-# | *The survey, and folklore 3.* Over-guidance reduces diversity until modes collapse | every form loses a corridor, as the exact tilt does; classifier-free plans also leave the data, which is the worse harm | held, and incomplete (large effect) |
+# | *The survey, and folklore 3.* Over-guidance reduces diversity until modes collapse | both forms have fewer plans in the right corridor, as the exact tilt has; classifier-free plans also leave the data, which coverage does not show | held, and incomplete (large effect) |
 #
 # **Symbols.** $w$ `w, scale` guidance scale; $v$ the same where papers count from the conditional answer; $J$ `J` what is wanted; $J_t$ `noisy_energy` the same of a noisy $x_t$; $c$ a condition; $p, \tilde p$ a distribution, and tilted; $\mu, d$ mean and spread of a
 # Gaussian; $b$ `b` slope of a reward; $x_0, x_t, \hat{x}_0$, $\alpha_t, \sigma_t$, $D$ as before.
@@ -371,16 +372,16 @@ widgets.lines(uphill, {"what the value network says": said, "driven": driven}, p
 # for General Noisy Inverse Problems" (2023). The survey: "Diffusion Models for Reinforcement Learning" (arXiv 2510.12253, 2025).
 #
 # **A blank page.** You have now written every part of classifier-free guidance once. `diffrl-lab start blank-05` puts an empty page into `my/blank_05.py`: write it whole, from the dropped condition to the guided samples (an hour, an estimate).
-# `diffrl-lab blank 05 my/blank_05.py` judges the page by laws: what a scale of 0 and of 1 must give, that a condition of 0 is not a missing condition, and how far the samples overshoot.
+# `diffrl-lab blank 05 my/blank_05.py` judges what your functions give: at the scales 0 and 1, for a condition of 0 (which is not a missing condition), and how far the samples overshoot.
 #
 # **Next.** Lesson 05b measures guidance on the planner. Lesson 06 makes the chain shorter. Lesson 17 asks *when* in the chain a plan chooses its corridor.
 
 # %% [markdown]
 # ## Further · your own start and goal
 #
-# The weights of section 4 draw start and goal, too, since nothing is pinned. For a start and a goal of *yours* we take
-# lesson 04's planner, which was trained to have them pinned and knows no return. Guidance is modular: any $J$ with a slope will do, taken at $\hat{x}_0$. One choice is simply *left*. The other is the value network of section 4, used on plans
-# that it was not trained on. Choose the value network, put start and goal at $-1.5$, and turn the scale up. `ascend(D, J, scale, at="x0_hat")` is the library's form of exercise 1 with the slope taken through $D$ (Chung et al. 2023).
+# The planner of section 4 draws start and goal, too, since nothing is pinned. For a start and a goal of *yours* we take
+# the planner of lesson 04, which was trained with pinned ends and without returns. Guidance is modular: any $J$ with a slope can guide it, taken at $\hat{x}_0$. One choice of $J$ is *left*, which rewards plans for going left. The other is the value network of section 4, used on plans
+# that it was not trained on. Choose the value network, put start and goal at $-1.5$, turn the scale up, and watch the plans and their mean return. `ascend(D, J, scale, at="x0_hat")` is the library's form of exercise 1 with the slope taken through $D$ (Chung et al. 2023).
 
 # %%
 planner = Diffuser.load("maze-two-ways")

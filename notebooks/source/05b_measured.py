@@ -1,19 +1,19 @@
 # %% [markdown]
-# ![Three panels over the guidance scale. Coverage falls for every form of guidance, at once for the classifier-free one; the share of plans outside the data rises for the classifier-free one alone, and so does the distance that its plans move.](attachment:05b.png)
+# ![Three panels over the guidance scale. Coverage falls for every form of guidance, at once for the classifier-free one; the share of plans outside the data rises steeply for the classifier-free one alone; the distance that plans move rises for all, and most for the classifier-free one.](attachment:05b.png)
 #
 # # 05b · Guidance measured
 #
 # **The question.** Which form of guidance is better, and how can one tell?
 #
-# Papers compare guidance by a table of returns at the scale that suited each method. Here you compare where the comparison is fair: at equal return, with intervals, and with the costs counted alike. You measure diversity against scale, goals that are reached, what a reward at the goal teaches a guide, and a published result on robots.
+# Many papers compare forms of guidance by a table of returns, each form at the scale that suits it. Here you compare where the comparison is fair: at equal return, with intervals, and with the costs counted alike. You measure how diversity depends on the scale, how often goals are reached, and what a guide learns from a reward that is paid only at the goal; and you test a published result on robots.
 #
 # **Afterwards you can**
-# - say how much diversity a *perfect* model seems to lose by luck alone;
+# - say how much diversity a *perfect* model seems to lose because few samples were drawn;
 # - compare two forms of guidance whose scales have different units;
-# - tell a network that no condition is given, and add conditions up;
+# - tell a network that no condition is given, and combine several conditions;
 # - read a result on guidance and ask for the number that is missing.
 #
-# **You need** lesson 05: ascent, classifier-free guidance and the two ways of going wrong. **Machine:** about 20 seconds on two CPU cores, no network.
+# **You need** lesson 05: ascent, classifier-free guidance, and the two things that go wrong: a mode is lost, or the data are left. **Machine:** about 20 seconds on two CPU cores, no network.
 # **You:** 70 minutes (an estimate).
 
 # %% tags=["collapsed"]
@@ -47,7 +47,7 @@ widgets.component_map(["guided sampling", "execution"], alt="The survey's compon
 # %% [markdown]
 # ## 1 · What is diversity, and what is luck?
 #
-# Before guidance is blamed for a loss of diversity, look at a model that loses nothing. Take paths around a block that go left with
+# Before you blame guidance for a loss of diversity, look at a model that loses nothing: exact paths around a block, which go left with
 # probability $p = 0.2$. As in lesson 05, the *coverage* of a set of paths is the entropy of the share that goes left, in bits.
 
 # %%
@@ -74,14 +74,14 @@ widgets.lines(sizes, curves, logx=True, points=True, xlabel="samples n", ylabel=
     "from 64 samples on both are near their limits.")
 
 # %% [markdown]
-# **Exact.** A set of $n$ samples of a *perfect* model contains both ways with probability $1 - p^n - (1-p)^n$. With 8 samples it misses the left way in one set out of six. The mean entropy of so few samples is lower than the exact entropy. This is the
-# **noise floor**: a loss of diversity counts as an effect of guidance only if it is larger than this. The tables below use 128 plans for each number.
+# **Exact.** A set of $n$ samples of a *perfect* model contains both ways with probability $1 - p^n - (1-p)^n$. With 8 samples it misses the left way in one set out of six. The mean entropy of so few samples is lower than the exact entropy. This difference is the
+# **noise floor**: a loss of diversity counts as an effect of guidance only if it is larger than this difference. The tables below use 128 plans for each number.
 #
 # ## 2 · How is "no condition" said?
 #
-# Classifier-free guidance asks one network twice, with a condition and without. A network takes numbers. Which number says "no condition"? The number 0 will not do: a return of 0, or the middle of a maze, is a legal condition.
+# Classifier-free guidance asks one network twice, with a condition and without it. The inputs of a network are numbers. Which number says "no condition"? The number 0 will not do: a return of 0, or the middle of a maze, is a legal condition.
 #
-# **Exercise 1** (easy, 8 minutes). Conditions come as a batch, with NaN where nothing was asked. Turn each into two numbers that a network can take: the condition, and a flag that is 1 if there is one.
+# **Exercise 1** (easy, 8 minutes). Conditions come as a batch, with NaN where there is no condition. Turn each into two numbers that a network can take: the condition, and a flag that is 1 if there is one.
 
 # %% tags=["exercise"]
 def told(cond: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ def told(cond: Tensor) -> Tensor:
 check("05b.null", told)
 
 # %% [markdown]
-# A driver has three ways, $-1$, 0 and 1, and the condition names one of them. The next cell is a network that is exact and reads your two numbers. Then two chains ask for the way at 1, at scale 4: one says "no condition" by NaN, the other by the number 0.
+# A driver has three ways, $-1$, 0 and 1, and the condition names one of them. The next cell defines an exact denoiser that reads your two numbers as a network would. Then two chains ask for the way at 1, at scale 4: one says "no condition" by NaN, the other by the number 0.
 
 # %%
 told, three = mine("05b.null"), MixtureDenoiser([1.0, 1.0, 1.0], [[-1.0], [0.0], [1.0]], Cosine(), std=0.2)
@@ -119,15 +119,15 @@ widgets.histogram({f'"no condition" is {name}': x for name, x in ends.items()}, 
     "that nothing is asked they lie close to 1, where the number 0 says it they lie far to the right of it.")
 
 # %% [markdown]
-# **Large effect.** Asked for the way at 1, the samples end more than one and a half times as far from it where 0 says "no condition" as where NaN says it: guidance pushes them away from the *middle*, which nobody asked for. And whoever asks for the way at 0 is not guided at all: the two answers of the network are then the same, whatever the scale is.
+# **Large effect.** Asked for the way at 1, the samples end more than one and a half times as far from it where 0 says "no condition" as where NaN says it: the network reads 0 as the condition *middle*, and guidance pushes the samples away from the middle. A chain that asks for the way at 0 is then not guided at all: its two answers are the same, whatever the scale is.
 #
 # ## 3 · Compare at equal return
 #
-# Now the planner of lesson 05, with three forms of guidance. **cfg** asks for a return that one drive in twenty beats. **value** and **energy** climb a second network: the mean return of a noisy plan, and its noisy energy. A table that ships holds 128 plans for each form, scale and training (three trainings).
+# Now the planner of lesson 05, with three forms of guidance. **cfg** is classifier-free guidance, and asks for a return that one drive in twenty beats. **value** and **energy** are ascent of a second network: the first climbs the mean return for a noisy plan, the other its noisy energy. A table that ships with the course holds 128 plans for each form, scale and training (three trainings).
 #
-# The scales of the forms have different units. So the same scale is not the same strength, and a comparison at one scale compares nothing. We compare where the mean *returns* are equal.
+# The scales of the forms have different units. So the same scale is not the same strength, and a comparison at one scale says nothing about the forms. We compare where the mean *returns* are equal. A form's *frontier* is the curve of its coverage over its mean return, with a point for each scale.
 #
-# **Exercise 2** (medium, 10 minutes). A form's mean returns rise with its scale; each scale has a coverage. What is the coverage at the return `wanted`? Pitfall: no scale that was tried hits it.
+# **Exercise 2** (medium, 10 minutes). A form's mean returns rise with its scale; each scale has a coverage. What is the coverage at the return `wanted`? Pitfall: no scale that was tried has exactly this mean return.
 
 # %% tags=["exercise"]
 def at_return(returns: Tensor, coverage: Tensor, wanted: float) -> float:
@@ -162,16 +162,16 @@ frontiers.return_table(equal, 164)
 frontiers.over_scale(curves)
 
 # %% [markdown]
-# **Large effect.** At a return of 164 classifier-free guidance has *more* coverage than ascent has, in every training, and more of its plans run through walls. While it changes corridors, one plan in eight to one in four cuts through the block. Past that, where at most two plans in a hundred run through walls, all
-# forms reach about the same return. The classifier-free curve is steep in the left panel because its scale has other units; that is no fault of the form. The middle panel has no such excuse: at large scales its plans leave the data, and those of ascent do not.
+# **Large effect.** At a return of 164 classifier-free guidance has *more* coverage than either form of ascent, in every training, and more of its plans run through walls: at this scale plans change from the right corridor to the left one, and one plan in eight to one in four cuts through the block. The last column of the table takes only scales where at most two plans in a hundred run through walls: there the best
+# returns of the forms differ by a few points. In the left panel the classifier-free curve is steep because its scale has other units; that is no fault of the form. Other units do not explain the middle panel: at the largest scales nearly all classifier-free plans leave the data, and few plans of ascent do at any scale.
 #
-# (More coverage at equal return holds for the driver who tosses a fair coin. For a driver who seldom goes left the intervals overlap; that table ships, too.) Here are the same weights, live, with other noise and at scales between:
+# (This was measured for the driver who tosses a fair coin. For a driver who seldom goes left the intervals of the coverage overlap; that table ships, too.) The next cell draws plans with the same weights, with other noise, and at scales between those of the table.
 
 # %%
 explore(two_ways.picture, form=["cfg", "value", "energy"], scale=(0.0, 8.0, 0.25, 1.0), seed=(0, 20))
 
 # %% [markdown]
-# A plan is not a drive. A controller drives single plans, twenty episodes for each of three trainings.
+# The return of a plan is not yet the return of a drive. In the next table a controller drives the plans: twenty episodes, a plan for each, for each of three trainings.
 
 # %%
 R, driven_returns = frontiers.driven_table(Table.load(shipped("results/guidance-driven.json")))
@@ -186,8 +186,8 @@ driven_returns
 #
 # ## 4 · Reaching a goal
 #
-# The survey's second experiment asks how often a goal is reached. There are three ways to say where to go: **pin** (the goal is inpainted, lesson 04), **cfg** (the goal is a condition, dropped for every fourth drive), and a **classifier**
-# of where a noisy plan will end. First we count plans that end at the goal and keep clear of walls. Then the best scale of each form is driven to 500 new goals in every maze.
+# The survey's second experiment asks how often a goal is reached. There are three ways to say where to go: **pin** (the goal is inpainted, lesson 04), **cfg** (the goal is a condition, which is dropped in training for every fourth drive), and **classifier**
+# (the chain climbs a classifier, which says where a noisy plan will end). First we count plans that end at the goal and keep clear of walls. Then the plans of each form, at its best scale, are driven to 500 new goals in every maze.
 
 # %%
 goals = measured.Goals()
@@ -206,14 +206,14 @@ widgets.intervals(goals.measured(), xlabel="share of the goals that are reached,
 goals.costs("large")
 
 # %% [markdown]
-# **Large effect.** In the U-maze far more plans run clear to the goal at scale 1 than at scale 4, and in the large maze classifier-free guidance reaches more goals than the classifier. Too little guidance misses the goal, too much runs through walls. In the large maze no form reaches every goal: the networks are small and were trained for a minute or two.
+# **Large effect.** In the U-maze far more classifier-free plans end at the goal and keep clear of walls at scale 1 than at scale 4. In the large maze classifier-free guidance reaches more goals than the classifier. With too little guidance plans miss the goal, with too much they run through walls. In the large maze no form reaches every goal: the networks are small and were trained for a minute or two.
 #
-# **Open.** In the large maze the intervals of classifier-free guidance and of pinning say little about which reaches more goals. Pinning is the cheapest and has no scale to tune. Classifier-free guidance pays a second evaluation of the large network; a classifier pays a forward and a *backward* pass of a small one, which costs most when few plans are drawn.
+# **Open.** In the large maze the intervals of classifier-free guidance and of pinning overlap, so this maze does not show which of the two reaches more goals. Pinning is the cheapest of the three and has no scale to tune. Classifier-free guidance pays a second evaluation of the large network; a classifier pays a forward and a *backward* pass of a small one. With four plans at a time the classifier is the slowest of the three.
 #
 # ## 5 · A guide knows what it was taught
 #
-# **A reward that is paid at the goal.** We train guides in the large maze of lesson 00; they differ in the reward alone. The *dense* reward is minus the way that is left, at every step. The *goal-only* reward is paid at the goal and nowhere else; it comes with two discounts.
-# Each guide is used at the scale that is best for it, for three goals, each with a training of its own.
+# **A reward that is paid at the goal.** We train guides in the large maze of lesson 00; they differ in the reward alone. The *dense* reward is, at every step, minus the length of the remaining way to the goal. The *goal-only* reward is paid at the goal and nowhere else; we use it with two discounts, 0.99<!-- 0.99: a row of the table below --> and 0.997<!-- 0.997: a row of the table below -->.
+# There are three goals, and for each goal the guides are trained anew. Each guide is used at the scale that is best for it.
 
 # %%
 credit = measured.Credit()
@@ -225,10 +225,10 @@ widgets.lines(credit.middle, credit.curves, points=True, xlabel="way to the goal
 credit.each()
 
 # %% [markdown]
-# **Open.** Pooled over the three goals, plans guided by the dense reward arrive far more often than plans guided by the goal-only reward, and the gap is largest far from the goal. Yet the three numbers of each row differ: at one of the goals the guide of the dense reward fails from afar, too.
+# **Open.** Pooled over the three goals, plans guided by the dense reward arrive far more often than plans guided by the goal-only reward, and the gap is smallest near the goal. Yet the three numbers of a cell, one for each goal, differ: at one of the goals the guide of the dense reward fails from afar, too.
 #
-# **Robots, and a published result that did not come back.** Diffuser's guided planner was published on robots as better than behaviour cloning, and better than cloning of the *best tenth* of the episodes on logs like these (Janner et al. 2022). Before anything was measured we chose the log *medium-replay*, which holds everything that a policy did on its way to half its
-# score. Each method got the same hours, and the last checkpoint counts. Plans of eight steps climb a value network; the best of sixteen is driven for one step, and then a new plan is made.
+# **Robots, and a published result that did not come back.** Diffuser's guided planner was published on robots as better than behaviour cloning, and better than cloning of the *best tenth* of the episodes on logs like these (Janner et al. 2022). Before anything was measured we chose the log *medium-replay*, which holds everything that a policy did in its training until it was of medium
+# quality. Each method got the same hours, and the last checkpoint counts. Plans of eight steps climb a value network; the best of sixteen is driven for one step, and then a new plan is made.
 
 # %%
 robots = measured.Robots()
@@ -241,12 +241,12 @@ widgets.intervals(robots.measured(), xlabel="normalised score, interquartile mea
 robots.diagnosis()
 
 # %% [markdown]
-# **Large effect.** On both robots the guided planner scores far above cloning of all episodes. (The other rows leave out the guidance, the choice among sixteen, or both.) The published result, above cloning of the *best tenth*, **failed** on Hopper: there the guided planner scores below cloning of the best tenth, which is far simpler. On the half-cheetah it is **open**: the intervals of the two overlap. The table says why Hopper
-# fails. The value network ranks recorded windows well, but a guided plan's next step is further from what the simulator does than an unguided one (in deviations of a recorded change). $J$ rises and the truth does not follow, as in the break-it of lesson 05. Settings smaller than the paper's may also be to blame; `docs/studies.md` has the numbers.
+# **Large effect.** On both robots the guided planner scores far above cloning of all episodes. (The other rows leave out the guidance, the choice among sixteen, or both.) The published result, above cloning of the *best tenth*, **failed** on Hopper: there the guided planner scores below cloning of the best tenth, which is far simpler. On the half-cheetah it is **open**: the intervals of the two overlap. The table suggests why Hopper
+# fails. The value network ranks recorded windows well, but on Hopper the next step of a guided plan is further from what the simulator does than that of an unguided plan (the unit is the standard deviation of a recorded change). On the half-cheetah the two are equally far. So on Hopper the guide leads to plans that the robot cannot follow, as the climb in section 5 of lesson 05 did. Our settings are smaller than the paper's, which may also be a reason; `docs/studies.md` has the numbers.
 #
 # ## 6 · Break it: two conditions that exclude each other
 #
-# A condition is a direction, `D(x_t, c) - D(x_t)`. Directions can be added: AND gives each a positive weight, NOT a negative one (Liu et al. 2022).
+# A condition gives a direction, `D(x_t, c) - D(x_t)`. Directions can be added: AND gives each a positive weight, NOT a negative one (Liu et al. 2022).
 #
 # **Exercise 3** (medium, 8 minutes). Write the guided answer for several conditions. Pitfall: how often does the free answer count?
 
@@ -261,7 +261,7 @@ def combined(free: Tensor, conditional: Tensor, w: Tensor) -> Tensor:
 check("05b.compose", combined)
 
 # %% [markdown]
-# Decision Diffuser plans states under a return (Ajay et al. 2023). A drive through the left corridor returns about 168, one through the right about 145. We ask for one of them, for both at once, and for the one without the other. Your function combines the answers.
+# Decision Diffuser plans states, with the return as a condition (Ajay et al. 2023). A drive through the left corridor returns about 168, one through the right about 145. We ask for one of them, for both at once, and for the one without the other. Your function combines the answers.
 
 # %%
 combined = mine("05b.compose")
@@ -278,13 +278,13 @@ frontiers.asked_plans(two_ways, {name: outcomes[name] for name in ("168", "145",
 frontiers.asked_table(outcomes)
 
 # %% [markdown]
-# **Large effect.** Asked for one return, nearly all plans keep out of the walls and return about what was asked for. Asked for both, most plans go between the corridors and through the block: each direction alone leads to plans that exist, and their sum does not. Their mean return even looks higher, because it is computed as if a plan could be driven through the block. A small negative weight does nothing; a larger one is over-guidance again. The sum is exact only for conditions that are independent given $x_t$, and
+# **Large effect.** Asked for one return, nearly all plans keep out of the walls and return about what was asked for. Asked for both, most plans go between the corridors and through the block: each direction alone leads to plans that can be driven, and the sum of the two does not. The mean return of these plans even looks higher, because it is computed as if a plan could be driven through the block. A small negative weight changes hardly anything; with a larger one the plans run through walls, as under over-guidance. The sum is exact only for conditions that are independent given $x_t$, and
 # the sampler gives no warning where they are not.
 #
 # | signature | in the picture | the number that gives it away | cure |
 # |---|---|---|---|
 # | two conditions that exclude each other | plans go between the modes | the share of plans in walls, beside that under each condition alone | ask only for what a recorded plan can have at once |
-# | 0 says "no condition" | samples overshoot; for the condition 0 guidance is dead | distance to what was asked for, at the condition 0 and elsewhere | NaN outside, a value and a flag inside |
+# | 0 says "no condition" | samples overshoot; for the condition 0 guidance has no effect | distance to what was asked for, at the condition 0 and elsewhere | NaN outside, a value and a flag inside |
 # | forms compared at one scale | one curve looks far steeper | the returns at that scale differ | compare at equal return |
 #
 # ## 7 · What the survey claims, and what was measured
@@ -293,9 +293,9 @@ frontiers.asked_table(outcomes)
 # |---|---|---|
 # | Guidance steers towards high return | plans and drives return more than without guidance, in every training | held (large effect) |
 # | Classifier-free guidance needs no classifier | it reaches goals (section 4) and returns that are asked for (*Further*), at twice the evaluations | held (large effect) |
-# | A classifier is modular, classifier-free guidance needs joint training | planners took guides that they never met (sections 3 and 4, and *Further* of lesson 05); each costs a backward pass | held (large effect) |
-# | Sparse rewards limit credit assignment | from afar a guide of goal-only reward leads few plans to the goal, one of dense reward many, but not at each of three goals | open |
-# | *Published with Diffuser:* a guided planner beats cloning of the best tenth on robots | above cloning of all; below the best tenth on Hopper, not told from it on the half-cheetah | failed and undecided |
+# | A classifier is modular, classifier-free guidance needs joint training | planners were guided by networks that they were not trained with (sections 3 and 4, and *Further* of lesson 05); each costs a backward pass | held (large effect) |
+# | Sparse rewards limit credit assignment | from afar few plans arrive with a guide of goal-only reward, many with a guide of dense reward, but not at each of three goals | open |
+# | *Published with Diffuser:* a guided planner beats cloning of the best tenth on robots | above cloning of all episodes on both robots; below cloning of the best tenth on Hopper, and on the half-cheetah the intervals overlap | failed on Hopper, open on the half-cheetah |
 #
 # **Symbols.** $w$ `scale` guidance scale; $J$ what is wanted; $p$ a probability; $n$ `sizes` number of samples in a set; $x_t$ a noisy plan.
 #
@@ -308,7 +308,7 @@ frontiers.asked_table(outcomes)
 # %% [markdown]
 # ## Further · the frontier, point by point
 #
-# Here is the first training again, coverage over return. Move the pointer over a point: it says the scale that the point was drawn with, and how many of its plans
+# Here are the frontiers of the first training, coverage over return. Move the pointer over a point: you see its scale, and how many of its plans
 # run through walls. (Where no JavaScript runs you see the same curves as a plain picture.)
 
 # %%
@@ -317,7 +317,7 @@ frontiers.hovering(curves)
 # %% [markdown]
 # ## Further · do the tables hold?
 #
-# Tables can be wrong, or old. Here are three points computed again from the weights, with the table's noise and with fresh noise, and three points and two seeds of the table of two exact modes.
+# Tables can be wrong, or old. Here three points are computed again from the weights, with the table's noise and with fresh noise. The last assert does the same with the table of two exact modes, for three scales and two seeds.
 
 # %%
 rows = measured.recomputed(study, two_ways, {"cfg": 1, "value": 2, "energy": 4}, (10_000, 20_000 + SEED))
@@ -343,7 +343,7 @@ widgets.lines(want, {"exact": want, **got}, points=True, xlabel="return that is 
 #
 # ## Further · is the exact energy better?
 #
-# On the two modes of lesson 05 the noisy energy gave the exact tilt, and $J$ at other places did not. Contrastive energy prediction (Lu et al. 2023) learns the energy for plans. At scale 1 the exact answer is known: weigh the recorded drives by $e^{\,J}$.
+# On the two modes of lesson 05 the slope of the noisy energy gave the exact tilt, and the slope of $J$ at $x_t$ did not. Contrastive energy prediction (Lu et al. 2023) learns the energy for plans. At scale 1 the exact answer is known: weigh the recorded drives by $e^{\,J}$.
 
 # %%
 tilt = next(row for row in two_ways.laws.rows if row["world"] == "two-ways-p50")["tilted"]
@@ -358,4 +358,4 @@ widgets.intervals(rows, xlabel="share that goes left at scale 1, of 128 plans", 
     "intervals hold the exact tilt of the recorded drives.")
 
 # %% [markdown]
-# **Open.** With 128 plans, neither the energy guide nor the value guide can be told from the exact tilt, and the two guides cannot be told from each other. Where the reward is nearly linear over what could lie under $x_t$, the mean and the energy have nearly the same slope.
+# **Open.** With 128 plans, neither the energy guide nor the value guide can be told from the exact tilt, and the two guides cannot be told from each other. Where the reward is nearly linear over the plans that are possible given $x_t$, the mean of $J$ and the noisy energy have nearly the same slope.
