@@ -18,9 +18,10 @@ PAGE = ROOT / "docs" / "numbers.md"
 HEAD = "| signature | in the picture | the number that gives it away | cure |"
 INTRODUCTION = """# Numbers that give it away
 
-A diffusion model that is broken still makes samples, and they often look fine. Each lesson breaks something on purpose
-and names the number that shows it. This page collects the faults: what you see, which number to print, what helps.
-`python -m diffrl_lab.publish.numbers` writes it from the lessons' sections *Break it*.
+A broken diffusion model still makes samples, and they often look fine. Each lesson breaks something on purpose and
+names the number that shows the fault. This page collects these faults: what you see in the picture, which number to
+print, and the cure. The command `python -m diffrl_lab.publish.numbers` writes this page from the sections *Break it* of
+the lessons.
 """
 
 
@@ -34,7 +35,7 @@ def broken(source: Path) -> str | None:
 def rows(source: Path) -> list[str]:
     """The faults of a lesson as rows of its table, in order. Raises ValueError for a row that has not four cells."""
     table = re.search(rf"^{re.escape(HEAD)}\n\|[-:| ]+\|\n((?:\|.*(?:\n|\Z))+)", broken(source) or "", re.MULTILINE)
-    found = table[1].strip().split("\n") if table else []
+    found = re.sub(r"<!--.*?-->", "", table[1]).strip().split("\n") if table else []
     for row in found:
         if len(re.split(r"(?<!\\)\|", row.strip().strip("|"))) != 4:
             raise ValueError(f"{source.name}: a row of its break-it has one cell for each of {HEAD}; got {row}")

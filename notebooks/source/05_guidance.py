@@ -261,7 +261,7 @@ over = guess("05.over", "Left is at -1, the powered distribution at w = 4 at -1.
 over
 
 # %%
-wide = two_modes(p=0.3, std=0.5)  # wider bells, so that there is something to overshoot
+wide = two_modes(p=0.3, std=0.5)  # wider bells
 D = MixtureDenoiser(wide.weights, wide.means, Cosine(), std=wide.std)
 log_free, log_left = D.log_prob(grid), MixtureDenoiser([1.0, 0.0], wide.means, Cosine(), std=wide.std).log_prob(grid)
 
