@@ -47,12 +47,12 @@ plan_explorer(planner.frames, walls, start, goal, play=True)
 #
 # 1. Move the slider slowly from $t = 1$ (noise) to $t = 0$ (plan). Do the points near the start come to rest first?
 # 2. Switch from $x_t$, the noisy plan itself, to $\hat{x}_0$, what the network *believes* the finished plan to be.
-# 3. Show all 16 seeds. They differ in the noise alone.
+# 3. Show all 16 seeds. Their plans differ because the noise differs, and for no other reason.
 #
 # **Afterwards you can**
 # - read a reverse process frame by frame, and say what $x_t$ and $\hat{x}_0$ are;
 # - tell *diffusion time* (how noisy the plan still is) from *environment time* (when the ball is where);
-# - build the survey's critical path in five steps, from recorded data to an executed plan;
+# - build a whole planner in five steps, from recorded data to an executed plan;
 # - find your way through the course.
 #
 # **How to use a lesson.** Run the cells from top to bottom with <kbd>Shift</kbd>+<kbd>Enter</kbd>. A movie obeys the mouse, touch and the arrow keys, and the space bar plays it.
@@ -61,8 +61,8 @@ plan_explorer(planner.frames, walls, start, goal, play=True)
 #
 # **Verdicts.** Each conclusion carries one of three words.
 # **Exact**: a formula or a proof says so, and the code agrees with it up to rounding or sampling error.
-# **Large effect**: it was measured here, and it exceeds the noise so far that the code insists on it for every seed.
-# **Open**: what was measured here cannot decide it, and the figure shows how much it says.
+# **Large effect**: the effect was measured here, and it exceeds the noise so far that an `assert` in the code demands it for every seed.
+# **Open**: the measurement here cannot decide the question, and the figure shows how uncertain it is.
 
 # %% [markdown]
 # ## 2 · In which order does a plan come out of the noise?
@@ -117,8 +117,8 @@ widgets.intervals([(f"{name}: {what}", [r[name]]) for name in routes for what, r
     "map goes along with the order on both routes, the place in the plan only on the route from the middle to a corner.")
 
 # %% [markdown]
-# **Large effect.** On both routes the points get half-way in the order of their distance from the middle of the *map*. Their place in the *plan* does not explain the order: on the second route the points near the goal come first, as if the plan were drawn backwards.
-# The reason is simple. A noisy plan is the clean plan, shrunk towards the middle of the map, plus noise (lesson 01 shows it). A point that ends far out has a longer way to go, and it has gone half of this way earlier. So the heat map shows the noise schedule, and says nothing about what the network knows.
+# **Large effect.** On both routes the points that end farthest from the middle of the *map* get half-way first (rank correlation above 0.7). Their place in the *plan* does not explain the order: on the second route the points near the goal come first, as if the plan were drawn backwards, and on the first route both ends are ahead.
+# The reason is simple. A noisy plan is the clean plan, shrunk towards the middle of the map, plus noise (lesson 01 shows it). A point that ends far out has a longer way to go, and it has gone half of this way earlier. So the heat map shows how noise is added and where the route lies on the map. It says nothing about what the network knows.
 #
 # A plan is not computed step by step from the start. All of its points are *denoised* together. The plan runs along the environment time, the denoising runs along the diffusion time, and these two clocks have nothing to do with each other.
 #
@@ -135,7 +135,7 @@ widgets.film_strip({"": stack(plan.frames, samples=3)}, maze=walls, start=start,
 
 # %% [markdown]
 # **Large effect.** At $t = 1$ a point of the belief lies less than a fifth as far from its end as a point of the noisy plan. The start and the goal alone tell the network nearly everything here, because between two places of this maze there is mostly one good route.
-# So the belief is right from the beginning, and the noise gives way to it slowly. Where there are *two* good routes the belief must choose between them, and that is the subject of lesson 04.
+# So the belief is nearly final from the beginning, and the noisy plan follows it slowly. Where there are *two* good routes the belief must choose between them, and that is the subject of lesson 04.
 
 # %% [markdown]
 # ## 3 · The survey's critical path, in five steps
@@ -160,7 +160,7 @@ widgets.trajectories(windows[:60, :, :2], maze=walls, alt="Sixty windows of reco
 # **Step 3 · Conditioning.** We know some entries of the plan: those of the start and of the goal. A mask says which entries are known, and these entries get their values.
 #
 # **Exercise 1 · What is given?** (easy, 5 minutes) Write the mask of a plan `[horizon, 4]` with columns $x, y, v_x, v_y$: `True` for the whole state at the
-# start and for the *position* at the goal. Pitfall: what do we know about the velocity there? The button below a verdict opens hints and then a solution; so does `hint("00.known")`.
+# start and for the *position* at the goal. Pitfall: what do we know about the velocity there? The button below the check's message opens hints and then a solution; so does `hint("00.known")`.
 
 # %% tags=["exercise"]
 def known_mask(horizon: int) -> torch.Tensor:
@@ -189,7 +189,7 @@ def pin_entries(x: torch.Tensor, known: torch.Tensor, value: torch.Tensor) -> to
 check("00.pin", pin_entries)
 
 # %% [markdown]
-# **Step 4 · Guided sampling.** Now your two functions plan the route. The plan is pinned before the denoiser sees it, and the denoiser's answer is pinned again. Sampling starts from noise; a chain yields its frames one by one, and a list of them is a movie. A plan has one column more than your mask: its duration, which nobody knows.
+# **Step 4 · Guided sampling.** Now your two functions plan the route. The plan is pinned before the denoiser sees it, and the denoiser's answer is pinned again. Sampling starts from noise; a chain yields its frames one by one, and a list of them is a movie. A plan has one column more than your mask: its duration, which is not given.
 
 # %%
 known_mask, pin_entries = mine("00.known"), mine("00.pin")
@@ -221,7 +221,7 @@ planned_and_driven(walls, episode.reference, episode.obs, start=episode.obs[0, :
     "thin, on top of each other in the large maze: the ball keeps to the plan from the start to the goal.")
 
 # %% [markdown]
-# The two routes lie on top of each other. That does not say *when* the ball was where, and a clock does.
+# The two routes lie on top of each other. But this picture does not say *when* the ball was where.
 #
 # **Exercise 3 · Two clocks.** (medium, 8 minutes) A plan of `horizon` points lasts `duration` steps of 0.01 s and stands at diffusion time `t`. When, in seconds from
 # its start, should the ball be at point `k`? Points are counted from 0.
@@ -246,12 +246,12 @@ widgets.lines(due, {"ball": late}, points=True, xlabel="seconds since the start"
     alt="Distance between the ball and the point of the plan that is due, against environment time: a few centimetres, more in the curves.")
 
 # %% [markdown]
-# **Large effect.** The plan can be followed: on the median the ball is within 0.2 m of the point that is due, a fifth of a corridor's width.
+# **Large effect.** The plan can be followed: the median distance between the ball and the point of the plan that is due is below 0.2 m, a fifth of a corridor's width.
 
 # %% [markdown]
 # ## 4 · Does it work?
 #
-# One success proves nothing. We need many random starts and goals, and a verdict on each of them.
+# One success proves nothing. We need many random starts and goals, and for each of them we must say whether the goal was reached.
 #
 # **Exercise 4 · Did it work?** (medium, 8 minutes) Given where the ball was driven `[T, 2]`, the plan `[H, 2]` and the goal `[2]`: was the goal reached,
 # that is, was the ball ever within 0.45 m of it? Pitfall: where does *every* plan end?
@@ -277,12 +277,12 @@ assert reached == [e.reached for e in tried], "exact: your verdict is the enviro
 assert sum(reached) > len(reached) / 2, "large effect: most plans lead to their goals"
 
 # %% [markdown]
-# **Large effect.** The planner reaches more than half of the random goals, and it was never shown the map. So few episodes leave a wide interval; lesson 04 asks how *often* it fails, and why.
+# **Large effect.** The planner reaches more than half of the random goals, although it was never shown the map. The interval above is wide because the episodes are few.
 
 # %% [markdown]
 # ## 5 · Break it
 #
-# A plan that ends at its goal can still be worthless. The course ships each planner at four rungs of a ladder: *untrained*, *10 %*
+# A plan that ends at its goal can still be worthless. The course ships this planner at four stages ("rungs") of its training: *untrained*, *10 %*
 # of the training, *good*, and *overfit* (trained on a handful of episodes). Choose one after the other in the list, and look for a **failure signature**:
 # how do you recognise a bad plan if nobody shows you the walls?
 
@@ -301,7 +301,7 @@ def ladder(rung: str):
 explore(ladder, rung=list(rungs))
 
 # %% [markdown]
-# A plan says everything twice: two neighbouring positions tell how fast the ball moves, and so do the velocities. Where the two disagree, no ball can follow the plan.
+# A plan gives the speed of the ball twice: two neighbouring positions tell it, and the velocities tell it, too. Where the two disagree, no ball can follow the plan.
 # The disagreement, in metres per gap between two points, needs no map. The planner uses it to choose among its candidates.
 
 # %%
@@ -311,7 +311,7 @@ widgets.intervals([(f"{name}: {np.median(g):.2f} m", g) for name, g in gap.items
     alt="Disagreement of positions and velocities for sixteen plans of each of four planners: largest for the untrained one, then overfit, 10 % and good.")
 
 # %% [markdown]
-# **Large effect.** The untrained planner contradicts itself more than 5 times as much as the good one, and the overfit planner more than 2 times as much.
+# **Large effect.** The median disagreement of the untrained planner's plans is more than 5 times that of the good planner's, and the overfit planner's is more than 2 times the good one's.
 #
 # | signature | in the picture | the number that gives it away | cure |
 # |---|---|---|---|
@@ -321,11 +321,11 @@ widgets.intervals([(f"{name}: {np.median(g):.2f} m", g) for name, g in gap.items
 # %% [markdown]
 # ## 6 · Where you are
 #
-# The next cell lists the lessons, what each builds on, and what you have solved; come back and run it again. Below it stand your guesses: a point on the diagonal was right, above the diagonal you expected too much. If all your points lie on one side, you know a habit of yours. The record is one file in `my/`, and nobody else sees it unless you hand it out with `diffrl-lab progress --export FILE`.
+# The next cell lists the lessons, what each builds on, and what you have solved; come back and run it again. Below the list stand your guesses: a point on the diagonal is a right guess, and a point above the diagonal says that you expected too much. If all your points lie on one side, your guesses have a bias. The record is one file in `my/`, and nobody else sees it unless you hand it out with `diffrl-lab progress --export FILE`.
 #
-# **Blank pages.** Two tasks have no stub and no hints: you write a method from an empty page, in at most 60 lines, and laws judge it. `diffrl-lab start blank-01` asks for a DDPM after lesson 01, `diffrl-lab start blank-05` for classifier-free guidance after lesson 05.
+# **Blank pages.** Two tasks have no stub and no hints: you write a method from an empty page, in at most 60 lines. A program judges it by *laws*: properties that every right answer has. `diffrl-lab start blank-01` asks for a DDPM after lesson 01, `diffrl-lab start blank-05` for classifier-free guidance after lesson 05.
 #
-# **Numbers that give it away.** Each lesson breaks something on purpose. The page [numbers that give it away](../docs/numbers.md) collects all these faults: what the picture shows, which number tells, and the cure.
+# **Numbers that give it away.** Each lesson breaks something on purpose. The page [numbers that give it away](../docs/numbers.md) collects all these faults: what the picture shows, which number reveals the fault, and the cure.
 
 # %%
 display(overview(), aim())
@@ -347,13 +347,13 @@ display(overview(), aim())
 # "Score-Based Generative Modeling through Stochastic Differential Equations" (2021). Karras et al., "Elucidating the Design Space of Diffusion-Based
 # Generative Models" (2022).
 #
-# **Next:** 01 builds the denoiser from scratch, and first an exact one. 02 asks how to draw from it, and 03 what it should draw for: decisions, and the
-# data they leave. 04 brings both to trajectories.
+# **Next:** 01 builds a denoiser from scratch, an exact one first. 02 compares ways to draw samples with it. 03 is about decisions and recorded data.
+# 04 draws whole trajectories, and 04b judges them. 05 guides them towards what is preferred, and 05b measures the guidance.
 
 # %% [markdown]
 # ## Further · Train the planner in a maze that you draw
 #
-# Click walls into the grid, or paint them by dragging; with the keyboard the arrows move and the space bar sets a wall. The line below the grid says whether a ball can be driven in your maze. Then run the two cells below it again.
+# Click walls into the grid, or paint them by dragging; with the keyboard the arrows move and the space bar sets a wall. The line below the grid says whether a ball can be driven in your maze. Then run the cells below it again.
 # They take your drawing as the map of a new environment, record 80 drives of a controller that knows the map, train a small planner on these drives alone, and drive it to random goals.
 
 # %%
@@ -374,8 +374,8 @@ judged = PROFILE != "smoke" and drawing.maze_map == drawn.EXAMPLE  # in a maze o
 assert not judged or own.reached["planner"] > own.reached["straight line"], "large effect: better than the straight line"
 
 # %% [markdown]
-# **Large effect**, for the example: the planner reaches more of the same goals than a controller that heads straight for them. It saw nothing but the recorded drives.
-# **Open**: is it better than retrieval, which looks up the recorded drive nearest to the task and follows it? Both know the same drives, the maze is small, and their intervals overlap.
+# **Large effect**, for the example: the planner reaches more of the same goals than a controller that heads straight for them. The planner saw nothing but the recorded drives.
+# **Open**: is the planner better than retrieval, which looks up the recorded drive nearest to the task and follows it? Both know the same drives, the maze is small, and the two intervals overlap.
 #
 # A broad line is the *first* plan of a drive: where the ball left it, the planner planned again. A winding maze needs a longer training: raise `updates` to 2000, which takes about three times as long. What does a maze look like in which the straight line wins? In which maze does the planner fail, and do its plans then go through walls?
 
@@ -383,7 +383,7 @@ assert not judged or own.reached["planner"] > own.reached["straight line"], "lar
 # ## Further · The map of the survey
 #
 # The survey sorts its papers by the *role* that diffusion plays, by *regime* (learning from a fixed recording, or while acting), and by the number of
-# *agents*. Each cell of the map is a lesson, and names the class or function behind it. Hatched cells are not built yet. The last row is ours: some
+# *agents*. A cell of the map names a lesson and its methods. Hatched cells are not built yet, and a cell with a dash has no lesson. The last row is ours: some
 # methods play two roles at once (a planner that also makes its own training data) and fit no single row. Lessons 01 to 03 stand in no cell:
 # they are the ground under all of them (diffusion, its samplers, decisions and recorded data).
 
@@ -416,8 +416,8 @@ claims()
 # %% [markdown]
 # ## Further · All letters of the course
 #
-# Papers on diffusion agree on the idea, and on no letter. Here are ours, with their names in four papers: Ho et al. 2020 (DDPM), Song et al. 2021 (stochastic
-# differential equations), Karras et al. 2022 (EDM), Janner et al. 2022 (Diffuser). Beware of $t$: in the last one it counts steps of the plan.
+# Papers on diffusion write the same ideas with different letters. Here are our letters, with their names in four papers: Ho et al. 2020 (DDPM), Song et al. 2021 (stochastic
+# differential equations), Karras et al. 2022 (EDM), Janner et al. 2022 (Diffuser). Beware of $t$: in Janner's paper it counts steps of the plan.
 
 # %%
 symbols()

@@ -7,11 +7,11 @@
 #
 # The picture is the answer, and you will build it: noise becomes data in a hundred small steps. One jump would end between the
 # modes, where there are no data. Each sample is one number here, so the exact answer can be drawn at each step, and a small
-# network is held against it.
+# network is compared with it.
 #
 # **Afterwards you can**
 # - destroy data with noise, and say exactly how much is left at each moment;
-# - explain why a perfect denoiser is not a sampler, and why its training loss does not go to 0;
+# - explain why a perfect denoiser is not a sampler, and compute its training loss;
 # - derive a step of the reverse process, and build the whole sampling algorithm of DDPM from it.
 #
 # **You need** torch, the normal distribution and Bayes' rule; lesson 00 is a good start. **Machine:** about 20
@@ -45,15 +45,15 @@ SEED = 0
 #
 # Think of $x$ as *one steering command*. A recorded
 # driver turned left (near $-1$) three times out of ten, and right (near $+1$) otherwise. He never drove straight on into
-# the block at 0. There are no rewards yet: the map below lights the box of this lesson.
+# the block at 0. This lesson has no rewards. In the survey's map below, the box of this lesson is lit.
 #
 # Time $t$ runs from 0 (data) to 1 (noise). This is *diffusion time*; no car moves. At each moment
 #
 # $$x_t = \alpha_t\, x_0 + \sigma_t\, \epsilon, \qquad \epsilon \sim \mathcal N(0, 1), \qquad
 # \alpha_t^2 + \sigma_t^2 = 1.$$
 #
-# So $\alpha_t$ is the scale of the signal. One can also walk there, from $s$ to $t > s$ in small steps. Each step
-# shrinks what is there and adds a little fresh noise $z$:
+# So $\alpha_t$ is the scale of the signal. One can also reach $x_t$ in small steps, each from a time $s$ to a time $t > s$. Each step
+# shrinks $x_s$ and adds a little fresh noise $z$:
 #
 # $$x_t = \alpha_{t|s}\, x_s + \sigma_{t|s}\, z, \qquad \alpha_{t|s} = \alpha_t / \alpha_s, \qquad
 # \sigma_{t|s}^2 = \sigma_t^2 - \alpha_{t|s}^2\, \sigma_s^2 .$$
@@ -82,8 +82,8 @@ widgets.heat_map(times, x[:, 0], density, paths=torch.stack(walk)[:, :10, 0], pa
     "t = 0.4. Ten jagged paths start in the bands and spread.")
 
 # %% [markdown]
-# The blue is the exact density $p_t(x_t)$. Ten commands start in its two bands and lose themselves. The
-# assert above held 4,000 such walks against the formula of one jump.
+# The blue shows the exact density $p_t(x_t)$. Ten paths, in orange, start in its two bands, and soon one cannot see from which band a path came. The
+# assert above compared the mean of 4,000 such paths with the formula of one jump, at three moments.
 #
 # ### One letter, two meanings
 #
@@ -117,7 +117,7 @@ assert Discrete.linear(1000).betas[[0, -1]].tolist() == [0.0001, 0.02], "exact: 
 assert (beta_in(1000) - Discrete.linear(1000).betas).abs().max() < 3e-4, "exact: this schedule has DDPM's betas"
 
 # %% [markdown]
-# In 1,000 steps your betas are DDPM's famous list "from 0.0001 to 0.02". The two alphas have nothing in common but the letter.
+# In 1,000 steps your betas are DDPM's famous list "from 0.0001 to 0.02". Keep the two alphas apart: ours counts all steps up to $t$, DDPM's $\alpha_n$ counts one step.
 #
 # ## 2 · Back again, if you knew everything
 #
@@ -126,7 +126,7 @@ assert (beta_in(1000) - Discrete.linear(1000).betas).abs().max() < 3e-4, "exact:
 #
 # $$D(x_t, t) = \hat{x}_0 = \mathbb E[x_0 \mid x_t] .$$
 #
-# For our two modes it is known exactly. Commit a number first.
+# For our two modes $D$ is known exactly. Guess one of its values first.
 
 # %%
 blind = guess("01.blind", "At t = 1 all signal is gone. What is x0_hat, the exact D(x_t, 1)?", -1.0, 1.0)
@@ -154,8 +154,8 @@ explore(look, t=(0.02, 1.0, 0.02, 0.2), x_t=(-2.5, 2.5, 0.05, 0.0))
 # 2. Come back to $t = 0.2$, $x_t = 0$. There are two modes, and the orange line stands *between* them, where no data are.
 # 3. Go on to $t = 0.06$ and move up and down a little. The line snaps from mode to mode.
 #
-# When no signal is left, the best answer is the mean of the data. The driver *never* gave this command: it leads straight into the
-# block. **$D$ is not a sample.** The next picture draws $D$. In nearly pure noise it is flat. At
+# When no signal is left, the best answer is the mean of the data, 0.4. The driver *never* gave this command: it leads straight into the
+# block. **A value of $D$ is not a sample.** The next picture draws $D$ against $x_t$. In nearly pure noise $D$ is flat. At
 # intermediate levels it is a step from one mode to the other. With almost no noise it becomes the
 # identity, since $x_t$ is then nearly $x_0$ itself.
 
@@ -196,22 +196,22 @@ widgets.histogram(values, exact=(x[60:221, 0], density[0, 60:221]), xlabel="x_0,
     "the data, dashed, while many of the means lie between the modes.")
 
 # %% [markdown]
-# **Large effect.** More than a tenth of the means lie between the modes, where almost no draws and no data lie. Your draws
+# **Large effect.** More than a tenth of the means $\hat{x}_0$ lie between the modes, where almost no draws and no data lie. Your draws
 # have the distribution of the data. A network that has learned $D$ cannot draw like this, since it knows only the mean.
 # Small steps make up for it.
 #
 # ## 3 · One step back
 #
-# Suppose you know $x_t$ *and* $x_0$. Where was $x_s$, a little earlier ($s < t$)? Bayes' rule multiplies two functions of $x_s$:
+# Suppose you know $x_t$ *and* $x_0$. Where was $x_s$, a little earlier ($s < t$)? With $q$ for the distributions of the forward process, Bayes' rule multiplies two functions of $x_s$:
 #
 # $$q(x_s \mid x_t, x_0) \;\propto\; q(x_s \mid x_0)\; q(x_t \mid x_s) .$$
 #
-# Both are bells, so we need **the product of two Gaussians** $\mathcal N(\mu_1, v_1)$ and $\mathcal N(\mu_2, v_2)$. Multiplying adds the exponents:
+# Both have the shape of a Gaussian (a *bell*), so we need **the product of two Gaussians** $\mathcal N(\mu_1, v_1)$ and $\mathcal N(\mu_2, v_2)$. Multiplying adds the exponents:
 #
 # $$-\frac{(x - \mu_1)^2}{2 v_1} - \frac{(x - \mu_2)^2}{2 v_2} =
 # -\frac{x^2}{2} \Big(\frac1{v_1} + \frac1{v_2}\Big) + x \Big(\frac{\mu_1}{v_1} + \frac{\mu_2}{v_2}\Big) + \text{const.}$$
 #
-# A Gaussian $\mathcal N(\mu, v)$ has the exponent $-\frac{x^2}{2} \frac1v + x\, \frac{\mu}{v} + \text{const}$. So the product is one, with
+# A Gaussian $\mathcal N(\mu, v)$ has the exponent $-\frac{x^2}{2} \frac1v + x\, \frac{\mu}{v} + \text{const}$. So the product is, up to a constant factor, a Gaussian with
 #
 # $$\frac1v = \frac1{v_1} + \frac1{v_2}, \qquad \mu = v\, \Big(\frac{\mu_1}{v_1} + \frac{\mu_2}{v_2}\Big) .$$
 #
@@ -275,8 +275,8 @@ assert torch.allclose(Normal(mean, above - mean).log_prob(x).exp(), both), "exac
 # 2. Start at `x_T`. For $n = T, \ldots, 1$ ask `D(x_n, n)`, and go from $n$ to $n - 1$ by `step`, which takes the arguments
 #    of `ancestral_step`. Each step has a row of `z` to itself. Return $x_0$.
 #
-# Pitfalls: $\beta_n$ is `beta[n - 1]`, and $\bar\alpha_0$ is 1. The check's $D$ is exact, so it knows where each chain must end: if
-# all data are one point, at that point.
+# Pitfalls: $\beta_n$ is `beta[n - 1]`, and $\bar\alpha_0$ is 1. The check's $D$ is exact, so the check knows where each chain must end: if
+# all data are one point, each chain ends at that point.
 
 # %% tags=["exercise"]
 def ddpm_sample(D, beta: Tensor, x_T: Tensor, z: Tensor, step) -> Tensor:
@@ -320,13 +320,13 @@ widgets.noise_to_data(times, x[:, 0], density, torch.stack([frame.x_t[:20, 0] fo
     "on the right. Beside them 4,000 samples follow the dashed exact density of the data, and one jump lands between its modes.")
 
 # %% [markdown]
-# The sampler made the histogram, and the step made the paths. Both start in noise and use a denoiser that never
-# draws, and yet the samples follow the dashed density.
+# Your sampler drew the histogram, and your step drew the paths. Both start in noise and use a denoiser that only gives
+# means, and yet the samples follow the dashed density of the data. One jump to the mean lands between the modes.
 #
 # ## 5 · From the likelihood to the simple loss
 #
 # How does one find $D$ if it is not known? The evidence lower bound (ELBO) of the likelihood adds up one KL divergence per
-# step: from $q(x_s \mid x_t, x_0)$ to the same with $\hat{x}_0$ in the place of $x_0$. Both have the same variance, and their
+# step: from $q(x_s \mid x_t, x_0)$ to $q(x_s \mid x_t, x_0 = \hat{x}_0)$. Both have the same variance, and their
 # means differ only in the part of $x_0$. So each divergence is a squared error with a weight (derived under *Further*):
 #
 # $$\mathrm{KL} = \tfrac12 \big(\mathrm{SNR}(s) - \mathrm{SNR}(t)\big)\, (x_0 - \hat{x}_0)^2, \qquad \mathrm{SNR}(t) = \alpha_t^2 / \sigma_t^2 .$$
@@ -335,12 +335,12 @@ widgets.noise_to_data(times, x[:, 0], density, torch.stack([frame.x_t[:20, 0] fo
 #
 # $$L = \mathbb E_{t,\, x_0,\, \epsilon}\,\big(\epsilon - \hat\epsilon(x_t, t)\big)^2 .$$
 #
-# It is allowed to. At each $t$ separately the best prediction is the conditional mean, whatever weight that $t$ has. So every
+# Why may the weight be dropped? At each $t$ separately the best prediction is the conditional mean, whatever weight that $t$ has. So every
 # weighting has the same best denoiser, and that is $D$. And a guess of the noise is a guess of $x_0$, because
 # $x_t = \alpha_t\, \hat{x}_0 + \sigma_t\, \hat\epsilon$.
 #
-# **Exercise 5** (medium, 8 minutes). Write this loss at one noise level, from the error in $x_0$. The check feeds
-# it the *exact* $D$. Will the loss be 0?
+# **Exercise 5** (medium, 8 minutes). Write this loss at one noise level, from the error in $x_0$. The check computes
+# your loss for the *exact* $D$. Will it be 0?
 
 # %% tags=["exercise"]
 def simple_loss(x_0: Tensor, x0_hat: Tensor, alpha: float, sigma: float) -> Tensor:
@@ -375,9 +375,9 @@ widgets.lines(times[1:], {"your loss of the exact D, on 4,000 walks": yours, "ex
     "network that says 0: near 1 at t = 0, a hump near t = 0.2 where the modes merge, almost 0 from t = 0.7 on.")
 
 # %% [markdown]
-# At small $t$ the noise hides in the data's own width. At the hump nobody can tell which mode it was. Only in
-# nearly pure noise is the noise plain to see. The mean of this curve is the floor under every training run: **a
-# diffusion loss near 0 would be a bug**.
+# At small $t$ the little noise cannot be told from the width of the data's own modes. At the hump nobody can tell from which mode $x_t$ came. Only when
+# $x_t$ is nearly pure noise is the noise known. The mean of this curve over $t$ is the floor under every training run: **a
+# loss far below the floor would be a bug**.
 #
 # ## 6 · Learn it
 #
@@ -413,10 +413,10 @@ for row in fit(update, Batches(data, 512, generator), STEPS):
             "against steps: it falls quickly from 1, then runs flat just above the dashed exact floor."))
 
 # %% [markdown]
-# ### Held against the exact one
+# ### Compared with the exact one
 #
-# For any denoiser, loss = floor + excess, where the excess is the mean squared distance of its $\hat\epsilon$ from the exact one. The loss curve
-# cannot show you that small second part well. The exact $D$ can: put $D$'s answer in the place of $x_0$ in your loss.
+# For any denoiser, loss = floor + excess, where the excess is the mean squared distance of its $\hat\epsilon$ from the exact one. The excess is small, and
+# the noisy loss curve hardly shows it. The exact $D$ does: put its answer in the place of $x_0$ in your loss.
 
 # %%
 ladder["trained"], far, curves = D, {}, {"exact": exact(x, 0.2)[60:221, 0]}
@@ -439,16 +439,16 @@ movie({"exact D": frames, "trained D": record(D)}, curve=(x[:, 0], p_t), samples
     "denoiser: one hump at t = 1 becomes two, at -1 and +1, as the dashed exact density does.")
 
 # %% [markdown]
-# The same step moves both panels. Scrub from $t = 1$ to $t = 0$: the samples follow the exact $p_t(x_t)$, dashed. Then
-# switch to $\hat{x}_0$, which has no such line. On the left all values start together in the gap, at the mean, and leave it for the modes.
-# On the right they start scattered and far off, because the network's small error in $\hat\epsilon$ is
-# divided by $\alpha_t$. Yet the samples come out right: the first steps hardly listen to $\hat{x}_0$.
+# The same step moves the samples of both denoisers. Scrub from $t = 1$ to $t = 0$: the samples follow the exact $p_t(x_t)$, dashed. Then
+# switch to $\hat{x}_0$, for which no density is drawn. With the exact $D$ all values start together in the gap, at the mean, and leave it for the modes.
+# With the trained $D$ they start scattered and far off; exercise 6, under *Further*, asks why.
+# Yet the samples come out right, because the first steps hardly depend on $\hat{x}_0$.
 #
 # ### Is it the right distribution?
 #
 # The Wasserstein distance $W_1$ says how far, on average, the samples of one set
-# must be moved to become the other. Two sets of *exact* samples differ too: their distance is the noise floor. One **Gaussian**,
-# the usual policy head in RL, comes last.
+# must be moved to become the other. Two sets of *exact* samples differ too: their distance is the noise floor. The last row
+# is one **Gaussian**, the usual policy head in RL, with the mean and the variance of the data.
 
 # %%
 def w1(a: Tensor, b: Tensor) -> float:
@@ -491,10 +491,10 @@ widgets.histogram({f"{name}, alpha_1 = {S[name](1.0)[0]:.3f}": v for name, v in 
     "low; with betas derived from alpha_bar the shares fit, and both modes are somewhat too narrow.")
 
 # %% [markdown]
-# **Large effect.** With twenty of DDPM's betas more than 40 % of the samples turn left, where 30 % of the
+# **Large effect.** With twenty of DDPM's betas more than 40 % of the samples turn left, while 30 % of the
 # data do. With twenty betas from $\bar\alpha$ about 30 % do, from the same exact $D$.
 # Twenty tiny betas hardly touch the data, but the sampler starts from pure noise, and $D$ reads this noise as nearly clean data.
-# In a plan that is a wrong turn, taken too often.
+# In a plan the same fault would be a wrong turn that is taken too often.
 #
 # | signature | in the picture | the number that gives it away | cure |
 # |---|---|---|---|
@@ -511,13 +511,13 @@ Markdown("| the survey, confidence high | measured here | verdict |\n|---|---|--
 # %% [markdown]
 # - **Exact.** Many small forward steps have the same distribution as one jump. All weightings of the loss have the same best
 #   denoiser, and the loss of this denoiser is not 0.
-# - **Large effect.** $\hat{x}_0$ falls where no data are; the samples of a chain of small steps do not. Twenty of DDPM's betas
+# - **Large effect.** Many values of $\hat{x}_0$ lie where no data are; the samples of a chain of small steps do not. Twenty of DDPM's betas
 #   give the wrong share of left turns; twenty betas from $\bar\alpha$ give the right one.
 # - **Open.** Nothing here says how many steps are enough, and of which kind (lesson 02), or whether all this carries over to whole
 #   trajectories (lesson 04).
 #
-# The survey's quick check is "describe the forward process of DDPM". You can now answer it with one line and one picture. If
-# you want to be sure, take the empty page: `diffrl-lab start blank-01` (last section).
+# The survey has a quick check: "describe the forward process of DDPM". You can now do so with one line and one picture. If
+# you want to be sure of the rest, too, take the empty page: `diffrl-lab start blank-01` (last section).
 #
 # ## Symbols
 #
@@ -546,13 +546,13 @@ Markdown("| the survey, confidence high | measured here | verdict |\n|---|---|--
 # $$\mathrm{KL} = \frac{(\mu_1 - \mu_2)^2}{2 v} .$$
 #
 # In section 5 the means differ by $\frac{\alpha_s\, \sigma_{t|s}^2}{\sigma_t^2} (x_0 - \hat{x}_0)$, the part of $x_0$ in exercise 3, and
-# $v = \sigma_s^2\, \sigma_{t|s}^2 / \sigma_t^2$. Put both in, and then $\sigma_{t|s}^2 = \sigma_t^2 - \alpha_t^2\, \sigma_s^2 / \alpha_s^2$:
+# $v = \sigma_s^2\, \sigma_{t|s}^2 / \sigma_t^2$. Insert both, and then insert $\sigma_{t|s}^2 = \sigma_t^2 - \alpha_t^2\, \sigma_s^2 / \alpha_s^2$:
 #
 # $$\mathrm{KL} = \tfrac12\, \frac{\alpha_s^2\, \sigma_{t|s}^2}{\sigma_s^2\, \sigma_t^2}\, (x_0 - \hat{x}_0)^2
 # = \tfrac12 \Big(\frac{\alpha_s^2}{\sigma_s^2} - \frac{\alpha_t^2}{\sigma_t^2}\Big)\, (x_0 - \hat{x}_0)^2 .$$
 #
-# These are the two SNRs. An error in $x_0$ is $\sigma_t / \alpha_t$ times the error in $\epsilon$, so in units of the noise the weight is
-# $\tfrac12\big(\mathrm{SNR}(s) / \mathrm{SNR}(t) - 1\big)$. First we hold the divergence of two of your steps against the formula; then we draw the weight.
+# In the brackets stand the two SNRs. An error in $x_0$ is $\sigma_t / \alpha_t$ times the error in $\epsilon$, so in units of the noise the weight is
+# $\tfrac12\big(\mathrm{SNR}(s) / \mathrm{SNR}(t) - 1\big)$. First we compare the divergence of two of your steps with the formula; then we draw the weight.
 
 # %%
 s, t, (x_t, x_0, x0_hat) = 0.30, 0.31, (torch.tensor([[v]], dtype=torch.float64) for v in (0.3, 1.1, 0.4))
@@ -567,7 +567,7 @@ widgets.lines(times[2:], {"ELBO": weight / weight.mean(), "simple loss": torch.o
     "against t, logarithmic: the ELBO's peaks near t = 0 and is about one elsewhere; the simple loss is flat.")
 
 # %% [markdown]
-# The ELBO cares most about the last, nearly clean moments. The simple loss cares about all moments alike.
+# The ELBO gives the largest weight to small $t$, where $x_t$ is nearly clean. The simple loss gives all moments the same weight.
 #
 # ## Further · One network, two readings
 #
@@ -599,13 +599,13 @@ widgets.lines(times[1:], off, xlabel="t", ylabel="root mean square", logy=True, 
     "logarithmic: that of eps_hat does not grow with t, and that of x0_hat, read by your line, grows by orders of magnitude.")
 
 # %% [markdown]
-# Both curves show the same error of the same network. In $\hat{x}_0$ it is larger by the factor $\sigma_t / \alpha_t$, which grows
-# without bound as the signal goes. Lesson 02 has better things to predict.
+# Both curves show the same error of the same network. In $\hat{x}_0$ it is multiplied by $\sigma_t / \alpha_t$: it is smaller at small $t$, and it grows
+# very large as the signal goes. The networks of lesson 02 predict a mix of noise and data instead.
 #
 # ## Further · An empty page
 #
 # Now without any of our code: a DDPM in at most 60 lines, with nothing but `torch` and `math`. In a terminal,
 # `diffrl-lab start blank-01` puts the task into `my/blank_01.py`: five functions, from the betas to the samples. And
-# `diffrl-lab blank 01 my/blank_01.py` judges yours by laws alone: the forward jump, Bayes' rule, the distance of your
+# `diffrl-lab blank 01 my/blank_01.py` judges your code by *laws* alone, that is, by properties that every right answer has: the forward jump, Bayes' rule, the distance of your
 # samples to fresh data against the noise floor, the share of each mode, equal seeds, no copies. It names the first law
 # that you break. (An hour, an estimate.)

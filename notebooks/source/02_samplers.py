@@ -1,18 +1,18 @@
 # %% [markdown]
-# ![Three histograms of samples of one exact denoiser with 3, 7 and 63 evaluations against the dashed exact density: with 3 the small mode on the left is empty and many samples lie between the modes, with 63 both modes are right.](attachment:02.png)
+# ![Three histograms of samples of one exact denoiser with 3, 7 and 63 evaluations against the dashed exact density: with 3 the small mode on the left is nearly empty and many samples lie between the modes, with 63 both modes are right.](attachment:02.png)
 #
 # # 02 · Schedules and samplers
 #
 # **The question.** There are many ways down from noise to data. Which is cheap, which is right, and how
-# would you know? In the picture the denoiser is exact in all three panels; only the sampler loses a mode.
+# would you know? In the picture the denoiser is exact in all three panels. With 3 evaluations of it the sampler loses a mode all the same.
 #
-# All denoisers in the core are *exact*, but for the small networks of section 2. So whatever goes wrong is an error of the
-# solver, or of the schedule.
+# In sections 1 to 5 all denoisers are *exact*, except the small networks of section 2. So whatever goes wrong with an exact one is an error of the
+# solver (the rule for a step), of the schedule, or of the start.
 #
 # **Afterwards you can**
 # - write a step of DDIM, a step of Heun's method and a whole solver of your own, and say what each costs;
 # - measure a sampler against its noise floor, at equal cost;
-# - find the two lines of code in which a correct denoiser loses a mode.
+# - find the faults by which a sampler draws wrong shares of the modes from an exact denoiser.
 #
 # **You need** lesson 01: $x_t = \alpha_t x_0 + \sigma_t \epsilon$ and $\hat{x}_0 = D(x_t, t)$. **Machine:** about 25
 # seconds on two CPU cores, no network. **You:** 90 minutes (an estimate).
@@ -46,13 +46,13 @@ widgets.component_map("guided sampling", alt="The survey's component map with it
     "lesson is about how the samples are drawn.")
 
 # %% [markdown]
-# The driver of lesson 01 is back, with a rarer habit: he turns left (near $-1$) two times out of ten, else right (near $+1$).
+# The driver of lesson 01 is back, with a rarer habit: he turns left (near $-1$) two times out of ten, and right (near $+1$) otherwise.
 # The left turns are the **minor mode**. A wrong sampler gets their share wrong.
 #
 # ## 1 · Three ways down
 #
 # DDPM walks down with fresh noise in every step. **DDIM** adds no noise. By $x_t = \alpha_t x_0 + \sigma_t \epsilon$ it splits
-# $x_t$ into the data $\hat{x}_0$ that $D$ believes in and the noise $\hat\epsilon$ that is left. It then mixes the same two
+# $x_t$ into the data $\hat{x}_0$ that $D$ believes in and the noise $\hat\epsilon$ that is left. DDIM then mixes the same two
 # again, in the proportions of the new level $s < t$. The result is $x_s$.
 #
 # **Exercise 1** (easy, 8 minutes). Write that step. Pitfall: two scales belong to $t$ and two to $s$.
@@ -91,7 +91,7 @@ torch.testing.assert_close(ddim_step(x_T, x0_hat, 1 - t, t, 1 - s, s), x_T + (s 
 
 # %% [markdown]
 # The movie draws $x_t$ (upwards) against $t$ (sideways): noise is on the right, data on the left. All panels start from the same six points, and
-# a colour says where DDIM takes a point. Scrub back to $t = 1$ and watch the paths grow. Two panels agree about every point. Does DDPM's?
+# a colour says where DDIM takes a point. Scrub back to $t = 1$ and watch the paths grow. DDIM and rectified flow take every point to the same mode. Does DDPM, too?
 
 # %%
 WAYS = {"DDPM": (Linear(), ddpm()), "DDIM": (Linear(), ddim), "rectified flow": (Rectified(), ddim)}
@@ -123,14 +123,14 @@ assert abs(left_too["DDPM"] - 20) < 12, "large effect: DDPM's fresh noise makes 
 
 # %% [markdown]
 # **Large effect.** Of the noise that DDIM takes to the left, DDPM takes about a fifth there, as it does of any noise: DDPM forgets where it started. **Exact.**
-# Rectified flow takes nearly all of that noise to the left, since it follows DDIM's ODE. So for an ODE an $x_T$ is a *name*
-# for a sample. (In control this means that the same $x_T$ gives the same plan twice.)
+# Rectified flow takes more than 90 % of that noise to the left, since it follows DDIM's ODE (all of it, if the steps were tiny). So under an ODE each $x_T$ belongs to *one*
+# sample. (In control this means that the same $x_T$ gives the same plan twice.)
 #
 # ## 2 · Does DDIM need its own training?
 #
 # The survey contrasts DDPM's "stable training" with DDIM's "faster inference". That sounds like two models. We train
-# small networks once, under the schedule `Linear`. Then we change the schedule and the sampler, and keep the weights.
-# We compare samples by lesson 01's $W_1$, the way that one set must be moved, on average, to become another. The $W_1$ of two exact sets is the noise floor (grey).
+# small networks once, under the schedule `Linear`; they predict neither noise nor data but a mix of both, `alpha * eps - sigma * x_0` (called `"v"`). Then we change the schedule and the sampler, and keep the weights.
+# We compare samples by lesson 01's $W_1$: how far the samples of one set must be moved, on average, to become the other set. The $W_1$ of two exact sets is the noise floor (grey).
 
 # %%
 STEPS, RUNS = {"smoke": (300, 2), "class": (1500, 4), "full": (4000, 8)}[PROFILE]
@@ -185,13 +185,13 @@ picture.axes[0].axvspan(*FLOOR, color=widgets.COLOUR["wall"], zorder=0)
 picture
 
 # %% [markdown]
-# **Exact.** Under three schedules the same weights give the same $\hat{x}_0$. The network sees $x_t$ scaled to unit variance, and the ratio $\sigma_t / \alpha_t$ as a label, so it cannot
-# know the schedule. **DDIM is not a model.** DDIM and DDPM share the weights, and nothing was trained in between.
-# DDPM's samples lie farther from the data than DDIM's, but so do those of the exact $D$ (stars), which nobody trained: DDPM needs more than 32 steps.
+# **Exact.** Under three schedules the same weights give the same $\hat{x}_0$ at the same ratio $\sigma_t / \alpha_t$. The network sees $x_t$ scaled to unit variance, and the ratio $\sigma_t / \alpha_t$ as a label, so it cannot
+# know the schedule. **DDIM is a sampler, not a model.** DDIM and DDPM share the weights, and nothing was trained in between.
+# With the networks (dots), DDPM's samples lie farther from the data than DDIM's. With the exact $D$ (stars), which nobody trained, they do, too. So part of DDPM's distance comes from its 32 steps, which are too few.
 #
 # ## 3 · Order against cost
 #
-# Divide by $\alpha_t$: in $x = x_t / \alpha_t$ and $\sigma = \sigma_t / \alpha_t$ every schedule has the scale of signal 1, and the ODE is short:
+# Divide by $\alpha_t$: with $x = x_t / \alpha_t$ and $\sigma = \sigma_t / \alpha_t$ the scale of the signal is 1 for every schedule, and the ODE is short:
 # $\dfrac{dx}{d\sigma} = \dfrac{x - D(x, \sigma)}{\sigma}$. Euler's method steps along the slope at the point where it stands; that is DDIM.
 # **Heun's method** takes Euler's step only as a trial, asks for the slope at the end of the trial, and steps again from $x$ by the
 # mean of both slopes.
@@ -214,7 +214,7 @@ def heun_step(D, x: Tensor, sigma_t: float, sigma_s: float) -> Tensor:
 check("02.heun", heun_step)
 
 # %% [markdown]
-# **Order** $p$ says that $K$ times more steps make the error $K^p$ times smaller, *once steps are small*. For data from a Gaussian
+# A solver has **order** $p$ if twice as many steps make its error $2^p$ times smaller, *once steps are small*. For data from a Gaussian
 # the end of every path is known exactly: its distance from the mean shrinks as the standard deviation does. So the order of two solvers that walk by your steps can be measured.
 
 # %%
@@ -241,7 +241,7 @@ widgets.lines(KS, error, logx=True, logy=True, points=True, xlabel="steps K", yl
     "axes logarithmic: two straight lines that begin close together; Heun's falls about twice as steeply as DDIM's.")
 
 # %% [markdown]
-# At equal steps Heun's method is far ahead. But time is spent on *evaluations of D*, and Heun's step asks $D$ twice.
+# With the same number of steps, from 8 on, Heun's error is far smaller than DDIM's. But time is spent on *evaluations of D*, and Heun's step asks $D$ twice.
 #
 # **Exercise 3** (easy, 5 minutes). How many steps does a budget of evaluations buy? Solvers: `"ddpm"`, `"ddim"`, `"2m"` (order 2 with
 # one evaluation a step: you write such a solver next) and `"heun"`. Pitfall: chains end at $\sigma = 0$.
@@ -264,7 +264,7 @@ check("02.budget", steps_for)
 # 3. Pitfalls: the first step has no step before it; the last level is 0.
 #
 # The check knows no right samples: it measures your order on a Gaussian, on smooth and on uneven levels, and counts how often you
-# ask. Every solver of order 2 passes. (The *blank pages* are such tasks without any frame: `diffrl-lab start blank-01` in a terminal puts one into `my/`.)
+# ask. Every solver of order 2 passes. (The *blank pages* are tasks without even the first line of a function: `diffrl-lab start blank-01` in a terminal puts one into `my/`.)
 
 # %% tags=["exercise"]
 def solver(D, x: Tensor, levels: list[float]) -> Tensor:
@@ -284,7 +284,7 @@ check("02.solver", solver)
 
 # %% [markdown]
 # Now the driver, whose distribution is no Gaussian. A *left turn* is a sample within three standard deviations of $-1$. A sample *between*
-# the modes is no turn at all: such data do not exist. Slide the cost, which is the same for all four solvers. Which of them gets both habits right first?
+# the modes is no turn at all: hardly any data lie there. Move the slider of the cost (evaluations of $D$), which is the same for all four solvers. Which solver is the first to get both shares right?
 
 # %%
 steps_for, SOLVERS["exercise 4"] = mine("02.budget"), mine("02.solver")
@@ -347,15 +347,15 @@ widgets.histograms({f"{n} evaluations\n{lefts(v):.0%} left, {between(v):.0%} bet
     "dashed density: with 3 the left mode is empty and a fifth of the samples lie between the modes; with 63 both are right.")
 
 # %% [markdown]
-# **Large effect.** There are four readings, all at equal cost: $K$ steps of Heun are counted as $2K - 1$ evaluations.
-# 1. **Higher order is not always better.** With 5 evaluations Heun's samples lie no nearer to the exact distribution than DDIM's. Heun takes three
+# **Large effect.** The figures allow four conclusions, all at equal cost: $K$ steps of Heun are counted as $2K - 1$ evaluations.
+# 1. **Higher order is not always better.** With 5 evaluations Heun's samples lie no nearer to the exact distribution (in $W_1$) than DDIM's. Heun takes three
 #    large steps for that price, and order is a promise about *small* steps. Where does your solver lie, which takes five steps?
 # 2. **One number does not decide.** With 5 and with 7 evaluations Heun draws more of the left turns than DDIM, and more samples between the modes, too.
-# 3. **The levels are worth as much as the order.** Rectified flow is your DDIM step on other levels, and with 3 evaluations its $W_1$ is well below DDIM's.
-# 4. **An exact $D$ does not protect the minor mode.** With 3 evaluations DDIM misses it, as the picture shows, and the samples between the modes give that away. With 15 evaluations of DDPM
-#    hardly any sample lies between the modes. Each sample looks right, and still too few are left turns.
+# 3. **The levels matter, too.** Rectified flow is your DDIM step on other levels, and with 3 evaluations its $W_1$ is well below DDIM's.
+# 4. **An exact $D$ does not protect the minor mode.** With 3 evaluations DDIM misses nearly all of it, as the histograms show, and the samples between the modes reveal the fault. With 15 evaluations of DDPM
+#    hardly any sample lies between the modes (see the table). Each sample looks right, and still too few are left turns.
 #
-# Inside the grey band nobody can tell so many samples from exact ones. Further evaluations buy nothing there.
+# Inside the grey band $W_1$ cannot tell a set of this size from an exact one, and it cannot show whether further evaluations help.
 
 # %% [markdown]
 # ## 4 · Where does the chain begin?
@@ -376,10 +376,10 @@ def signal_left(betas: Tensor) -> Tensor:
 check("02.signal_left", signal_left)
 
 # %% [markdown]
-# Few steps do not need few betas. One can keep the *schedule* of 1,000 betas and take fewer *steps* on it: 20 of its 1,000 levels.
+# A chain of few steps does not need a list of few betas. One can keep the *schedule* of 1,000 betas and take fewer *steps* on it: 20 of its 1,000 levels.
 #
-# **Exercise 6** (medium, 8 minutes). Choose the levels "trailing": evenly, counted back from $T$, where pure noise belongs.
-# Pitfall: "leading" counts up from 0 and never reaches $T$: the chain is fed pure noise but told that some signal is left.
+# **Exercise 6** (medium, 8 minutes). Choose the levels "trailing": evenly spaced, counted back from $T$, where pure noise belongs.
+# Pitfall: "leading" levels are counted up from 0 and never reach $T$. Then the chain starts from pure noise, but $D$ is told that some signal is left.
 
 # %% tags=["exercise"]
 def trailing(T: int, K: int) -> Tensor:
@@ -405,8 +405,8 @@ widgets.histograms(panels, exact=(grid, density), alt="Samples after 20 steps ag
     "betas the two modes are nearly equal, with 20 trailing levels of 1,000 they have the heights of the exact density.")
 
 # %% [markdown]
-# **Exact.** Twenty of DDPM's betas leave four fifths of the signal's variance, but the chain begins as if nothing were left. **Large effect.** With these betas more than 30 % of the samples are left turns; on your 20 levels of the 1,000 about a fifth are, as in the data. ("Leading" would be harmless here: it begins
-# at level 950, where $\alpha$ is below 0.02. Betas that leave more signal make it a fault.)
+# **Exact.** Twenty of DDPM's betas leave four fifths of the signal's variance at $t = 1$, but the chain begins as if nothing were left. **Large effect.** With these betas more than 30 % of the samples are left turns; on your 20 levels of the 1,000 about a fifth are, as in the data. ("Leading" levels would be harmless here: they begin
+# at level 950, where $\alpha$ is below 0.02. With betas that leave more signal there they are a fault.)
 #
 # ## 5 · Break it
 #
@@ -432,8 +432,8 @@ widgets.histograms({f"x_T of standard deviation {std}\n{left[std]:.0f}% left": v
 
 # %% [markdown]
 # **Large effect.** From noise of standard deviation 1 fewer than one sample in a hundred is a left turn; from noise of standard deviation 5 about a fifth is (a little more, since at $\sigma = 5$ the mean of the data still shows; EDM takes $\sigma_{\max} = 80$). In one dimension the
-# ODE keeps the order of the points: the lowest fifth of the noise becomes the left turns. Noise of standard deviation 1 has no such fifth,
-# since at this level all of it lies near the middle. The three faults of this lesson, with exact $D$:
+# ODE keeps the order of the points: the lowest fifth of the noise becomes the left turns. But where the chain starts, noise should have standard deviation 5: noise of standard deviation 1 lies near
+# the middle of it, and hardly any in its lowest fifth. The three faults of this lesson, with exact $D$:
 #
 # | signature | in the picture | the number that gives it away | cure |
 # |---|---|---|---|
@@ -454,11 +454,11 @@ Markdown("| the survey, confidence medium | measured here | verdict |\n|---|---|
     f"minus DDPM at 32 steps {text}, of the exact D {float(of_exact.mean()):+.3f} | **held**, if read as *one* training; in one dimension |")
 
 # %% [markdown]
-# - **Exact.** All deterministic solvers follow one ODE. DDIM has order 1, Heun has order 2. Few betas leave far more signal than 1,000.
+# - **Exact.** All deterministic solvers follow one ODE. DDIM has order 1, Heun has order 2. Twenty of DDPM's betas leave far more signal than 1,000 of them.
 # - **Large effect.** At 5 evaluations Heun's samples are no nearer to the exact distribution than DDIM's; they hold more of the minor mode, and more samples between the modes. A solver with few steps, or a wrong start, loses the minor mode of an exact $D$.
-# - **Open.** Nothing here says whether this order of solvers holds for plans and learned $D$. Lesson 06 asks that question in control.
+# - **Open.** Nothing here says whether the solvers have this ranking for plans and learned $D$, too. Lesson 06 will ask that question in control.
 #
-# **Next:** 03 leaves diffusion for an hour, for decisions and the data they leave. 04 needs 01 alone.
+# **Next:** 03 leaves diffusion for an hour: it is about decisions and recorded data. 04 builds on 01 alone.
 #
 # ## Symbols
 #
@@ -482,7 +482,7 @@ Markdown("| the survey, confidence medium | measured here | verdict |\n|---|---|
 # ## Further · EDM: where to put the steps, and churn
 #
 # EDM spaces its levels evenly in $\sigma^{1/7}$, so that steps are short near the data. EDM can also **churn**: before each step it adds
-# a little noise and goes on from there, so that a chain forgets its mistakes. Does churn repair the colleague's start, too?
+# a little noise and goes on from there, so that a chain forgets its errors. Does churn repair the colleague's start, too?
 # (For the first two rows the chain starts from the exact distribution at $\sigma = 5$, so that only the levels differ.)
 
 # %%
@@ -495,11 +495,13 @@ Markdown("| Heun | measured |\n|---|---|\n" + "".join(f"| W1, 10 steps, {name} |
     + f"| left turns, 20 steps, from the wrong start | {left[1]:.0f}% |\n| the same, with churn | {lefts(churned):.0%} |")
 
 # %% [markdown]
+# With EDM's levels $W_1$ is smaller than with even ones, and churn brings the left turns back.
+#
 # ## Further · DPM-Solver++(2M), and its last step
 #
 # 2M is the published solver of the kind that you wrote in exercise 4. It remembers its last $\hat{x}_0$ and extrapolates it by the factor
 # $h / 2 h_{\text{prev}}$, where $h$ is the gain in $\ln(\alpha / \sigma)$. In the last step, to $\sigma = 0$, $h$ is
-# infinite, so that step must drop to order 1. What does code lose that stops at a tiny $\sigma$ and extrapolates all the same?
+# infinite, so that step must drop to order 1. Suppose that code stops at a tiny $\sigma$ instead and extrapolates all the same: how much worse does $W_1$ become?
 
 # %%
 times = Linear().grid(10)
@@ -510,7 +512,7 @@ assert last["order 2"] > 2 * last["order 1"], "large effect: the last step must 
 Markdown("| last step of 2M, 10 steps | W1 |\n|---|---|\n" + "".join(f"| {name} | {v:.2f} |\n" for name, v in last.items()))
 
 # %% [markdown]
-# The order of 2M is measured where some noise is left, so that no step is infinite:
+# With a last step of order 2, $W_1$ is more than twice as large. The order of 2M itself is measured where some noise is left, so that no step is infinite:
 
 # %%
 narrow, ends = GaussianDenoiser(torch.tensor([0.0]), Linear(), std=0.3), []
@@ -563,5 +565,5 @@ widgets.lines(s[:, 0], {"exact": torch.ones(60), "learned": ratio, "D, the mean"
     "level sigma over the exact one: the learned consistency model stays near 1 up to sigma 5, the denoiser falls to 0.1.")
 
 # %% [markdown]
-# With one evaluation the spread is nearly right; a single jump with $D$ would put all samples close to the mean. An error remains, since
+# After one jump with $f$ the spread (the standard deviation) is nearly right; one jump with $D$ from $\sigma = 5$ would put all samples close to the mean. An error remains, since
 # the ten Heun steps that taught $f$ are not exact, and $f$ learned each of them only nearly.
