@@ -564,7 +564,7 @@ assert torch.allclose(kl_divergence(q(x_0), q(x0_hat)), formula), "exact: a squa
 weight = (snr(times[1:-1]) / snr(times[2:]) - 1) / 2  # of each step of `times`
 widgets.lines(times[2:], {"ELBO": weight / weight.mean(), "simple loss": torch.ones(119)}, xlabel="t", logy=True,
     ylabel="weight, mean 1", title="What each t counts, in units of the noise", alt="Weight of the squared error in eps "
-    "against t, logarithmic: the ELBO's peaks near t = 0 and is about one elsewhere; the simple loss is flat.")
+    "against t, logarithmic: the ELBO's peaks near t = 0 and lies below the flat line of the simple loss in the middle.")
 
 # %% [markdown]
 # The ELBO gives the largest weight to small $t$, where $x_t$ is nearly clean. The simple loss gives all moments the same weight.
@@ -596,7 +596,7 @@ for n in range(1, 121):
 units = torch.exp(-schedule.log_snr(times[1:]) / 2) * torch.tensor(off["error in eps_hat"])
 assert torch.allclose(units, torch.tensor(off["error in x0_hat"]).double(), rtol=1e-3), "exact: one error in two units"
 widgets.lines(times[1:], off, xlabel="t", ylabel="root mean square", logy=True, alt="Errors of the trained network against t, "
-    "logarithmic: that of eps_hat does not grow with t, and that of x0_hat, read by your line, grows by orders of magnitude.")
+    "logarithmic: that of eps_hat stays within a small range, and that of x0_hat, read by your line, grows by orders of magnitude.")
 
 # %% [markdown]
 # Both curves show the same error of the same network. In $\hat{x}_0$ it is multiplied by $\sigma_t / \alpha_t$: it is smaller at small $t$, and it grows

@@ -179,7 +179,7 @@ for D.schedule in (Linear(), Cosine(), Rectified()):
 torch.testing.assert_close(beliefs[0].expand(3, -1, -1), torch.stack(beliefs), rtol=1e-3, atol=1e-4)  # exact, but for rounding
 picture = widgets.intervals([(label, w[:RUNS]) for label, w in w1_of.items()], xlabel="W1: a dot per network, a star for the exact D",
     alt="W1 of the same networks under four pairs of schedule and sampler, 32 steps: with DDIM the dots lie about the grey band "
-    "of two exact sets, with DDPM farther right; the star of the exact denoiser lies left of most dots, and with DDPM farther right, too.")
+    "of two exact sets, with DDPM farther right; the star of the exact denoiser lies near the dots, and with DDPM farther right, too.")
 picture.axes[0].plot([sum(w[RUNS:]) / RUNS for w in w1_of.values()], range(3, -1, -1), "*", markersize=11, color=widgets.COLOUR["exact"])
 picture.axes[0].axvspan(*FLOOR, color=widgets.COLOUR["wall"], zorder=0)
 picture
@@ -344,7 +344,7 @@ Markdown("| | left, 5 evaluations | between, 5 | left, 15 | between, 15 |\n|---|
 x = {n: x_0("DDIM", x_T, n) for n in (3, 7, 63)}
 widgets.histograms({f"{n} evaluations\n{lefts(v):.0%} left, {between(v):.0%} between": v for n, v in x.items()}, top=2.4,
     exact=(grid, density), alt="Three histograms of DDIM's samples of the exact denoiser with 3, 7 and 63 evaluations against the "
-    "dashed density: with 3 the left mode is empty and a fifth of the samples lie between the modes; with 63 both are right.")
+    "dashed density: with 3 the left mode is nearly empty and a fifth of the samples lie between the modes; with 63 both are right.")
 
 # %% [markdown]
 # **Large effect.** The figures allow four conclusions, all at equal cost: $K$ steps of Heun are counted as $2K - 1$ evaluations.
