@@ -1,15 +1,15 @@
 # %% [markdown]
-# ![Value earned against the number of proposals: proposals of a diffusion model stay near the best recorded speed, those of one Gaussian fall, and the maximum over all speeds earns nothing.](attachment:03.png)
+# ![Value earned against the number of proposals: a diffusion model comes near the best recorded speed, one Gaussian rises less and falls, the maximum over all speeds earns nothing.](attachment:03.png)
 #
 # # 03 · MDPs and offline data
 #
 # **The question.** You have recordings of somebody else's decisions, and you may not try anything yourself. What can go wrong?
 #
-# Three things can go wrong. You meet each of them in a world so small that the right answer is known exactly: values that are too low because the recording stopped,
-# a clone that makes no error on its data and still gets lost, and a maximum that chooses an action which nobody ever tried. Then you see which of them diffusion cures: that is the picture above.
+# You meet three faults, in worlds so small that the right answer is known exactly: values that are too low because the recording stopped,
+# a clone that makes no error on its data and still gets lost, and a maximum that chooses an action which nobody tried. Diffusion cures the third (picture above).
 #
 # **Afterwards you can**
-# - compute values exactly, regress them from recordings, and treat a time limit as what it is;
+# - compute values exactly, regress them from recordings, and treat time limits correctly;
 # - say why a low imitation loss, or a low TD loss, does not make a good policy;
 # - recognise extrapolation error, and keep a policy inside its data.
 #
@@ -43,13 +43,12 @@ widgets.component_map("data", alt="The survey's component map from data to execu
 # %% [markdown]
 # ## 1 · A world that is known
 #
-# A **Markov decision process** (MDP) works as follows. In the state $s$ you take an action $a$. The world draws the next state $s'$ from $P(s' \mid s, a)$ and pays the reward $r(s, a)$. Then you act again. The steps of the
-# environment are numbered $k$. (The letter `t` is taken: in this course it is the diffusion time.) The *return* is the discounted sum of the rewards,
-# $G = \sum_k \gamma^k r_k$. The largest mean return that any policy reaches from a state is the value of this state, and it obeys Bellman's equation
+# In a **Markov decision process** (MDP) you are in a state $s$ and take an action $a$. The world draws the next state $s'$ from $P(s' \mid s, a)$ and pays the reward $r(s, a)$. Then you act again. The number of the step is $k$
+# (in this course the letter `t` is the diffusion time). The *return* $G = \sum_k \gamma^k r_k$ is the sum of the rewards, discounted by $\gamma$. The *value* of a state is the largest mean return that any policy reaches from it. It obeys Bellman's equation
 # $$V(s) = \max_a Q(s, a), \qquad Q(s, a) = r(s, a) + \gamma \sum_{s'} P(s' \mid s, a)\, V(s').$$
 # *Value iteration* starts from $V = 0$ and puts $V$ into the right-hand side, again and again.
 #
-# **Exercise 1 · one sweep** (easy, 8 minutes). Write the step of value iteration; the lesson then runs on your function. Pitfalls: take the mean over what the world draws, and the maximum over what you choose; the reward of this step is not discounted.
+# **Exercise 1 · one sweep** (easy, 8 minutes). Write one step of value iteration. Pitfall: the reward of this step is not discounted.
 
 # %% tags=["exercise"]
 def backup(P: torch.Tensor, rew: torch.Tensor, gamma: float, V: torch.Tensor) -> torch.Tensor:
@@ -62,7 +61,7 @@ def backup(P: torch.Tensor, rew: torch.Tensor, gamma: float, V: torch.Tensor) ->
 check("03.backup", backup)
 
 # %% [markdown]
-# Here is a grid of 5 by 7 cells. The goal G (+1) is at the upper right, and a pit X ($-1$) is below it. The floor is wet: one move in five slips to a side.
+# Here is a grid with a goal G (+1) and a pit X ($-1$). The floor is wet: one move in five slips to a side.
 
 # %%
 world = grid_world(("......G", ".##.##X", ".......", ".##.##.", "......."), slip=0.2, gamma=0.95)
@@ -85,15 +84,15 @@ explore(lambda sweep: offline.values_and_moves(world, sweeps[sweep], marks, f"Af
         sweep=(0, len(sweeps) - 1, 1, 8))
 
 # %% [markdown]
-# Drag `sweep` back to 0. The values spread from the goal, one cell per sweep. (G itself has value 0, because its reward is paid on entering it.) After the last sweep, look at the
-# cell below the pit: the best move there leads away from the pit, the long way round.
+# Drag `sweep` back to 0. The values spread from the goal, one cell per sweep. (G has value 0, because its reward is paid on entering it.) After the last sweep, the best move below the pit
+# leads away from the pit.
 #
 # **Exact.** Each sweep multiplies the largest error of $V$ by $\gamma$ or less, in any MDP (value iteration is a contraction).
 #
 # ## 2 · Values from recordings
 #
-# Now $P$ and $r$ are unknown, and there are only recordings of a driver. He takes the best move seven times in ten, and a random move otherwise. The value of
-# *his* policy $\pi$ is a mean, $V^\pi(s) = \mathbb{E}[G \mid s]$. So we regress the returns that followed each state. With one number per state, least squares gives their mean.
+# Now $P$ and $r$ are unknown, and a driver was recorded. He takes the best move seven times in ten, and a random move otherwise. The value of
+# *his* policy $\pi$ is a mean, $V^\pi(s) = \mathbb{E}[G \mid s]$. So we regress the returns that followed each state: with one number per state, least squares gives their mean.
 
 # %%
 def regress(steps, y):
@@ -118,14 +117,14 @@ widgets.lines(sizes, {"regression": rms, "1 / root of the episodes": rms[0] * (s
             alt="Error of the regressed values against the number of episodes, falling along a line of slope minus one half.")
 
 # %% [markdown]
-# This regression needs no model of the world. Nearly all of its error is noise, which falls with the root of the number of episodes. A *return-guided* diffusion planner does the same regression (lesson 05).
+# This regression needs no model of the world. A *return-guided* diffusion planner does the same (lesson 05).
 #
 # ### The recorder stops, the world goes on
 #
-# Real recordings have a **time limit**. Say that the recorder stops after eight steps (`truncated`). That is not the same as reaching G or X (`terminated`). Two common methods ignore the difference. The first takes
-# the return up to the limit. The second learns from one step at a time, and sets the future to 0 at *every* end of an episode.
+# Real recordings have a **time limit**: here the recorder stops after eight steps (`truncated`). Reaching G or X is another end (`terminated`). Two common methods ignore the difference. One takes
+# the return up to the limit. The other learns from single steps, and sets the future to 0 at *every* end of an episode.
 #
-# **Exercise 2 · the target** (easy, 6 minutes). One recorded step suggests a value for $s$: the reward, plus the value of what follows. Write this target; sections 2 and 4 learn with your function. `next_V` is an estimate of $V(s')$, `terminated` and `truncated` are bool.
+# **Exercise 2 · the target** (easy, 6 minutes). One recorded step suggests a value for $s$: the reward, plus the discounted value of what follows. Write this target. `next_V` is an estimate of $V(s')$; the flags are bool.
 # Pitfall: only one of the two flags says that nothing follows.
 
 # %% tags=["exercise"]
@@ -172,12 +171,12 @@ widgets.lines(range(int(alive.sum())), {"exact": V_driver[alive][order], **{n: V
             alt="Values per cell: bootstrapped through the limit they lie on the exact ones, the other two far below.")
 
 # %% [markdown]
-# **Large effect.** A learner that counts a time limit as a terminal finds values that are too low in every cell. On the same data, with the same loss, a learner that goes on beyond the limit finds nearly the exact values (Pardo et al. 2018). Gymnasium and Minari keep the two flags apart; many data loaders do not.
+# **Large effect.** Both methods find values that are too low in every cell. On the same data, the target that goes on beyond the limit finds nearly the exact values (Pardo et al. 2018). Gymnasium and Minari keep the two flags apart; many data loaders do not.
 #
 # ## 3 · Copy the driver
 #
-# Now leave values aside. An expert drives along a bridge, three lanes wide, from S to G, between pits X. The floor is wet again: one move in ten slips. **Behaviour cloning** (BC) learns a classifier *state → action* from her episodes.
-# Ours is the best classifier there can be: in each recorded state it does what she did there, so its training loss is exactly 0. In all other states it knows nothing and takes a random move.
+# An expert drives along a bridge, three lanes wide, from S to G, between pits X. One move in ten slips. **Behaviour cloning** (BC) learns a classifier *state → action* from her episodes.
+# Ours does in each recorded state what she did there, so its training loss is exactly 0. In all other states it takes a random move.
 
 # %%
 bridge = grid_world(("X" * 20, "." * 20, "S" + "." * 18 + "G", "." * 20, "X" * 20), slip=0.1)
@@ -219,12 +218,12 @@ widgets.lines(sizes, {"share that arrives": success, "share of wrong moves on th
 
 # %% [markdown]
 # **Large effect.** On the expert's states a clone of eight episodes makes few wrong moves, and yet far fewer of its drives arrive than of hers. A low BC loss does not make a good policy, because the loss is measured where *she* drives. After one slip the clone
-# is in a cell that nobody recorded. There it takes a random move, perhaps into the pit, and the loss does not count it. With an error rate $\epsilon$ per step the harm can grow with the *square* of the length of the drive (Ross et al. 2011). This is **distribution shift**: the policy meets other states than its data.
+# may be in a cell that nobody recorded. There it takes a random move, and the loss does not count it. This is **distribution shift**: the policy meets other states than its data. With an error rate $\epsilon$ per step the harm can grow with the *square* of the length of the drive (Ross et al. 2011).
 #
 # ## 4 · Do better than the driver
 #
-# Offline RL wants more than a copy. Take a corridor of four cells, in which the one action is the speed $a \in [0, 1]$. A faster car is better, up to an edge; beyond the edge it crashes. The exact $Q$ has a closed form.
-# Three drivers were recorded: a slow one, a brisk one and, in 40 of 1,540 records, a fast one who mostly crashes. **Fitted Q iteration** trains a small network: it regresses $Q(s, a)$ on $r + \gamma \max_{a'} Q(s', a')$,
+# In a corridor of four cells the one action is the speed $a \in [0, 1]$. Faster is better, up to an edge; beyond the edge the car crashes. The exact $Q$ is known.
+# Three drivers were recorded: a slow one, a brisk one and, in 40 of 1,540 records, a fast one who mostly crashes. **Fitted Q iteration** regresses a small network $Q(s, a)$ on $r + \gamma \max_{a'} Q(s', a')$,
 # and repeats this with the new $Q$.
 
 # %%
@@ -248,7 +247,7 @@ def fitted(fast, seed=0):
     return Q
 
 # %% [markdown]
-# Now remove the forty fast records. The data then hold *fewer bad examples*. Guess, run, then move the slider `fast` to bring the records back.
+# Now remove the forty fast records: the data hold *fewer bad examples*. Guess, run, then bring them back with the slider `fast`.
 
 # %%
 gap = guess("03.gap", "No fast record is left. At which speed is the fitted Q largest in the first cell?", 0.0, 1.0)
@@ -271,14 +270,14 @@ assert promised[0] > 1.2 * V_road[0], "large effect: and it promises more than a
 
 # %% [markdown]
 # **Large effect.** Without the fast records the fitted $Q$ promises more than any policy can earn, and the policy that follows it earns almost nothing. This is **extrapolation error** (Fujimoto et al. 2019). At recorded speeds faster was better, so the network continues uphill to speeds that nobody drove.
-# As a guess this is reasonable. But the maximum *looks for* the highest guess, and the target passes it back, one cell per sweep. Online, one crash would correct it. Offline nothing corrects it, except a few bad drives in the data: drag `fast` to 5.
+# The maximum *looks for* the highest guess, and the target passes it back, one cell per sweep. Online, a crash would correct it. Offline only bad drives in the data can: drag `fast` to 5.
 #
 # ## 5 · What diffusion changes
 #
-# The cure is to maximise only over what the data hold. A model of the data *proposes* $N$ actions, and the policy takes the proposal with the largest $Q$ (this is IDQL, in lesson 10).
-# Which model should propose? The speeds of two drivers form two humps. So we draw from the *exact* denoiser of their distribution with DDPM's chain, as in lesson 01. We compare it with one Gaussian that has the mean and the spread of the data.
+# The cure is to maximise only over what the data hold: a model of the data *proposes* $N$ actions, and the policy takes the proposal with the largest $Q$ (IDQL, lesson 10).
+# Which model? The speeds of two drivers form two humps. We draw from the *exact* denoiser of their distribution with DDPM's chain, as in lesson 01, and compare it with one Gaussian of the same mean and spread.
 #
-# **Exercise 3 · the best proposal** (medium, 8 minutes). `q` maps actions of any shape to values of the same shape. Your function then drives the car. Pitfalls: the action is wanted, not its value and not its number; there is one for each row.
+# **Exercise 3 · the best proposal** (medium, 8 minutes). `q` maps actions of any shape to values of the same shape. Pitfall: give one action for each row, not its value or its number.
 
 # %% tags=["exercise"]
 def best_proposal(q, proposals: torch.Tensor) -> torch.Tensor:
@@ -311,13 +310,13 @@ widgets.lines(counts, lines, logx=True, points=True, xlabel="N, proposals per de
             alt="Value earned against N: diffusion proposals near the best recorded speed, one Gaussian falling, plain max at zero.")
 
 # %% [markdown]
-# **Large effect.** With the same wrong $Q$, the best of 8 to 32 diffusion proposals earns most of what the best recorded speed earns; the best of 64 draws from one Gaussian earns less than half of it. The diffusion model has one hump for each driver, and nearly no mass elsewhere. The Gaussian has to cover both humps, so it is so wide that it reaches beyond the edge; beyond 8 proposals, more of them make it worse.
-# This is the case for diffusion in offline RL: it is an *expressive model of the recorded actions*. It has limits. It cannot find a better speed that nobody tried, and it leaves $Q$ wrong. And the humps have tails: with far more proposals than here, some would leave the data. A small $N$ limits how far the policy goes, but it is no guarantee.
+# **Large effect.** With the same wrong $Q$, the best of 8 to 32 diffusion proposals earns most of what the best recorded speed earns; the best of 64 draws from one Gaussian earns less than half of it, and less than the best of 8.
+# This is the case for diffusion in offline RL: it is an *expressive model of the recorded actions*.
 #
 # **Exercise 4 · the survey's quick check** (easy, 5 minutes). *"What are the primary challenges in offline RL, and why might diffusion models be particularly suited to address them?"*
-# 1. Why did the plain maximum fail? (a) The records were few, so that all values were mostly noise. (b) The training stopped early, so that the TD loss stayed high. (c) It searched for the largest error, and no record contradicted it.
-# 2. Why did diffusion proposals help? (a) The model knows where the edge is, and proposes nothing beyond it. (b) They lie close to recorded speeds, in the humps of both drivers. (c) They train $Q$ at more speeds, and correct it between the records.
-# 3. What stays unsolved? (a) $Q$ is wrong outside the data, and enough draws will get there. (b) $Q$ is right by now, and only drawing $N$ proposals is slow. (c) $Q$ is wrong outside the data, but no proposal can get there.
+# 1. Why did the plain maximum fail? (a) The records were few, so all values were noise. (b) The training stopped early, at a high TD loss. (c) It searched for the largest error, and no record contradicted it.
+# 2. Why did diffusion proposals help? (a) The model knows where the edge is. (b) They lie close to recorded speeds. (c) They train $Q$ at more speeds.
+# 3. What stays unsolved? (a) $Q$ is wrong outside the data, and enough draws will get there. (b) $Q$ is right, but drawing is slow. (c) $Q$ is wrong outside the data, but no proposal can get there.
 
 # %% tags=["exercise"]
 ### BEGIN SOLUTION
@@ -327,9 +326,11 @@ answer = ("c", "b", "a")
 check("03.offline", answer)
 
 # %% [markdown]
+# The diffusion model has one hump for each driver, and nearly no mass elsewhere. One Gaussian has to cover both humps, so it reaches beyond the edge. Diffusion has limits, too: it cannot find a better speed that nobody tried, and its humps have tails. A small $N$ limits how far the policy goes, but it is no guarantee.
+#
 # ## 6 · Break it: which number gives it away?
 #
-# You get a policy and a report about it, and you may not drive. Here are both policies of section 4: one was trained with the forty fast records, the other without. Which column warns you?
+# You may not drive; you get a report. Here are both policies of section 4, trained with the forty fast records and without them. Which column warns you?
 
 # %%
 rows = {fast: offline.report(road, fitted(fast), 1000 * SEED, fast) for fast in (40, 0)}
@@ -342,26 +343,23 @@ widgets.show(offline.values_picture(road, fitted(0), offline.record(road, 0, 100
     "above the exact one and is largest at full speed, where nothing was recorded and the exact Q is near 0.")
 
 # %% [markdown]
-# **Large effect.** Of the two policies, the one that crashes has the *lower* TD loss, on the same 1,500 records of the slow and the brisk driver. The TD loss compares $Q$ with a target that is computed from $Q$ itself: when both are too high, the loss does not show it. And the loss is taken at recorded actions, while the policy takes the maximum. The number that gives it away is the
-# distance from the chosen action to the nearest action that was recorded in the same state. Ask of any offline policy *where its actions lie* before you ask what they are worth.
-#
-# These are the three faults of this lesson.
+# **Large effect.** Of the two policies, the one that crashes has the *lower* TD loss, on the same 1,500 records of the slow and the brisk driver. The TD loss compares $Q$ with a target that is computed from $Q$: when both are too high, it does not show it. The number that gives it away is the
+# distance from the chosen action to the nearest one recorded in the same state. Ask *where a policy's actions lie* before you ask what they are worth.
 #
 # | signature | in the picture | the number that gives it away | cure |
 # |---|---|---|---|
 # | all values are too low | the learned values lie below the exact ones in every cell | the share of episodes that end by the time limit | set the future to 0 only where `terminated` is true |
 # | the imitation loss is near 0, and many drives fail | the clone walks through cells that no recording visits | the share of drives that arrive; no loss on the data shows it | more recordings, or the expert's answers in the clone's own states (Ross et al. 2011) |
-# | the promised value is high, the TD loss is low, and the policy crashes | the largest fitted $Q$ is at a speed that nobody drove | the distance from the chosen action to the nearest recorded one | choose among proposals of a model of the data, or record a few bad drives |
+# | the promise is high, the TD loss is low, and the policy crashes | the largest fitted $Q$ is at a speed that nobody drove | the distance from the chosen action to the nearest recorded one | choose among proposals of a model of the data, or record a few bad drives |
 #
 # ## 7 · When one observation is not the state
 #
-# So far the agent observed the state $s$. In a **POMDP** it gets an observation $o$ instead, and several states can give the same one. What the agent can rely on is the *belief* $b(s)$: the distribution of the state, given all that was observed and done. The first *Further* section computes the belief in a maze where two
-# cells look alike and need opposite moves. There a policy that uses the observation alone earns clearly less than a policy that uses the belief.
+# So far the agent observed the state $s$. In a **POMDP** (partially observable MDP) it gets an observation $o$ instead. The *belief* $b(s)$ is the distribution of the state, given all that was observed and done. The first *Further* section computes it in a maze.
 #
 # **Exercise 5 · the survey's quick check** (easy, 5 minutes). *"Can you explain why POMDPs introduce additional challenges compared to MDPs, and how diffusion models might address partial observability?"*
-# 1. What is new against an MDP? (a) The next state is drawn, so that one action has several results. (b) Two states can look alike, so that one observation is not enough. (c) There are many states, so that no table can hold the values.
-# 2. What restores the Markov property? (a) The belief, which is computed from the whole history. (b) A random policy, which leaves every loop in the end. (c) A larger network, which reads more from the observation.
-# 3. When does a diffusion policy help? (a) When its noise has the level of the sensor's noise. (b) When it is trained on pairs of observation and action. (c) When it is conditioned on the history of observations.
+# 1. What is new against an MDP? (a) One action can have several results. (b) Two states can look alike. (c) There are too many states for a table.
+# 2. What restores the Markov property? (a) The belief, from the whole history. (b) A random policy. (c) A larger network.
+# 3. When does a diffusion policy help? (a) When its noise is that of the sensor. (b) When it is trained on pairs of observation and action. (c) When it is conditioned on the history of observations.
 
 # %% tags=["exercise"]
 ### BEGIN SOLUTION
@@ -375,10 +373,10 @@ check("03.pomdp", letters)
 #
 # | The survey says | Measured here | Verdict |
 # |---|---|---|
-# | Offline RL suffers from distribution shift | few wrong moves on the expert's states, and many drives do not arrive | held (large effect) |
+# | Offline RL suffers from distribution shift | the clone makes few wrong moves on the expert's states, and many of its drives do not arrive | held (large effect) |
 # | ... and from extrapolation error | the maximum chooses a speed that was never recorded, and crashes | held (large effect) |
-# | Diffusion is suited to it: it stays where the data are | proposals from the exact denoiser earn most of what the best recorded speed earns, those of one Gaussian do not | held in this small world; lesson 10 tests learned models |
-# | Diffusion may address partial observability | that a history is needed is exact; whether a *learned* model uses it was not measured here | open: lesson 16 |
+# | Diffusion is suited to it: it stays where the data are | the best of 8 to 32 proposals of the exact denoiser earns most of what the best recorded speed earns; one Gaussian earns less | held in this small world; lesson 10 tests learned models |
+# | Diffusion may address partial observability | *Further:* in a small maze the belief earns more than any single observation (exact); whether a *learned* model uses the history was not measured | open: lesson 16 |
 #
 # **Symbols.** $k$ step of the environment; $s, a, r, o$ `obs, act, rew` state, action, reward, observation; $P$ transition probabilities; $\gamma$ `gamma` discount; $G$ return; $\pi$ policy; $V, Q$ values; $b$ `belief`; $N$ proposals; $\epsilon$ error rate; $\tau$ `tau` expectile.
 #
@@ -389,7 +387,7 @@ check("03.pomdp", letters)
 #
 # ## Further · belief in a small maze
 #
-# The maze has five cells in a row and three legs below it; the goal G is the middle leg. The agent observes only which sides of its cell are walls, and it starts in any cell. The second and the fourth cell of the row look alike. The exact Bayes filter multiplies twice (Kaelbling et al. 1998): first with the dynamics, then with the probability of the observation,
+# The maze has five cells in a row and three legs below it; the goal G is the middle leg. The agent observes only which sides of its cell are walls, and it starts in any cell. The second and the fourth cell of the row look alike, and need opposite moves. The exact Bayes filter multiplies the belief twice (Kaelbling et al. 1998), first by the dynamics, then by the probability of the observation:
 # $b'(s') \propto P(o' \mid s') \sum_s P(s' \mid s, a)\, b(s).$
 
 # %%
@@ -428,11 +426,11 @@ widgets.lines(p, {"policy of the observation": blind, "policy of the belief": [b
             alt="Value of policies of the observation against their probability of moving right, an arch below the lines of the belief and of the state.")
 
 # %% [markdown]
-# **Exact.** No policy of the observation earns as much as the policy of the belief, and the policy of the belief earns less than the policy of the state. Every policy of the observation lies on the arch (in all other cells it takes the best move). The best of them moves right or left with equal probability. The policy of the belief moves right once, observes a corner or the crossing, and from then on it *knows* the state.
+# **Exact.** No policy of the observation earns as much as the policy of the belief, and the policy of the belief earns less than the policy of the state. The arch shows the policies of the observation; in all other cells they take the best move. The best of them moves right or left with equal probability. The policy of the belief moves right once, observes a corner or the crossing, and from then on it *knows* the state.
 #
 # ## Further · IQL in ten lines
 #
-# Implicit Q-learning (Kostrikov et al. 2022) never asks $Q$ about an action that was not recorded. Its $V$ is an **expectile** of $Q$ over recorded actions: the number $V$ with
+# Implicit Q-learning (IQL; Kostrikov et al. 2022) never asks $Q$ about an action that was not recorded. Its $V$ is an **expectile** of $Q$ over recorded actions: the number $V$ with
 # $\tau\, \mathbb{E}[\max(Q - V, 0)] = (1 - \tau)\, \mathbb{E}[\max(V - Q, 0)]$. For $\tau = 1/2$ this is the mean; for $\tau \to 1$ it approaches the maximum *over the recorded actions*. The first cell computes the expectile of some numbers, and compares it with the root that bisection finds.
 
 # %%
@@ -505,4 +503,4 @@ widgets.intervals(rows, xlabel="exact value in the first cell (dots: three seeds
                 alt="Exact values of five offline policies: plain max near zero, IQL and diffusion proposals near the best.")
 
 # %% [markdown]
-# **Large effect.** IQL earns most of what the best recorded speed earns; the plain maximum over the fitted $Q$ earns almost nothing. **Open.** Three seeds do not say whether TD3+BC earns more than a copy of the drivers. It pulls the actor towards the *mean* of the two drivers' speeds, a speed that neither of them drove, and offline data do not say how large $\lambda$ should be.
+# **Large effect.** IQL earns most of what the best recorded speed earns; the plain maximum over the fitted $Q$ earns almost nothing. **Open.** Three seeds do not say whether TD3+BC earns more than a copy of the drivers. TD3+BC pulls the actor towards the *mean* of the two drivers' speeds, which neither of them drove, and offline data do not say how large $\lambda$ should be.

@@ -1,15 +1,15 @@
 # %% [markdown]
-# ![Two plans in the U-maze, each with the ball that follows it. Left the network was told which points are given; right it was not: that plan jumps, and the ball loses it.](attachment:04.png)
+# ![Two plans in the U-maze, each with the ball that follows it. On the left the network was told which points are given. On the right it was not: that plan jumps, and the ball loses it.](attachment:04.png)
 #
 # # 04 · Trajectory diffusion
 #
-# **The question.** A diffusion model can draw whole trajectories. When is such a drawing a *plan*?
+# **The question.** A diffusion model can draw whole trajectories. When can such a trajectory serve as a *plan*?
 #
 # One network has drawn both trajectories in the picture above, and a ball follows each of them. On the left the network was told which points are given. On the right it was not.
 # You will meet this mistake on a path whose distribution is known exactly. Then you repair it and train a planner before your eyes.
 #
 # **Afterwards you can**
-# - fix the start and the goal of a plan without spoiling what lies between, and show by a number that you did;
+# - fix the start and the goal of a plan without spoiling the points between, and show by a number that you did;
 # - cut recordings into windows and train a temporal U-Net on them;
 # - measure at which diffusion time a plan decides for a route, and whether a ball can follow it.
 #
@@ -53,9 +53,9 @@ widgets.component_map(["data", "diffusion model"], alt="The survey's component m
 # A plan is a list of $H$ points, and a model of plans is one distribution over all of them at once. The simplest one is a random walk: its
 # points are Gaussian with covariance $\Sigma_{ij} = 1 + \min(u_i, u_j)$ at $u_i = i / (H - 1)$, so its denoiser is known exactly.
 #
-# Now both ends are fixed: the walk shall begin at 0 and end at 1. What remains is a **Brownian bridge**,
+# Now both ends are fixed: the walk must begin at 0 and end at 1. Such a walk is a **Brownian bridge**,
 # $$\mathbb{E}[x_i] = u_i, \qquad \operatorname{Var}[x_i] = u_i (1 - u_i).$$
-# It is the smallest planning problem there is: *which paths lie between a given start and a given goal?*
+# It answers the smallest planning problem: *which paths lie between a given start and a given goal?*
 
 # %%
 free, known, value = brownian_motion(H, Cosine()), torch.zeros(H, 1, dtype=torch.bool), torch.zeros(H, 1)
@@ -68,15 +68,15 @@ widgets.band(u, mean, sd, truth.sample(64, generator)[..., 0], xlabel="u, along 
            alt="Samples of the Brownian bridge from 0 to 1 fill its exact band, which is widest in the middle.")
 
 # %% [markdown]
-# **Exact.** The free walk that is conditioned on both ends has the same covariance as the bridge's formula, entry by entry. The movie shows the reverse process of the bridge. Move its
-# slider, and remember that $t$ is diffusion time while $u$ is the place along the plan: each step of the chain changes all points of a path.
+# **Exact.** The free walk, conditioned on both ends, has the covariance of the bridge, entry by entry. The movie shows the reverse process of the bridge. Move its
+# slider: $t$ is the diffusion time and $u$ is the place along the plan, so each step of the chain changes all points of a path.
 
 # %%
 frames = list(chain(bridge, torch.randn(64, H, 1, generator=generator), steps=60, step=ddpm(), generator=generator))
 movie(frames, schedule=Cosine(), alt="Sixty-four paths from 0 to 1 come out of noise: first their long bends, last their small steps.")
 
 # %% [markdown]
-# Does every point of the path become known at the same time? Before we see $x_t$, the variance of point $i$ is $u_i (1 - u_i)$. After we have seen $x_t$, a part of it is left. The rest is the part that $x_t$ has *told*.
+# Does every point of the path become known at the same time? Before we see $x_t$, the variance of point $i$ is $u_i (1 - u_i)$. After we have seen $x_t$, a part of this variance is left; the other part is what $x_t$ has *told*.
 # At $t = 1$ the share that $x_t$ has told is 0, and at $t = 0$ it is 1.
 
 # %%
@@ -99,16 +99,16 @@ assert share[25].argmax() in (14, 15) and share[25, 15] > 3 * share[25, 0], "exa
 widgets.heat_map(times, u[1:-1], share, relative=False, ylabel="u, along the plan", label="share of the variance told", alt="Share of each point's variance that x_t has told: as t falls it rises first in the middle, last beside the ends.")
 
 # %% [markdown]
-# **Exact.** The points do not become known at the same time. The middle comes first, and the neighbours of the two ends come last: the large bends of a path stand out of the noise before its small steps do,
+# **Exact.** The points do not become known at the same time. At equal $t$, $x_t$ has told most about the middle and least about the neighbours of the two ends. The reason: the large bends of a path stand out of the noise before its small steps do,
 # and beside a fixed end a path has small steps only.
 #
 # **Exercise 1 · the survey's quick check** (easy, 5 minutes). *"Describe the forward process of DDPM and how the reverse process is
 # parameterized for trajectory generation."* One letter each.
-# 1. Forward, a trajectory is noised so: (a) noise enters at the first state and the dynamics carry it on; (b) every entry of the window gets
-#    its own Gaussian noise, at one level $t$; (c) later points get more noise.
-# 2. The network of the reverse process gives: (a) the next state for a state; (b) a sample of the clean window; (c) the mean of the clean window
-#    (or the noise: the same information) for a whole noisy window and $t$.
-# 3. The physics enters through: (a) the recorded windows alone; (b) a simulator inside the chain; (c) the noise schedule.
+# 1. How does the forward process noise a trajectory? (a) Noise enters at the first state, and the dynamics carry it on. (b) Every entry gets
+#    its own Gaussian noise, at one level $t$. (c) Later points get more noise.
+# 2. What does the network of the reverse process give? (a) The next state, from one state. (b) A sample of the clean trajectory. (c) The mean of the clean trajectory
+#    (or of the noise, which is the same information), from the whole noisy one and $t$.
+# 3. Through what does the physics enter? (a) Through the recorded trajectories alone. (b) Through a simulator inside the chain. (c) Through the noise schedule.
 
 # %% tags=["exercise"]
 ### BEGIN SOLUTION
@@ -122,8 +122,8 @@ check("04.forward", answer)
 #
 # A real planner has no $\Sigma$ to condition. It has a denoiser of *free* paths, and Diffuser (Janner et al. 2022) fixes the ends by *pinning*: it overwrites the entries that are known. You write this step.
 #
-# **Exercise 2 · pin** (medium, 10 minutes). Give $\hat{x}_0$ with the entries `known` (bool) equal to `value`. `known` and `value` are one plan, [H, 1]; `x_t` is a batch of plans, [B, H, 1].
-# 1. $D$ must see the known entries clean, whatever $t$ is. 2. Its answer must keep them. Pitfall: with only one of the two, the ends look right and the points between ignore them.
+# **Exercise 2 · pin** (medium, 10 minutes). Give $\hat{x}_0$, with its entries equal to `value` where `known` (bool) is true. `known` and `value` describe one plan, [H, 1]; `x_t` is a batch of plans, [B, H, 1].
+# 1. $D$ must see the known entries clean, whatever $t$ is. 2. Its answer must keep them. Pitfall: if you do only the second, the ends look right, but $D$ never sees them.
 
 # %% tags=["exercise"]
 def pinned(D, x_t: torch.Tensor, t: torch.Tensor, known: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -150,11 +150,11 @@ prediction.reveal(float(pin_only[:, H // 2].std()))
 
 # %% [markdown]
 # The paths are far too spread, although the function does what it should. Why? $D$ is told that all of $x_t$ carries noise of level $t$. It takes the clean ends for noisy ones and hardly
-# trusts them. So the middle ignores them until little noise is left.
+# trusts them. So its estimate of the middle hardly depends on the ends until little noise is left.
 #
-# **The cure is training.** A network learns what clean ends mean if it meets them in training. For each path we draw a *mask*: nothing is known, or the start, or start and goal.
+# **The cure is training.** A network learns to use clean ends if it meets them in training. For each path we draw a *mask*: nothing is known, or the start, or start and goal.
 # The network sees the known entries clean, it sees the mask, and the known entries do not count in the loss. One set of weights is then an unconditioned model *and* a conditional one.
-# The network trains now. Then set the first control to each of its three values, and look at the points beside the ends.
+# The next cell trains such a network. Then set the control `method` to each of its three values, and look at the points beside the ends.
 
 # %%
 def masks(x_0, goal):
@@ -194,17 +194,17 @@ widgets.lines(u, {"exact": sd, **drawn}, xlabel="u, along the plan", ylabel="sta
             alt="Standard deviation along the plan: trained with the mask near the exact arch, pinned only far above it.")
 
 # %% [markdown]
-# **Large effect.** Half-way, the paths that are only pinned are more than one and a half times as spread as the exact bridge. The paths of the network that was trained with the mask are nearly as spread as the bridge.
+# **Large effect.** Half-way, the standard deviation of the paths that are only pinned is more than one and a half times that of the exact bridge. With the network that was trained with the mask it is close to that of the bridge.
 # From here on every model is trained with the mask, and your function pins.
 #
-# **Exercise 3 · a planner without training** (hard, 25 minutes). It takes several lines and is judged by a law. There is a second cure, for a denoiser that takes *a time for each point*. The exact $D$ of the free walk is one: `D(x_t, t)` takes `t` of shape [B, H].
-# Write a whole sampler around it. It begins with the noise `x_T`, goes along `times` from 1 down to 0, and returns paths from `start` to `goal`.
+# **Exercise 3 · a planner without training** (hard, 25 minutes). There is a second cure, for a denoiser that takes *a time for each point*. The exact $D$ of the free walk does: in `D(x_t, t)`, `t` may have the shape [B, H].
+# Write a whole sampler around it (several lines). It begins with the noise `x_T`, goes along `times` from 1 down to 0, and returns paths from `start` to `goal`.
 # 1. Decide in each step what $D$ sees at the two ends: which value, and which time?
 # 2. The step from $t$ down to $s$ is the ancestral step of lesson 01; `D.schedule(t)` gives $(\alpha_t, \sigma_t)$. A step of DDIM is right as well.
 # 3. All paths begin exactly at `start` and end exactly at `goal`.
 #
-# The check compares your answer with no answer of ours. It draws 1,500 paths for each of two pairs of ends and holds them against the bridge: their mean is a straight line, their standard deviation half-way is 0.50, and neighbouring points differ as much as they should.
-# (`diffrl-lab start blank-01` gives you an empty page for a whole method, if you like to write so.)
+# The check does not compare your paths with ours. It draws 1,500 paths for each of two pairs of ends and compares them with the bridge: their mean must be a straight line, their standard deviation half-way 0.50, and neighbouring points must differ as much as in the bridge.
+# (If you like to write a whole method yourself, `diffrl-lab start blank-01` gives you an empty page.)
 
 # %% tags=["exercise"]
 def between(D, x_T: torch.Tensor, start: float, goal: float, times: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -237,11 +237,11 @@ widgets.band(u, mean, sd, paths, xlabel="u, along the plan", title=f"Nothing was
     alt="Four hundred paths of the sampler from 0 to 1: their mean and spread lie on those of the exact bridge.")
 
 # %% [markdown]
-# **Exact.** Half-way, the paths of this sampler are as spread as the bridge, within five standard errors, although nothing was trained. A network that is trained with a time for each point can do the same: that is Diffusion Forcing (lesson 07).
+# **Exact.** Half-way, the standard deviation of this sampler's paths equals that of the bridge, within five standard errors, although nothing was trained. A network that is trained with a time for each point can do the same: that is Diffusion Forcing (lesson 07).
 #
 # ## 3 · Recordings become windows
 #
-# A network wants pieces of equal size, so a recording is cut into **windows**. A window must never cross from one
+# A network needs pieces of equal size, so a recording is cut into **windows**. A window must never cross from one
 # episode into the next: there the ball jumps from a goal to a new start, and the model would learn to jump.
 #
 # **Exercise 4 · count them** (easy, 5 minutes). How many windows of `horizon` steps lie in episodes of the given `lengths` (in steps)? They may overlap and
@@ -258,7 +258,7 @@ def count_windows(lengths: torch.Tensor, horizon: int) -> int:
 check("04.windows", count_windows)
 
 # %% [markdown]
-# Now real trajectories: a scripted driver in a maze with one block and two equal ways around it. The driver tosses a fair coin, so the share of left is
+# Now we take real trajectories, of a scripted driver in a maze with one block and two equal ways around it. The driver tosses a fair coin, so he goes left with probability
 # exactly $p = 1/2$. The state is $(x, y, v_x, v_y)$, a step lasts 0.01 s<!-- 0.01: the simulator's step -->, and an episode is one drive from the top to the bottom. How long may a window be? Your function counts.
 
 # %%
@@ -268,7 +268,7 @@ widgets.lines(horizons, {"windows": [int(count_windows(drives.lengths, h)) for h
     alt="The number of windows falls in a straight line with their horizon, and is 0 for the longest ones.")
 
 # %% [markdown]
-# Every further step of the horizon costs one window of each episode. We choose 156 steps, which is nearly a whole drive, and take every fifth state: 32 states, 0.05 s apart.
+# Every further step of the horizon costs one window of each episode that is long enough. We choose 156 steps, which is nearly a whole drive, and take every fifth state: 32 states, 0.05 s apart.
 
 # %%
 rows, dt = episodes.windows(drives, 156), 0.05
@@ -281,8 +281,8 @@ widgets.trajectories(obs[::25, :, :2], maze=block, groups=ways, points=False,
                    alt="Recorded windows: about half go around the block on the left and half on the right.")
 
 # %% [markdown]
-# A temporal U-Net trains on these windows, with the mask. It is made of convolutions along the plan. One output of a convolution depends on a stretch of the plan, its *receptive field*. The U-Net halves the plan between its levels, so a higher level sees further:
-# with one level an output sees 17 points, with two it sees 55, more than our plans have. Then your function pins a start and a goal, and the network that has just been trained plans.
+# A temporal U-Net trains on these windows, with the mask. It is made of convolutions along the plan. One output of a convolution depends on a stretch of the plan, its *receptive field*. The U-Net halves the plan between its levels, so a deeper level sees further:
+# with one level an output sees 17 points, with two it sees 55, which is more than the 32 points of our plans. Then your function pins a start and a goal, and the network that has just been trained plans.
 
 # %%
 assert [TemporalUNet(4, mults=m).receptive_field for m in ((1,), (1, 2))] == [17, 55], "exact: each level sees further"
@@ -304,11 +304,11 @@ movie(film, maze=block, start=start[:2], goal=goal, schedule=Cosine(),
       alt="The U-Net that has just been trained plans: sixteen paths from the top to the bottom, around the block.")
 
 # %% [markdown]
-# **Large effect.** The network has trained for seconds and has never seen a wall, and yet most of its plans keep clear of all walls. Lesson 04b judges such samples properly. We go on with a planner that was trained for longer.
+# **Large effect.** The network has trained for seconds and was never shown the walls, and yet most of its plans keep clear of all walls. Lesson 04b judges such samples properly. We go on with a planner that was trained for longer.
 #
 # ## 4 · When is it decided who goes left?
 #
-# The shipped planner of this maze was trained with the mask, too, on pieces of *any* duration (the logarithm of the duration is a fifth column). Your function pins its plans. Move the slider of the movie: at which $t$ is it decided who goes left?
+# The shipped planner of this maze was trained with the mask, too, on pieces of *any* duration (the logarithm of the duration is a fifth column). Your function pins its plans. Move the slider of the movie: at which $t$ is it decided which plans go left?
 
 # %%
 def tied(planner, start, goal, told=True):
@@ -324,8 +324,8 @@ movie(plan.frames, maze=block, start=start[:2], goal=goal, groups=ways, schedule
       alt="Plans from the top to the bottom come out of noise and settle into the left or the right corridor.")
 
 # %% [markdown]
-# The eye cannot tell, because at first $x_t$ is nearly pure noise. So we make an experiment. We stop every chain at $t$ and run it again from there, several times, each time with *new* noise.
-# Where the side is still open, many of the new runs go around the block on the other side. Where it is decided, none does.
+# You cannot see it, because at first $x_t$ is nearly pure noise. So we make an experiment. We stop every chain at $t$ and run it again from there, several times, each time with *new* noise.
+# If the side is still open at this $t$, many of the new runs go around the block on the other side. If it is decided, hardly any does.
 
 # %%
 question = "Below which t do at least 95 % of the new runs take the side of the old one? (median of the chains)"
@@ -352,12 +352,12 @@ widgets.lines(times, {"new runs": agree.mean(1), "x0_hat": believed.mean(1)}, po
     xlabel="t (0: data, 1: noise)", ylabel="share on the final side", title=f"Decided at t = {decided.median():.2f}, the median of 16 chains", alt="Share of new runs, and of estimates, on the final side: near t = 1 some are not; below t = 0.7 nearly all are.")
 
 # %% [markdown]
-# **Large effect.** It is decided in the first steps of the chain. For more than half of the chains the side is settled at a $t$ above 0.7, where $x_t$ is nearly pure noise, and new noise no longer changes it. The estimate $\hat{x}_0$ shows the side at about the same $t$. The rest of the chain makes the path smooth.
+# **Large effect.** The side is decided in the first steps of the chain. For at least half of the chains it is settled at a $t$ above 0.7, where $x_t$ is still mostly noise: below this $t$, at least 95 % of the new runs take the old side. The estimate $\hat{x}_0$ shows the final side at about the same $t$.
 #
 # ## 5 · Break it: pin the ends, and do not tell
 #
-# Can a ball follow such a plan? A PD controller follows its positions and velocities, a state every 0.01 s<!-- 0.01: the simulator's step -->. We use *one* planner, the one of the U-maze, in two ways. In both your function pins start and goal.
-# In the first the network is told the mask. In the second it is told that nothing is known. That is the mistake of section 2, in a maze.
+# Can a ball follow such a plan? A PD controller steers the ball along the plan's positions and velocities, one state every 0.01 s<!-- 0.01: the simulator's step -->. We use *one* planner, the one of the U-maze, in two ways. In both ways your function pins start and goal.
+# In the first the network is told the mask. In the second it is told that nothing is known: the mistake of section 2, now in a maze.
 
 # %% tags=["broken"]
 umaze, bend, walls = mazes.make_maze("umaze", position_noise_range=0.0), Diffuser.load("maze-umaze"), mazes.Walls.named("umaze")
@@ -382,18 +382,18 @@ trajectories.followed({n: routes[n][k] for n, k in typical.items()}, {n: balls[n
     alt="A plan of the U-maze and the ball that follows it: the ball arrives where the network was told the mask, and is lost where it was not.")
 
 # %% [markdown]
-# **Large effect.** The weights are the same in both rows. Where the network is told the mask, the ball stays within 0.2 m of its plan (the median of eight). Where it is not told, a plan jumps away from its start, and the ball loses it by more than 0.4 m. The first step of the plan shows this *before* anything is driven.
+# **Large effect.** The weights are the same in both rows. Where the network is told the mask, the ball stays within 0.2 m of its plan (the median of eight plans). Where the network is not told, the ball is more than 0.4 m away from its plan, because a typical plan jumps away from its start. The first step of the plan shows this jump *before* anything is driven.
 #
 # | signature | in the picture | the number that gives it away | cure |
 # |---|---|---|---|
-# | the ends are pinned, but the network was not told | all plans begin and end right, and their second point lies elsewhere | the first step of a plan, more than three times as long as with the mask; in the bridge, the standard deviation half-way, more than 1.6 times the exact one<!-- 1.6: the bound of the assert in section 2 --> | show the network the mask, in training and in the chain; or give each point its own time |
+# | the ends are pinned, but the network was not told | all plans begin and end right, but in many of them the second point lies far from the first | the first step of a plan, more than three times as long as with the mask; in the bridge, the standard deviation half-way, more than 1.6 times the exact one<!-- 1.6: the bound of the assert in section 2 --> | show the network the mask, in training and in the chain; or give each point its own time |
 #
 # ## 6 · What the survey claims, and what was measured
 #
 # | The survey says | Measured here | Verdict |
 # |---|---|---|
-# | Goal-conditioned sampling plans, with no dynamics model | with the mask in training, paths are nearly as spread as the exact bridge, and a ball can follow the plans; with pinning alone neither is true | held (large effect) |
-# | It recombines recorded trajectories | *Further:* a limited reach recombines, too short a reach tears plans, full sight copies | held, within limits (large effect) |
+# | Goal-conditioned sampling plans, with no dynamics model | where the network knows the mask, paths are nearly as spread as the exact bridge, and a ball can follow the plans; with pinning alone neither is true | held (large effect) |
+# | It recombines recorded trajectories | *Further:* with a medium reach plans recombine recordings, with a short one they jump through walls, with the full one they are copies | held, within limits (large effect) |
 #
 # **Symbols.** $x_0, x_t, \hat{x}_0$ `x_0, x_t, x0_hat` plan, noisy plan, its estimate; $t$ diffusion time; $u$ place along the plan; $H$ `H` its points; $D$ `D` denoiser; $\Sigma$ `cov`;
 # $r$ `r` reach; $\ell_n$ misfit to recording $n$; $v$ velocity; $p$ share.
@@ -407,11 +407,11 @@ trajectories.followed({n: routes[n][k] for n, k in typical.items()}, {n: balls[n
 # %% [markdown]
 # ## Further · How far must a network see?
 #
-# Diffuser's authors say that a small receptive field is a gift, because pieces of different recordings can be
-# **stitched** into plans that nobody recorded. When does that work? There is an exact answer. Among all denoisers whose answer at point $i$ depends on the
+# Diffuser's authors say that a small receptive field helps, because pieces of different recordings can be
+# **stitched** into plans that nobody recorded. When does that work? The best denoiser with a limited reach $r$ is known exactly. Among all denoisers whose answer at point $i$ depends on the
 # points $i - r \dots i + r$ alone, the best one for recorded plans $x^n$ is
 # $$D_i(x_t) = \sum_n \frac{e^{-\ell_n}}{\sum_m e^{-\ell_m}} \, x^n_i, \qquad \ell_n = \sum_{|j - i| \le r} \frac{|x_{t,j} - \alpha_t x^n_j|^2}{2 \sigma_t^2}.$$
-# No network with that reach can have a lower loss (Kamb and Ganguli 2024). Suppose that each point sees one neighbour on either side. Commit a guess; then move $r$.
+# No network with that reach can have a lower loss (Kamb and Ganguli 2024). Suppose that each point sees one neighbour on either side ($r = 1$). Commit a guess; then move $r$.
 
 # %%
 whole = resample(drives.obs, drives.starts, drives.lengths, H)[drives.lengths > 120][..., :2]  # a drive as 32 points
@@ -462,13 +462,13 @@ widgets.lines(reach, {"plans": copy, "recordings": [apart] * len(reach)}, points
     alt="Distance of plans to the nearest recording against the reach r: it falls below that of recordings to each other.")
 
 # %% [markdown]
-# **Large effect.** With a small $r$ nearly all points lie where the ball has been, yet many plans jump from corridor to corridor, because no point knows which corridor the far end
-# has chosen. With a large $r$ the plan is a copy of one recording: it lies nearer to a recording than recordings lie to each other. Between the two lies the gift: plans that are whole, that touch no wall, and that nobody recorded.
+# **Large effect.** With $r = 1$ nearly all points lie outside the walls, yet many plans jump through a wall from corridor to corridor, because no point knows which corridor the far end
+# has chosen. With the largest $r$ a plan is nearly a copy: it lies nearer to a recording than recordings lie to each other. With a medium $r$, such as 8 in the picture, plans go through no wall and lie about as far from the recordings as these lie from each other.
 
 # %% [markdown]
 # ## Further · is the coin fair?
 #
-# The driver's coin shows left with probability 0.50, from every start. Here is the planner's coin, from six other starts:
+# The driver goes left with probability 0.50, from every start. How often does the planner go left, from six other starts?
 
 # %%
 rows, elsewhere = [], mazes.make_maze("two-ways")
@@ -481,14 +481,14 @@ widgets.intervals(rows, xlabel="share of plans that go left, with 95 % interval"
                 alt="Share of plans that go left from six other starts, with intervals, against the driver's coin.")
 
 # %% [markdown]
-# **Open.** Six starts do not say how fair the planner's coin is beside the driver's. Read the intervals. Where one lies far from 0.50, the network has learned the habits of the few recorded drives that began nearby. Every single plan is fine, so
-# no picture of plans could have shown it; only counting does. Lesson 17 measures this properly.
+# **Open.** Six starts are too few to say from how many starts the planner goes left as often as the driver. Read the intervals. Where one lies far from 0.50, the planner does not toss the driver's coin; perhaps it copies the few recorded drives that began nearby. A single plan
+# does not show this; only counting does. Lesson 17 measures it properly.
 
 # %% [markdown]
 # ## Further · how far does the U-Net really look?
 #
-# The slope of $\hat{x}_0$ at the middle point with respect to each point of $x_t$: with little noise the neighbours settle a point, with much noise only the whole plan
-# together says anything.
+# The picture shows the slope of $\hat{x}_0$ at the middle point with respect to each point of $x_t$. With little noise the nearest points count most; with much noise the whole plan
+# counts.
 
 # %%
 def sight(t):

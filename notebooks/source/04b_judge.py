@@ -1,15 +1,15 @@
 # %% [markdown]
-# ![Histogram of the dynamics residual of a half-cheetah: recorded steps lie near zero, drawn steps many powers of ten above; nearly all of them lie beyond the recorded ones.](attachment:04b.png)
+# ![Histogram of the dynamics residual of a half-cheetah: the residuals of recorded steps are nearly zero, and those of drawn steps are many powers of ten larger.](attachment:04b.png)
 #
 # # 04b · Judge it
 #
 # **The question.** A model draws trajectories that look real. How do you find out what is wrong with them?
 #
-# The drawn half-cheetahs of this lesson look like recorded ones in every film. The picture above asks the simulator, and the simulator tells nearly every drawn step from a recorded one.
-# This is the survey's first experiment: train a trajectory DDPM on logged data and *evaluate unconditioned generation quality*. You write three measures of it, and find for each what it cannot see.
+# The drawn half-cheetahs of this lesson look like recorded ones in the film. For the picture above a simulator repeated every step: it reproduces the recorded steps, and nearly no drawn one.
+# This is the survey's first experiment: train a trajectory DDPM on logged data and *evaluate unconditioned generation quality* (unconditioned: nothing is given). You write three measures, and find out what a measure cannot see.
 #
 # **Afterwards you can**
-# - say how far samples lie from data, beside a *noise floor*, and when a measure is blind;
+# - say how far samples lie from data, compare this with a *noise floor*, and notice when a measure is blind;
 # - judge samples against the dynamics, with a simulator and without one;
 # - tell many good routes from one unreliable route.
 #
@@ -45,7 +45,7 @@ widgets.component_map(["data", "diffusion model", "execution"], alt="The survey'
 # %% [markdown]
 # ## 1 · How far from the data?
 #
-# Two sets of samples are given, drawn from the model and taken from the data. Are their distributions equal? The **energy distance** (Székely and Rizzo 2013) answers with one number,
+# Two sets of samples are given: one drawn from the model, one taken from the data. Are their distributions equal? The **energy distance** (Székely and Rizzo 2013) answers with one number,
 # $$2\,\mathbb{E}|X - Y| - \mathbb{E}|X - X'| - \mathbb{E}|Y - Y'|,$$
 # where $X, X'$ are two draws of one distribution and $Y, Y'$ of the other. It is 0 if the distributions are equal, and positive otherwise.
 #
@@ -65,7 +65,7 @@ def energy(x: torch.Tensor, y: torch.Tensor) -> float:
 check("04b.energy", energy)
 
 # %% [markdown]
-# For two normal distributions of variance 1, a distance $m$ apart, the energy distance is known exactly. How well does an estimate from 64 samples on each side see it?
+# For two normal distributions of variance 1, with means a distance $m$ apart, the energy distance is known exactly. How close to it comes an estimate from 64 samples of each?
 
 # %%
 energy, m = mine("04b.energy"), torch.linspace(0, 2, 9).double()
@@ -81,15 +81,15 @@ widgets.lines(m, {"exact": 2 * length, "64 samples": (draws.mean(1), low, high)}
     title=f"Equal distributions: up to {high[0]:.2f} by chance", alt="Energy distance of two normal distributions against the distance of their means: the estimates follow the exact curve in a band.")
 
 # %% [markdown]
-# **Exact.** On average the estimate is right. A single estimate is not: even for equal distributions ($m = 0$) it lies above 0 by chance. What it stays below in 95 % of the draws is its **noise floor**. Below the floor two distributions cannot be told apart, and with 64 samples a shift of a quarter of a standard deviation lies below it.
+# **Exact.** On average the estimate equals the exact energy distance, within four standard errors. A single estimate does not: even for equal distributions ($m = 0$) it is often above 0, by chance. In 95 % of the draws it then stays below a bound, which is called its **noise floor**. Below the floor two distributions cannot be told apart. With 64 samples the energy distance of a shift by a quarter of a standard deviation lies below the floor.
 #
 # ## 2 · Does a plan agree with itself?
 #
-# Lesson 04 trained planners with the mask, so they also draw with nothing given. We judge four of them, for the U-maze: untrained, after a tenth of the training (*10%*), *good*, and overfit. Beside the energy distance stand
-# - **walls:** the share of points, and of segments between them, in walls. This needs the map, which no model here has seen;
-# - **inconsistency:** how far a step moves from where the plan's own velocities lead, $|x_{k+1} - x_k - \delta \, (v_k + v_{k+1}) / 2|$, where a step lasts $\delta$ seconds. This needs nothing but the plan.
+# Lesson 04 trained planners with the mask, so they also draw with nothing given. We judge four of them, for the U-maze: *untrained*, after a tenth of the training (*10%*), *good*, and *overfit*. Beside the energy distance we use two measures:
+# - **walls:** the share of points, and of segments between them, that lie in walls. This measure needs the map, which no model here has seen;
+# - **inconsistency:** how far a step ends from where the plan's own velocities lead, $|x_{k+1} - x_k - \delta \, (v_k + v_{k+1}) / 2|$, where a step lasts $\delta$ seconds. This measure needs nothing but the plan.
 #
-# **Exercise 2 · inconsistency** (medium, 10 minutes). One plan of $H$ points takes `duration` seconds in all. Give its $H - 1$ gaps in metres. Pitfall: how long
+# **Exercise 2 · inconsistency** (medium, 10 minutes). One plan of $H$ points takes `duration` seconds in all. Give the inconsistency of each of its $H - 1$ steps, in metres. Pitfall: how long
 # is one step?
 
 # %% tags=["exercise"]
@@ -138,16 +138,16 @@ print(f"noise floor of the energy distance: {floor.quantile(0.95):.2f} in 95 % o
 explore(lambda rung, seed: trajectories.rung_picture(*climb(rung, seed), umaze, rung), rung=list(RUNGS), seed=(0, 20))
 
 # %% [markdown]
-# **Large effect.** The good planner is far nearer to the data than the untrained one by every measure. Its positions and velocities disagree less than those of the planner after a tenth of the training, in every set of 64 plans. The overfit planner copies a few drives: it keeps clear of all walls, and its distance to the data still lies
-# above the noise floor. So one number is never enough.
+# **Large effect.** The *good* planner is far nearer to the data than the *untrained* one by every measure. In every set of 64 plans its inconsistency is smaller than that of *10%*. The *overfit* planner copies a few drives: nearly none of its points lie in walls, and yet its energy distance to the data lies
+# above the noise floor. So no single one of these measures is enough.
 #
-# **Open.** Is *good* as good as data, and better than *10 %*? By energy distance 64 plans are too few to say: some sets of good plans lie below the noise floor and some above it, and so do the sets of *10 %*. The numbers in brackets are the lowest and the highest of the sets. Their ranges overlap in the walls, too, so a single set may put more of the good plans into walls than of the others. Only the inconsistency separates the two.
+# **Open.** Is *good* as good as data, and better than *10%*? By energy distance 64 plans are too few to say: some sets of *good* plans lie below the noise floor and some above it, and so do the sets of *10%*. (The numbers in brackets are the lowest and the highest of the sets.) The ranges of *good* and *10%* overlap in the walls, too. Only the inconsistency separates these two.
 #
 # ## 3 · Robots that never ran
 #
-# The survey's experiment asks for *MuJoCo locomotion logs*. A hopper and a half-cheetah were driven by half-trained policies (about 40, where 0 is random and 100 the
-# best policy we trained); each log has 20,000 steps. A window is 32 steps of observation $o_k$ *and* action $a_k$, and two shipped models draw new windows. Play the films:
-# would you know without the titles which of them never happened?
+# The survey's experiment asks for *MuJoCo locomotion logs*. A hopper and a half-cheetah were driven by half-trained policies (their score is about 40, where a random policy has 0 and the
+# best policy we trained has 100); each log has 20,000 steps. A window is 32 steps of observation $o_k$ *and* action $a_k$, and two shipped models draw new windows. Play the films:
+# without the titles, would you know which robots were drawn?
 
 # %%
 luck = torch.Generator().manual_seed(SEED)
@@ -167,9 +167,9 @@ film, scene = trajectories.stage(robots["halfcheetah"], {n: models["halfcheetah"
 movie(film, **scene, alt="Recorded half-cheetahs and drawn ones gallop side by side, seen by a camera that goes along.")
 
 # %% [markdown]
-# They look alike. There is no wall to run into, so we ask the simulator. It starts at the plan's *own* $o_k$ and takes the plan's *own* action $a_k$. The distance from where it lands to the plan's
-# $o_{k+1}$, counted in standard deviations of a recorded change, is the **dynamics residual**. Its floor is the residual of recorded windows. That is nearly 0, but not quite: the log
-# is kept in single precision, and the hopper's observations clip fast joints.
+# They look alike. There is no wall to run into, so we ask the simulator. It starts at the window's *own* $o_k$ and takes the window's *own* action $a_k$. The distance from where it lands to the window's
+# $o_{k+1}$, in standard deviations of a recorded change, is the **dynamics residual**. Its floor is the residual of recorded windows. This floor is not exactly 0: the log
+# is kept in single precision, and the hopper's observations clip the speed of fast joints.
 
 # %%
 question = "Of the half-cheetah's drawn steps, how many have a larger residual than 99 % of the recorded steps?"
@@ -205,13 +205,13 @@ widgets.histogram(edge, bins=np.linspace(-8, 2, 80), xlabel="dynamics residual o
     alt="Hopper: most recorded residuals are tiny, but where a joint's speed was clipped they are as large as those of drawn steps.")
 
 # %% [markdown]
-# **Large effect.** A drawn step lands far nearer to where the simulator goes than a robot that stands still, so the models have learned how the robots move. And yet more than 90 % of the half-cheetah's drawn steps have a larger residual than nearly all recorded ones; no film shows that. The hopper shows what a floor is for. Where its log clips the speed of a joint, the recorded steps themselves have large residuals, and fewer drawn steps lie beyond them.
-# Such a plan needs feedback: act, observe, plan again.
+# **Large effect.** The median residual of drawn steps is less than 0.6 of what it would be if nothing moved, so the models have learned something of how the robots move. And yet more than 90 % of the half-cheetah's drawn steps have a larger residual than 99 % of the recorded ones; the film does not show that. The hopper shows why a floor is needed. Where its log clips the speed of a joint, the recorded steps themselves have large residuals, and therefore fewer drawn steps lie beyond them.
+# A robot that follows such a window needs feedback: act, observe, plan again.
 #
 # ## 4 · Experiment 1, in numbers
 #
-# A study measured the same for five logs, for models of several sizes and trainings. Two more measures are needed. **Precision** is the share of samples that lie where data lie, and **recall** is the share of data that lie where samples lie (Kynkäänniemi et al. 2019): *where data lie* is a ball around each data point that reaches to its third neighbour.
-# For the robots there is a rival that learns nothing: one *normal distribution* of whole windows, with their mean and full covariance. By energy distance this rival is as near to the hopper's log as one half of the log is to the other.
+# A study measured the same for five logs, with models of several sizes and lengths of training. Two more measures are needed. **Precision** is the share of samples that lie where data lie, and **recall** is the share of data that lie where samples lie (Kynkäänniemi et al. 2019). *Where data lie* means: in a ball around a data point that reaches to its third neighbour.
+# For the robots the models are compared with a simple rival: one *normal distribution* of whole windows, with their mean and full covariance. By energy distance this rival is as near to the hopper's log as one half of the log is to the other.
 
 # %%
 study = Table.load(shipped("results/unconditioned.json"))
@@ -225,7 +225,7 @@ normal, trained = ({k: study.column(k, world="hopper", size=s, T=t).mean() for k
 prediction.reveal(100 * normal["precision"])
 
 # %% [markdown]
-# Here is the table, with 20 sampling steps. In brackets stands the floor of each measure, which is what data score against data. For the energy distance it is the 95 % point <!-- 95: a level by definition, not a result -->: below it a model cannot be told from data. Each row is the mean of three trainings, except the shipped models and the large hopper (one each); *medium-3000* had three times the updates.
+# Here is the table, with 20 sampling steps. In brackets stands the floor of each measure, which is what data score against data. (Good precision and recall are *high*, so there a model falls short if it is below the number in brackets.) For the energy distance the floor is the 95 % point <!-- 95: a level by definition, not a result -->: below it a model cannot be told from data. Each row is the mean of three trainings, except the shipped models, *medium-3000* and the large hopper (one each); *medium-3000* had three times the updates.
 
 # %%
 trajectories.study_tables(study)
@@ -238,18 +238,18 @@ assert all(abs(ours / theirs - 1) < 0.25 for ours, theirs in live.values()), "la
 trajectories.table({name: {"measured above": f"{a:.2f}", "in the study": f"{b:.2f}"} for name, (a, b) in live.items()}, "median residual")
 
 # %% [markdown]
-# **Large effect.** By energy distance one normal distribution lies as near to the hopper's log as two halves of the log lie to each other. By precision hardly one of its windows is a hopper's, while most windows of the trained model are. So a measure can be blind: use several, and know
+# **Large effect.** By energy distance one normal distribution lies as near to the hopper's log as two halves of the log lie to each other. By precision hardly any of its windows lies where data lie, while most windows of the trained model (*medium-3000*) do. So a measure can be blind: use several, and know
 # the floor of each.
 #
-# **Open.** The study does not say whether the size of a model or its training time matters more. Three times the updates improved the dynamics more than any size did, but each size was trained at one budget only.
+# **Open.** The study does not say whether the size of a model or its training time matters more. Three times the updates improved the dynamics residual more than a larger model did, but only the medium size was trained with two numbers of updates.
 #
 # ## 5 · Break it: one task, many seeds
 #
 # The survey's first failure signature is *"High trajectory variance across samples leading to inconsistent behavior."* We measure it. We take one start and one goal, draw many
-# plans, and let a ball follow each of them, in two mazes: in two-ways two routes are right, and in the U-maze one route is (the negative control). Variance splits exactly,
+# plans, and let a ball follow each of them, in two mazes: in two-ways there are two good routes, and in the U-maze there is one (the negative control). Let $\bar{x}$ be the mean of all plans, $\bar{x}_g$ the mean of those on route $g$, and $p_g$ their share. Then the variance splits exactly,
 # $$\underbrace{\mathbb{E}|x - \bar{x}|^2}_{\text{total}} = \underbrace{\textstyle\sum_g p_g |\bar{x}_g - \bar{x}|^2}_{\text{between routes}} + \underbrace{\textstyle\sum_g p_g \, \mathbb{E}_g |x - \bar{x}_g|^2}_{\text{within a route}}.$$
 #
-# **Exercise 3 · split the variance** (medium, 10 minutes). You get one number per seed, and a group for each. Give `(between, within)`, each group weighed by its share.
+# **Exercise 3 · split the variance** (medium, 10 minutes). You get one number per seed, and the group (the route) of each. Give `(between, within)`, each group weighed by its share.
 # Pitfall: the two must add up to the variance of all.
 
 # %% tags=["exercise"]
@@ -290,22 +290,22 @@ trajectories.spread_picture(two["driven"], one["driven"], dt)
 trajectories.variances(split, two, one)
 
 # %% [markdown]
-# **Large effect.** The same kind of planner varies more than five times as much in two-ways as in the U-maze. In two-ways almost all of the variance lies *between* the corridors: these are two good plans, and not one
-# shaky plan. So high variance is not the failure signature. High variance **within a route** is. (The right corridor costs a toll, so the *returns* differ between the routes, too.)
+# **Large effect.** The variance of the plans, and of the driven paths, is more than five times as large in two-ways as in the U-maze. In two-ways almost all of it lies *between* the routes: there are two good plans, and not one
+# unreliable plan. So high variance alone is not a signature of failure; high variance **within a route** is. (The right corridor costs a toll, so the *returns* differ between the routes, too.)
 #
 # | signature | in the picture | the number that gives it away | cure |
 # |---|---|---|---|
 # | high variance across samples, and nothing is wrong | the paths part into bundles, and each bundle is narrow | the variance within a route, small beside the variance between routes | split the variance by route before you call a planner unreliable |
-# | samples look right, and no simulator makes them | nothing is to be seen in any film | the dynamics residual, larger than that of nearly all recorded steps | plan again after each few actions; more updates |
-# | one measure says *as good as data* | samples lie where no data lie | precision far below its floor, while the energy distance is below its own | several measures, each beside its floor |
+# | samples look right, and the simulator does not reproduce them | the film shows nothing wrong | the dynamics residual, larger than that of nearly all recorded steps | plan again after each few actions; more updates |
+# | one measure says *as good as data*, and the samples are not | samples lie where no data lie | precision far below its floor, while the energy distance is below its own | use several measures, each beside its floor |
 #
 # ## 6 · What the survey claims, and what was measured
 #
 # | The survey says | Measured here | Verdict |
 # |---|---|---|
 # | Signature: high variance across samples | nearly all of the variance lies between two good routes | failed as stated (large effect) |
-# | Signature: mismatch with the dynamics | positions and velocities of drawn plans disagree, and nearly no drawn step of a half-cheetah is one that the simulator makes | held (large effect) |
-# | Experiment 1: unconditioned quality | measured on five logs, each measure beside its floor; it is unproven that samples equal the data | open |
+# | Signature: mismatch with the dynamics | positions and velocities disagree more in drawn plans than in recorded ones, and the simulator reproduces nearly no drawn step of a half-cheetah | held (large effect) |
+# | Experiment 1: unconditioned quality | measured on five logs, each measure beside its floor; whether samples and data have one distribution is not proven | open |
 #
 # **Symbols.** $X, Y$ draws of two distributions; $o_k, a_k$ `obs, act` observation and action; $x$ position, $v$ velocity; $\delta$ `dt` seconds between two points; $H$ `H` points of a plan;
 # $K$ `K` sampling steps; $\bar{x}$ mean of many plans; $p_g$ share of route $g$; $m$ `m` distance of two means.
@@ -318,7 +318,7 @@ trajectories.variances(split, two, one)
 # %% [markdown]
 # ## Further · few steps cost diversity
 #
-# How many sampling steps $K$ does a model need? Here is the hopper's small model, as the mean of three trainings; the band reaches from the lowest to the highest of them.
+# How many sampling steps $K$ does a model need? The picture shows precision and recall of the hopper's small model, as the mean of three trainings; the band reaches from the lowest to the highest of them.
 
 # %%
 K = sorted(set(study.column("T", world="hopper", size="small")))
