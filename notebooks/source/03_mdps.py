@@ -307,7 +307,7 @@ assert value["one Gaussian"][6] < min(0.5 * reach, value["one Gaussian"][3]), "l
 lines = {**value, "exact: best recorded speed": [reach] * 8, "max over all speeds": [earned[0]] * 8}
 widgets.lines(counts, lines, logx=True, points=True, xlabel="N, proposals per decision", ylabel="value earned in the first cell",
             title="The same wrong Q chooses among different proposals",
-            alt="Value earned against N: diffusion proposals near the best recorded speed, one Gaussian falling, plain max at zero.")
+            alt="Value earned against N: with diffusion it rises to near the best recorded speed, with one Gaussian it rises less and falls, with the plain max it is zero.")
 
 # %% [markdown]
 # **Large effect.** With the same wrong $Q$, the best of 8 to 32 diffusion proposals earns most of what the best recorded speed earns; the best of 64 draws from one Gaussian earns less than half of it, and less than the best of 8.
@@ -500,7 +500,7 @@ rows = [("copy the drivers", float(road.value(all_data.expand(4, -1), torch.full
         ("best of 16 diffusion proposals", value["diffusion"][4])]
 assert min(rows[3][1]) > 0.6 * reach > 3 * max(rows[1][1]), "large effect: IQL earns most of it, the plain maximum almost nothing"
 widgets.intervals(rows, xlabel="exact value in the first cell (dots: three seeds)", reference={"exact: best recorded speed": reach},
-                alt="Exact values of five offline policies: plain max near zero, IQL and diffusion proposals near the best.")
+                alt="Exact values of five offline policies, a dot per seed: plain max near zero, IQL and diffusion proposals near the best, the others between.")
 
 # %% [markdown]
 # **Large effect.** IQL earns most of what the best recorded speed earns; the plain maximum over the fitted $Q$ earns almost nothing. **Open.** Three seeds do not say whether TD3+BC earns more than a copy of the drivers. TD3+BC pulls the actor towards the *mean* of the two drivers' speeds, which neither of them drove, and offline data do not say how large $\lambda$ should be.
