@@ -500,7 +500,7 @@ rows = [("copy the drivers", float(road.value(all_data.expand(4, -1), torch.full
         ("best of 16 diffusion proposals", value["diffusion"][4])]
 assert min(rows[3][1]) > 0.6 * reach > 3 * max(rows[1][1]), "large effect: IQL earns most of it, the plain maximum almost nothing"
 widgets.intervals(rows, xlabel="exact value in the first cell (dots: three seeds)", reference={"exact: best recorded speed": reach},
-                alt="Exact values of five offline policies, a dot per seed: plain max near zero, IQL and diffusion proposals near the best, the others between.")
+                alt="Exact values of five offline policies, a dot per seed: plain max near zero, IQL and diffusion proposals near the best.")
 
 # %% [markdown]
 # **Large effect.** IQL earns most of what the best recorded speed earns; the plain maximum over the fitted $Q$ earns almost nothing. **Open.** Three seeds do not say whether TD3+BC earns more than a copy of the drivers. TD3+BC pulls the actor towards the *mean* of the two drivers' speeds, which neither of them drove, and offline data do not say how large $\lambda$ should be.
