@@ -14,7 +14,7 @@
 # - measure a sampler against its noise floor, at equal cost;
 # - find the faults by which a sampler draws wrong shares of the modes from an exact denoiser.
 #
-# **You need** lesson 01: $x_t = \alpha_t x_0 + \sigma_t \epsilon$ and $\hat{x}_0 = D(x_t, t)$. **Machine:** about 25
+# **You need** lesson 01: $x_t = \alpha_t x_0 + \sigma_t \epsilon$ and $\hat{x}_0 = D(x_t, t)$. **Machine:** about 45
 # seconds on two CPU cores, no network. **You:** 90 minutes (an estimate).
 
 # %% tags=["collapsed"]

@@ -13,7 +13,7 @@
 # - say why a low imitation loss, or a low TD loss, does not make a good policy;
 # - recognise extrapolation error, and keep a policy inside its data.
 #
-# **You need** torch and probabilities; section 5 draws from a diffusion model, as in lesson 01. **Machine:** about 30 seconds on two CPU
+# **You need** torch and probabilities; section 5 draws from a diffusion model, as in lesson 01. **Machine:** about 40 seconds on two CPU
 # cores, no network. **You:** 80 minutes (an estimate).
 
 # %% tags=["collapsed"]

@@ -14,7 +14,7 @@
 # - measure at which diffusion time a plan decides for a route, and whether a ball can follow it.
 #
 # **You need** lesson 01: $x_t = \alpha_t x_0 + \sigma_t \epsilon$, and the denoiser $D(x_t, t) = \mathbb{E}[x_0 \mid x_t]$.
-# **Machine:** about 40 seconds on two CPU cores, no network. **You:** 85 minutes (an estimate).
+# **Machine:** about a minute on two CPU cores, no network. **You:** 85 minutes (an estimate).
 
 # %% tags=["collapsed"]
 import numpy as np

@@ -13,7 +13,7 @@
 # - judge samples against the dynamics, with a simulator and without one;
 # - tell many good routes from one unreliable route.
 #
-# **You need** lesson 04: plans, windows, and a model that is trained with the mask and can draw with nothing given. **Machine:** about 30 seconds on two CPU cores, no network. **You:** 75 minutes (an estimate).
+# **You need** lesson 04: plans, windows, and a model that is trained with the mask and can draw with nothing given. **Machine:** about 35 seconds on two CPU cores, no network. **You:** 75 minutes (an estimate).
 
 # %% tags=["collapsed"]
 import numpy as np

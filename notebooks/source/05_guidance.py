@@ -17,7 +17,7 @@
 # - write classifier-free guidance, and compare its samples with the distribution that it is said to sample;
 # - tell the *loss of a mode* from *leaving the data*, and name the number that shows each.
 #
-# **You need** lesson 04: plans, and the two-ways maze. **Machine:** about 25 seconds on two CPU cores, no network.
+# **You need** lesson 04: plans, and the two-ways maze. **Machine:** about 20 seconds on two CPU cores, no network.
 # **You:** 80 minutes (an estimate).
 
 # %% tags=["collapsed"]
