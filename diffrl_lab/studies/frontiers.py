@@ -249,7 +249,12 @@ def at_equal_return(
 
 def return_table(found: dict[str, dict[str, NDArray]], wanted: float) -> Markdown:
     """The table of `at_equal_return`, one number per training."""
-    head = ["form", f"coverage at a return of {wanted:g}, bits", "in walls there", "best return with at most 2 % in walls"]
+    head = [
+        "form",
+        f"coverage at a return of {wanted:g}, bits",
+        "in walls there",
+        "best return with at most 2 % in walls",
+    ]
     formats = {"coverage": "{:.2f}", "walls": "{:.0%}", "best": "{:.1f}"}
     return table(head, [
         [form, *(", ".join(f.format(v) for v in row[c]) for c, f in formats.items())] for form, row in found.items()

@@ -423,7 +423,7 @@ ladder["trained"], far, curves = D, {}, {"exact": exact(x, 0.2)[60:221, 0]}
 with torch.no_grad():
     fresh = float(loss(commands.sample(100_000, generator)[0]))
     for name, net in ladder.items():
-        excess = over_t(lambda n: exact(walk[n], times[n]), lambda n: net(walk[n].float(), times[n]).double())
+        excess = over_t(lambda n: exact(walk[n], times[n]), lambda n, net=net: net(walk[n].float(), times[n]).double())
         far[name] = sum(excess) / len(excess)
         curves[f"{name} ({far[name]:.3f})"] = net(x.float(), torch.tensor(0.2))[60:221, 0]
 assert abs(fresh - FLOOR - far["trained"]) < 0.02, "exact: loss = floor + excess"
