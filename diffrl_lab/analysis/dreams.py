@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffrl_lab.analysis.samples import array
 from diffrl_lab.worlds.games import GAMES, Game, Player, Witness, careless
 
 Draw = Callable[[Tensor, Tensor, torch.Generator], Tensor]
@@ -94,9 +95,9 @@ def fresh(name: str, n: int, past: int = 2, *, seed: int = 0, player: Player | N
     )
 
 
-def legal(pictures: Tensor) -> NDArray[np.uint8]:
+def legal(pictures: Any) -> NDArray[np.uint8]:
     """Pictures as a game has them: at least 0.5 is 1. -> [..., C, h, w]"""
-    return (pictures.detach().cpu().numpy() >= 0.5).astype(np.uint8)
+    return (array("pictures", pictures) >= 0.5).astype(np.uint8)
 
 
 @torch.no_grad()

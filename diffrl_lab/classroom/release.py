@@ -289,8 +289,7 @@ def _halves(text: str, exercise: str) -> tuple[str, str]:
 
 
 def _put_in(answer: str, body: str) -> str:
-    forms = r"\n\1".join(map(re.escape, editions.TODO)), re.escape("  ".join(reversed(editions.TODO)))
-    todo = re.compile(rf"^( +)(?:{'|'.join(forms)})", re.MULTILINE)  # a stub of two lines, or of one
+    todo = re.compile(rf"^( +){re.escape(editions.TODO)}$", re.MULTILINE)
     code, count = todo.subn(lambda m: textwrap.indent(body, m.group(1)), answer)
     if count != 1:
         raise ValueError(f"a bug is put where a stub stands alone in its cell; this one has {count} stubs:\n{answer}")
@@ -303,7 +302,7 @@ def _hunt(codes: Sequence[str], lesson: str, rng: np.random.Generator) -> tuple[
     candidates = {}
     for code in codes:
         exercise = asks(code)
-        if exercise in checks.exercises(lesson) and editions.TODO[1] in code:
+        if exercise in checks.exercises(lesson) and editions.TODO in code:
             here, names = bugs(exercise, code)
             if here and len(names) >= len(CHOICES):
                 candidates[exercise] = here, names

@@ -14,7 +14,7 @@ from diffrl_lab.files import ROOT, free_name, written
 BEGIN, END, STUB = "### BEGIN SOLUTION", "### END SOLUTION", "### STUB"
 
 
-TODO = ("# write your answer here", "raise NotImplementedError")
+TODO = "raise NotImplementedError  # write your answer here"
 PICTURES = {"punchline": "{}.png", "broken": "{}-broken.png"}  # tag of a cell -> what its picture is kept as
 COLLAPSED = "collapsed"  # tag of a cell whose code JupyterLab folds away
 
@@ -56,7 +56,7 @@ def unsolved(text: str) -> str:
                 raise ValueError(
                     f"an answer at the left margin needs a {STUB} line (say: {STUB} answer = None), in\n{text}"
                 )
-            rows += [indent + s if s else "" for s in (stub or TODO)]
+            rows += [indent + s if s else "" for s in (stub or [TODO])]
             indent = None
         elif mark in (BEGIN, END):
             raise ValueError(f"{mark} without its partner in\n{text}")

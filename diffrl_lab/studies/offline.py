@@ -117,7 +117,7 @@ def values_picture(road: Corridor, Q: SpeedValues, data: Tensor, fast: int, cell
         xlabel="speed a",
         title=title,
         ylim=(-0.2, 0.8 + 0.17 * cell),
-        alt=f"True and fitted Q over the speed, above the recorded speeds, in cell {cell}. {title}.",
+        alt=f"Exact and fitted Q over the speed, above the recorded speeds, in cell {cell}. {title}.",
     )
 
 

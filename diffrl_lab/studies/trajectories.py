@@ -109,7 +109,7 @@ def variances(split: Split, two: dict[str, Chains], one: dict[str, Chains]) -> M
     for what, chains in two.items():
         parts = (*half_way(split, *chains), sum(half_way(split, *one[what])))
         names = ("two-ways, between routes", "two-ways, within a route", "U-maze")
-        rows[what] = {name: f"{part:.3f}" for name, part in zip(names, parts, strict=True)}
+        rows[what] = {name: f"{part:.4f}" for name, part in zip(names, parts, strict=True)}
     return table(rows, "variance half-way, of the")
 
 
@@ -216,7 +216,7 @@ def faults(x: Tensor, routes: list[NDArray], balls: list[NDArray], walls: Walls)
         "first step, m": float(steps[:, 0].median()),
         "any step, m": float(steps.median()),
         "last step, m": float(steps[:, -1].median()),
-        "share through a wall": float(walls.crosses(x[:, :-1, :2], x[:, 1:, :2]).any(1).mean()),
+        "share of plans through a wall": float(walls.crosses(x[:, :-1, :2], x[:, 1:, :2]).any(1).mean()),
         "plan to ball, m": float(np.median(apart)),
     }
 

@@ -284,7 +284,7 @@ def values_over_data(
         ax.plot(a, q, label=name, **style, **(sparse(i, name) if len(curves) > 2 else {}))
         if name in best:
             ax.annotate(
-                f"best by {name}",
+                f"best, {name}",
                 (best[name], float(np.interp(best[name], a, q))), (0, 26), textcoords="offset points", ha="right"
                 if best[name] > 0.8 * a.max() else "center", fontsize=8.5, color=style["color"],
                 arrowprops={"arrowstyle": "-|>", "color": style["color"], "lw": 1.8},

@@ -246,7 +246,7 @@ widgets.lines(due, {"ball": late}, points=True, xlabel="seconds since the start"
     alt="Distance between the ball and the point of the plan that is due, against environment time: a few centimetres, more in the curves.")
 
 # %% [markdown]
-# **Large effect.** The plan can be followed: the median distance between the ball and the point of the plan that is due is below 0.2 m, a fifth of a corridor's width.
+# **Large effect.** The plan can be followed: the median distance between the ball and the point of the plan that is due is below 0.2 m.
 
 # %% [markdown]
 # ## 4 · Does it work?

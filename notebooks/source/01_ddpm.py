@@ -102,7 +102,6 @@ widgets.heat_map(times, x[:, 0], density, paths=torch.stack(walk)[:, :10, 0], pa
 def betas(alpha: Tensor) -> Tensor:
     """alpha [T+1], falling from 1: our scale of the signal. -> beta [T]"""
     ### BEGIN SOLUTION
-    ### STUB raise NotImplementedError  # write your answer here
     alpha_bar = alpha**2
     return 1 - alpha_bar[1:] / alpha_bar[:-1]
     ### END SOLUTION
@@ -176,7 +175,6 @@ widgets.lines(x[60:221, 0], D_at, xlabel="x_t", ylabel="x0_hat", title="The exac
 def draw(r: Tensor, m: Tensor, s: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """n draws from sum_k r_k N(m_k, s_k^2); r, m, s are [K]. -> [n]"""
     ### BEGIN SOLUTION
-    ### STUB raise NotImplementedError  # write your answer here
     k = torch.multinomial(r, n, replacement=True, generator=generator)
     return m[k] + s[k] * torch.randn(n, generator=generator)
     ### END SOLUTION
@@ -246,7 +244,6 @@ widgets.lines(x[60:221, 0], {name: bell[60:221, 0] for name, bell in bells.items
 def ancestral_step(x_t, x0_hat, alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, z) -> Tensor:
     """The mean of q(x_s | x_t, x0_hat) plus z times its standard deviation. -> the shape of x_t"""
     ### BEGIN SOLUTION
-    ### STUB raise NotImplementedError  # write your answer here
     alpha_ts = alpha_t / alpha_s
     var_ts = sigma_t**2 - alpha_ts**2 * sigma_s**2
     mean = (alpha_ts * sigma_s**2 * x_t + alpha_s * var_ts * x0_hat) / sigma_t**2
@@ -282,7 +279,6 @@ assert torch.allclose(Normal(mean, above - mean).log_prob(x).exp(), both), "exac
 def ddpm_sample(D, beta: Tensor, x_T: Tensor, z: Tensor, step) -> Tensor:
     """D(x_n, n) is x0_hat; beta [T]; x_T [N, 1]; z [T, N, 1], the fresh noise. -> x_0 [N, 1]"""
     ### BEGIN SOLUTION
-    ### STUB raise NotImplementedError  # write your answer here
     alpha_bar = torch.cat([torch.ones(1), (1 - beta).cumprod(0)])
     alpha, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
     x = x_T
@@ -346,7 +342,6 @@ widgets.noise_to_data(times, x[:, 0], density, torch.stack([frame.x_t[:20, 0] fo
 def simple_loss(x_0: Tensor, x0_hat: Tensor, alpha: float, sigma: float) -> Tensor:
     """The mean of (eps - eps_hat)^2 at one noise level; x_0 and x0_hat are [N, 1]. -> []"""
     ### BEGIN SOLUTION
-    ### STUB raise NotImplementedError  # write your answer here
     return (alpha / sigma) ** 2 * ((x0_hat - x_0) ** 2).mean()
     ### END SOLUTION
 
@@ -578,7 +573,6 @@ widgets.lines(times[2:], {"ELBO": weight / weight.mean(), "simple loss": torch.o
 def x0_from_eps(x_t: Tensor, eps_hat: Tensor, alpha: float, sigma: float) -> Tensor:
     """x_t = alpha x_0 + sigma eps, solved for x_0. -> the shape of x_t"""
     ### BEGIN SOLUTION
-    ### STUB raise NotImplementedError  # write your answer here
     return (x_t - sigma * eps_hat) / alpha
     ### END SOLUTION
 

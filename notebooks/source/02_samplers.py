@@ -27,6 +27,7 @@ from IPython.display import Markdown
 from torch import Tensor, nn
 
 from diffrl_lab import widgets
+from diffrl_lab.analysis.intervals import student
 from diffrl_lab.course import check, guess, hint, mine
 from diffrl_lab.data.toys import two_modes
 from diffrl_lab.diffusion import (Batches, Cosine, Discrete, GaussianDenoiser, Karras, Linear, MixtureDenoiser, NeuralDenoiser, Rectified,
@@ -363,22 +364,9 @@ widgets.histograms({f"{n} evaluations\n{lefts(v):.0%} left, {between(v):.0%} bet
 # The chain begins with pure noise. So the schedule must *end* there: $\alpha_1$, the scale of the signal left at $t = 1$, must
 # be small. DDPM's betas were made for 1,000 steps. How much signal do 20 of them leave?
 #
-# **Exercise 5** (easy, 6 minutes). Compute $\alpha_1$ from a list of betas, by lesson 01's relation of betas and $\alpha$.
-
-# %% tags=["exercise"]
-def signal_left(betas: Tensor) -> Tensor:
-    """betas [T]. -> [], the scale alpha_1 of the signal after all T steps"""
-    ### BEGIN SOLUTION
-    return (1 - betas).prod() ** 0.5
-    ### END SOLUTION
-
-
-check("02.signal_left", signal_left)
-
-# %% [markdown]
 # A chain of few steps does not need a list of few betas. One can keep the *schedule* of 1,000 betas and take fewer *steps* on it: 20 of its 1,000 levels.
 #
-# **Exercise 6** (medium, 8 minutes). Choose the levels "trailing": evenly spaced, counted back from $T$, where pure noise belongs.
+# **Exercise 5** (medium, 8 minutes). Choose the levels "trailing": evenly spaced, counted back from $T$, where pure noise belongs.
 # Pitfall: "leading" levels are counted up from 0 and never reach $T$. Then the chain starts from pure noise, but $D$ is told that some signal is left.
 
 # %% tags=["exercise"]
@@ -392,15 +380,15 @@ def trailing(T: int, K: int) -> Tensor:
 check("02.trailing", trailing)
 
 # %%
-signal_left, trailing = mine("02.signal_left"), mine("02.trailing")
+trailing, signal = mine("02.trailing"), lambda T: float(Discrete.linear(T)(1.0)[0])  # alpha_1
 panels = {}
 for T, steps in {20: 20, 1000: torch.as_tensor(trailing(1000, 20)).double() / 1000}.items():
-    x, alpha = sample(exact(Discrete.linear(T)), x_T, steps=steps, step=ddim), float(signal_left(Discrete.linear(T).betas))
-    panels[f"{T} betas: alpha_1 = {alpha:.2f}\n{lefts(x):.0%} left, {between(x):.0%} between"] = x
+    x = sample(exact(Discrete.linear(T)), x_T, steps=steps, step=ddim)
+    panels[f"{T} betas: alpha_1 = {signal(T):.2f}\n{lefts(x):.0%} left, {between(x):.0%} between"] = x
 few, many = panels.values()
 assert lefts(few) > 0.3 and abs(lefts(many) - LEFT) < 0.05, "large effect: few betas spoil the share, trailing levels restore it"
-assert round(float(signal_left(Discrete.linear(20).betas)) ** 2, 3) == 0.817, "exact: four fifths of the signal's variance is left"
-assert float(signal_left(Discrete.linear(1000).betas[:950])) < 0.02, "exact: what is left at 950, where leading begins"
+assert round(signal(20) ** 2, 3) == 0.817, "exact: four fifths of the signal's variance is left"
+assert float(Discrete.linear(1000)(0.95)[0]) < 0.02, "exact: what is left at 950, where leading begins"
 widgets.histograms(panels, exact=(grid, density), alt="Samples after 20 steps against the dashed density: with a schedule of 20 "
     "betas the two modes are nearly equal, with 20 trailing levels of 1,000 they have the heights of the exact density.")
 
@@ -445,8 +433,8 @@ widgets.histograms({f"x_T of standard deviation {std}\n{left[std]:.0f}% left": v
 
 # %%
 gap, of_exact = (torch.tensor(w1_of["Linear, DDIM"]) - torch.tensor(w1_of["Linear, DDPM"])).split(RUNS)
-half = {2: 12.71, 4: 3.18, 8: 2.36}[RUNS] * float(gap.std()) / math.sqrt(RUNS)  # Student's t, 95 %
-text = f"{float(gap.mean()):+.3f} ({float(gap.mean()) - half:+.3f} to {float(gap.mean()) + half:+.3f})"
+low, high = student(gap)  # 95 %
+text = f"{float(gap.mean()):+.3f} ({low:+.3f} to {high:+.3f})"
 final = [sum(run[-50:]) / 50 for run in losses.values()]
 assert max(final) - min(final) < 0.1 and max(final) < 0.85, "large effect: training ends at one loss, whatever the seed"
 Markdown("| the survey, confidence medium | measured here | verdict |\n|---|---|---|\n| DDPM trains stably; DDIM is chosen "
@@ -567,3 +555,25 @@ widgets.lines(s[:, 0], {"exact": torch.ones(60), "learned": ratio, "D, the mean"
 # %% [markdown]
 # After one jump with $f$ the spread (the standard deviation) is nearly right; one jump with $D$ from $\sigma = 5$ would put all samples close to the mean. An error remains, since
 # the ten Heun steps that taught $f$ are not exact, and $f$ learned each of them only nearly.
+
+# %% [markdown]
+# ## Further · How much signal do the betas leave?
+#
+# **Exercise 6** (easy, 6 minutes). Section 4 read $\alpha_1$ from the schedule. Compute $\alpha_1$ from a list of betas, by lesson 01's relation of betas and $\alpha$.
+
+# %% tags=["exercise"]
+def signal_left(betas: Tensor) -> Tensor:
+    """betas [T]. -> [], the scale alpha_1 of the signal after all T steps"""
+    ### BEGIN SOLUTION
+    return (1 - betas).prod() ** 0.5
+    ### END SOLUTION
+
+
+check("02.signal_left", signal_left)
+
+# %%
+signal_left = mine("02.signal_left")
+few_betas, many_betas = (Discrete.linear(T).betas for T in (20, 1000))
+widgets.table({"betas": ["20", "1,000", "the first 950 of 1,000"],
+    "alpha_1": [f"{float(signal_left(b)):.4f}" for b in (few_betas, many_betas, many_betas[:950])]})
+assert abs(float(signal_left(few_betas)) - signal(20)) < 1e-6, "exact: the product of the steps is the schedule's alpha_1"

@@ -113,8 +113,8 @@ rms = off.reshape(4, 4).mean(1).sqrt()
 # %%
 assert rms[0] > 3 * rms[-1], "large effect: with 64 times the episodes the error is less than a third"
 widgets.lines(sizes, {"regression": rms, "1 / root of the episodes": rms[0] * (sizes[0] / torch.tensor(sizes)) ** 0.5}, logx=True, logy=True, points=True,
-            xlabel="recorded episodes", ylabel="error of V, root mean square", title="Regressed returns: the error falls with the root of the number of episodes",
-            alt="Error of the regressed values against the number of episodes, falling along a line of slope minus one half.")
+            xlabel="recorded episodes", ylabel="error of V, root mean square", title="Regressed returns: more episodes, a smaller error",
+            alt="Error of the regressed values against the number of episodes: it falls, close to a line of slope minus one half.")
 
 # %% [markdown]
 # This regression needs no model of the world. A *return-guided* diffusion planner does the same (lesson 05).

@@ -191,7 +191,7 @@ assert only > 1.6 * exact, "large effect: pinning alone is far too spread"
 assert abs(trained - exact) < 0.15 < abs(only - exact), "large effect: the mask in training repairs it"
 widgets.lines(u, {"exact": sd, **drawn}, xlabel="u, along the plan", ylabel="standard deviation",
             title=f"Half-way: exact {exact:.2f}, pin only {only:.2f}, trained with the mask {trained:.2f}",
-            alt="Standard deviation along the plan: trained with the mask near the exact arch, pinned only far above it.")
+            alt="Standard deviation along the plan: half-way the model trained with the mask is near the exact arch, and pinning only is far above it.")
 
 # %% [markdown]
 # **Large effect.** Half-way, the standard deviation of the paths that are only pinned is more than one and a half times that of the exact bridge. With the network that was trained with the mask it is close to that of the bridge.
@@ -265,7 +265,7 @@ check("04.windows", count_windows)
 count_windows, horizons = mine("04.windows"), range(20, 191, 2)
 drives, block = read(shipped("recordings/pointmaze-two-ways-p50-v0")), mazes.Walls.named("two-ways")
 widgets.lines(horizons, {"windows": [int(count_windows(drives.lengths, h)) for h in horizons]}, xlabel="horizon, steps", ylabel="number of windows",
-    alt="The number of windows falls in a straight line with their horizon, and is 0 for the longest ones.")
+    alt="The number of windows falls with their horizon, and is 0 for the longest ones.")
 
 # %% [markdown]
 # Every further step of the horizon costs one window of each episode that is long enough. We choose 156 steps, which is nearly a whole drive, and take every fifth state: 32 states, 0.05 s apart.
@@ -347,7 +347,7 @@ prediction.reveal(float(decided.median()))
 
 # %%
 believed = torch.stack([(side(f.x0_hat) == side(frames[-1].x_t)).double() for f in frames])
-assert decided.median() > 0.7 and agree[6:].mean() > 0.95, "large effect: decided while the plan is nearly pure noise"
+assert decided.median() > 0.7 and agree[6:].mean() > 0.95, "large effect: decided early, above t = 0.7"
 widgets.lines(times, {"new runs": agree.mean(1), "x0_hat": believed.mean(1)}, points=True,
     xlabel="t (0: data, 1: noise)", ylabel="share on the final side", title=f"Decided at t = {decided.median():.2f}, the median of 16 chains", alt="Share of new runs, and of estimates, on the final side: near t = 1 some are not; below t = 0.7 nearly all are.")
 
@@ -365,7 +365,7 @@ at, begin, end = trajectories.across(umaze, SEED)
 plans = {name: bend.drawn(*tied(bend, begin, end, told), SEEDS, 20, generator, step=ddpm())
          for name, told in (("pinned and told", True), ("pinned alone", False))}
 widgets.trajectories({name: p.candidates[:12, :, :2] for name, p in plans.items()}, maze=walls, start=begin[:2], goal=end, ncols=2,
-    alt="Twelve plans each: told of the mask they run evenly from start to goal; pinned alone they jump at both ends.")
+    alt="Twelve plans each: told of the mask they run evenly from start to goal; pinned alone most of them jump at an end.")
 
 # %%
 routes = {name: [bend.reference(p, k) for k in range(8)] for name, p in plans.items()}

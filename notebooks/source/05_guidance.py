@@ -152,21 +152,21 @@ check("05.energy", noisy_energy)
 # %% [markdown]
 # **Exercise 3, the synthesis** (hard, 25 minutes). Write the whole guided sampler, in about ten lines. Each round of the loop goes from a time $t$ to the next time $s$.
 #
-# 1. Take the slope of $J(x_t, t)$ with `torch.autograd.grad`; `shifted` of exercise 1 turns it into the guided $\hat{x}_0$.
+# 1. Take the slope of $J(x_t, t)$ with `torch.autograd.grad`; `shift`, your function of exercise 1, turns it into the guided $\hat{x}_0$.
 # 2. Go from $t$ to $s$ by the step of lesson 01 (DDPM, which draws noise with `generator`) or of lesson 02 (DDIM), with the *guided* $\hat{x}_0$ wherever the step needs $\hat{x}_0$.
 # 3. `D(x, t)` gives $\hat{x}_0$ and `D.schedule(t)` gives $\alpha_t, \sigma_t$. Pitfall: the graph of one step must not grow into the next, so detach.
 #
 # The check does not read your lines, it looks at your samples. It hands over a Gaussian $p(x_0)$ and its exact energy, and the samples must follow the tilted Gaussian of section 1: moved by $w\, b\, d^2$, and as wide as before.
 
 # %% tags=["exercise"]
-def guided_sampler(D, J, w: float, x: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
+def guided_sampler(D, J, shift, w: float, x: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
     """Samples guided by w J(x_t, t) -> [B], from noise x [B, d] at times[0] down to times[-1] = 0. -> [B, d]"""
     ### BEGIN SOLUTION
     for t, s in zip(times[:-1], times[1:], strict=True):
         (alpha_t, sigma_t), (alpha_s, sigma_s) = D.schedule(t), D.schedule(s)
         x = x.detach().requires_grad_()
         (slope,) = torch.autograd.grad(J(x, t).sum(), x)
-        x0_hat = shifted(D(x, t), slope, alpha_t, sigma_t, w).detach()
+        x0_hat = shift(D(x, t), slope, alpha_t, sigma_t, w).detach()
         x = alpha_s * x0_hat + sigma_s * (x.detach() - alpha_t * x0_hat) / sigma_t
     return x
     ### END SOLUTION
@@ -193,7 +193,7 @@ places = {"J at x_t": lambda x, t: -w * x[:, 0], "J at x0_hat": lambda x, t: -w 
 times, got = torch.linspace(0.99, 0, 41, dtype=torch.float64), {}
 for name, J in places.items():
     noise = torch.randn(N, 1, generator=generator, dtype=torch.float64)
-    got[name] = guided_sampler(D, J, 1.0, noise, times, generator)[:, 0].detach()
+    got[name] = guided_sampler(D, J, shifted, 1.0, noise, times, generator)[:, 0].detach()
 left = {name: 100 * float((x < 0).double().mean()) for name, x in got.items()}
 naive.reveal(left["J at x_t"])
 
@@ -319,16 +319,16 @@ knob.slider()
 # The next picture shows four scales of the slider side by side.
 
 # %% tags=["punchline"]
-classifier_free, ascent = (dict(zip((0, 0.25, 2, 8), (knob.shares(name, w) for w in (0, 0.25, 2, 8)), strict=True)) for name in knob.film)
-assert classifier_free[0.25][0] == 0 < ascent[2][0], "large effect: classifier-free guidance loses the right corridor first"
+classifier_free, ascent = (dict(zip((0, 1, 2, 8), (knob.shares(name, w) for w in (0, 1, 2, 8)), strict=True)) for name in knob.film)
+assert classifier_free[1][0] == 0 < ascent[2][0], "large effect: classifier-free guidance loses the right corridor first"
 assert classifier_free[8][1] > 0.9 > 0.5 > ascent[8][1], "large effect: and its plans end in the walls, those of ascent do not"
-knob.stills([0, 0.25, 2, 8], alt="Plans at the scales 0, 0.25, 2 and 8. Classifier-free guidance: both corridors, then one of "
-    "them and plans through the block, then the left corridor alone, then plans inside walls. Ascent: the right corridor empties slowly.")
+knob.stills([0, 1, 2, 8], alt="Plans at the scales 0, 1, 2 and 8. Classifier-free guidance: both corridors, then the left one alone, "
+    "then plans inside walls. Ascent: the right corridor empties slowly, and at 8 some plans cut through walls.")
 
 # %% [markdown]
 # **Large effect.** Two things go wrong as the scale grows, and they are not the same. So *folklore 3 tells half of the story*.
 #
-# - **A mode is lost.** Classifier-free guidance has no plan in the right corridor at scale 0.25; ascent still has some at scale 2. The exact tilt of the recorded drives loses the right corridor, too: this is what was asked for.
+# - **A mode is lost.** Classifier-free guidance has no plan in the right corridor at scale 1; ascent still has some at scale 2. The exact tilt of the recorded drives loses the right corridor, too: this is what was asked for.
 # - **The data are left.** At scale 8 nearly all plans of classifier-free guidance run through walls, and fewer than half of the plans of ascent do. No tilt of the data does that, since no recorded drive goes through a wall.
 #
 # The scales of the two forms have different units, so the slider cannot say which form is better. Lesson 05b compares the forms where their returns are equal.

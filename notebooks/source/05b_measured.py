@@ -114,7 +114,7 @@ def asked_for(c: float, nothing: float) -> Tensor:
 # %%
 ends = {"NaN": asked_for(1.0, float("nan")), "0": asked_for(1.0, 0.0)}
 off = {name: float((x - 1).abs().mean()) for name, x in ends.items()}
-assert off["0"] > 1.5 * off["NaN"], "large effect: pushed away from the middle"
+assert off["0"] > 5 * off["NaN"], "large effect: pushed away from the middle"
 widgets.histogram({f'"no condition" is {name}': x for name, x in ends.items()}, alt="Samples that were asked for the way at 1: where NaN says "
     "that nothing is asked they lie close to 1, where the number 0 says it they lie far to the right of it.")
 
@@ -227,7 +227,7 @@ credit.each()
 # %% [markdown]
 # **Open.** Pooled over the three goals, plans guided by the dense reward arrive far more often than plans guided by the goal-only reward, and the gap is smallest near the goal. Yet the three numbers of a cell, one for each goal, differ: at one of the goals the guide of the dense reward fails from afar, too.
 #
-# **Robots, and a published result that did not come back.** Diffuser's guided planner was published on robots as better than behaviour cloning, and better than cloning of the *best tenth* of the episodes on logs like these (Janner et al. 2022). Before anything was measured we chose the log *medium-replay*, which holds everything that a policy did in its training until it was of medium
+# **Robots, and a published result that did not come back.** The published scores of Diffuser's guided planner on robots lie above those of behaviour cloning (Janner et al. 2022), and on Hopper above those that others publish for cloning of the *best tenth* of the episodes (Chen et al. 2021). Before anything was measured we chose the log *medium-replay*, which holds everything that a policy did in its training until it was of medium
 # quality. Each method got the same hours, and the last checkpoint counts. Plans of eight steps climb a value network; the best of sixteen is driven for one step, and then a new plan is made.
 
 # %%
@@ -295,13 +295,13 @@ frontiers.asked_table(outcomes)
 # | Classifier-free guidance needs no classifier | it reaches goals (section 4) and returns that are asked for (*Further*), at twice the evaluations | held (large effect) |
 # | A classifier is modular, classifier-free guidance needs joint training | planners were guided by networks that they were not trained with (sections 3 and 4, and *Further* of lesson 05); each costs a backward pass | held (large effect) |
 # | Sparse rewards limit credit assignment | from afar few plans arrive with a guide of goal-only reward, many with a guide of dense reward, but not at each of three goals | open |
-# | *Published with Diffuser:* a guided planner beats cloning of the best tenth on robots | above cloning of all episodes on both robots; below cloning of the best tenth on Hopper, and on the half-cheetah the intervals overlap | failed on Hopper, open on the half-cheetah |
+# | *Published scores:* a guided planner beats cloning, on Hopper that of the best tenth, too | above cloning of all episodes on both robots; below cloning of the best tenth on Hopper, and on the half-cheetah the intervals overlap | failed on Hopper, open on the half-cheetah |
 #
 # **Symbols.** $w$ `scale` guidance scale; $J$ what is wanted; $p$ a probability; $n$ `sizes` number of samples in a set; $x_t$ a noisy plan.
 #
 # **References.** Janner et al., "Planning with Diffusion for Flexible Behavior Synthesis" (2022). Ajay et al., "Is Conditional Generative
 # Modeling all you need for Decision-Making?" (2023). Liu et al., "Compositional Visual Generation with Composable Diffusion Models" (2022). Lu et al., "Contrastive Energy Prediction for Exact Energy-Guided Diffusion Sampling
-# in Offline Reinforcement Learning" (2023). The survey: "Diffusion Models for Reinforcement Learning" (arXiv 2510.12253, 2025).
+# in Offline Reinforcement Learning" (2023). Chen et al., "Decision Transformer: Reinforcement Learning via Sequence Modeling" (2021). The survey: "Diffusion Models for Reinforcement Learning" (arXiv 2510.12253, 2025).
 #
 # **Next.** Lesson 06 makes the chain shorter. The blank page of lesson 05, `diffrl-lab start blank-05`, needs exercise 1 of this lesson, too.
 

@@ -15,7 +15,7 @@ import torch
 from torch.testing import assert_close
 
 from diffrl_lab import analysis
-from diffrl_lab.analysis import chains, distance, feasibility, frontiers, intervals, modes
+from diffrl_lab.analysis import chains, distance, dreams, feasibility, frontiers, intervals, modes
 from diffrl_lab.diffusion import Frame, Linear, MixtureDenoiser, ddim
 from diffrl_lab.worlds.walls import Walls
 
@@ -53,6 +53,7 @@ def moved(obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
 
 
 CALLS: dict[str, Callable[[Put], Any]] = {
+    "dreams.legal": lambda p: dreams.legal(p(x)),
     "frontiers.crossing": lambda p: frontiers.crossing(0.5, p(torch.tensor([0.0, 0.25, 1.0])), p(x[:3])),
     "intervals.student": lambda p: intervals.student(p(x[:, 0])),
     "chains.inconsistency": lambda p: chains.inconsistency(p(plans), p(other), p(torch.tensor(0.5))),
@@ -122,7 +123,6 @@ NO_SAMPLE = {
     "dreams.fresh",
     "dreams.possible",
     "dreams.lasted",
-    "dreams.legal",
     "dreams.drawn_by",
     "sweeps.run_grid",
     "samples.real",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from diffrl_lab.nets import MLP, Fourier, PlanMLP, TemporalUNet
+from diffrl_lab.nets import MLP, Fourier, ImageUNet, PlanMLP, TemporalUNet
 
 
 def made(kind: str) -> torch.nn.Module:
@@ -86,3 +86,43 @@ def test_errors_say_what_came_and_what_was_wanted() -> None:
         MLP(2)(torch.randn(4, 2), torch.zeros(4), torch.zeros(4, 1))
     with pytest.raises(ValueError, match="without a noise label"):
         MLP(2, label=0)(torch.randn(4, 2), torch.zeros(4))
+
+
+def image() -> tuple[ImageUNet, torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    torch.manual_seed(0)
+    net = ImageUNet(2, 2, 3, (4, 6), width=8)
+    for parameter in net.parameters():  # nothing may hide behind a zero initialisation
+        torch.nn.init.normal_(parameter, std=0.2)
+    return (
+        net,
+        torch.randn(4, 2, 4, 6),
+        torch.randn(4),
+        {"past": torch.randn(4, 2, 2, 4, 6), "act": torch.rand(4, 2, 3)},
+    )
+
+
+def test_each_picture_of_a_batch_is_alone_and_sees_all_that_it_is_shown() -> None:
+    net, x, label, cond = image()
+    whole = net(x, label, cond)
+    alone = [net(x[[i]], label[[i]], {k: v[[i]] for k, v in cond.items()}) for i in range(4)]
+    assert_close(whole, torch.cat(alone), rtol=1e-4, atol=1e-5)
+    for name, (row, *rest) in {"past": (3, 0, 1), "act": (3, 0)}.items():
+        other = {k: v.clone() for k, v in cond.items()}
+        other[name][(row, *rest)] += 1
+        moved = (net(x, label, other) - whole).abs().flatten(1).amax(1)
+        assert moved[row] > 1e-4 and not moved[:row].any(), name
+
+
+def test_the_image_unet_knows_where_a_pixel_is() -> None:
+    """On one and the same grey everywhere a convolution alone gives the same far from the edges; this one does not."""
+    net, x, label, cond = image()
+    out = net(torch.zeros_like(x), label, {"past": torch.zeros_like(cond["past"]), "act": cond["act"]})
+    net.place.zero_()
+    blind = net(torch.zeros_like(x), label, {"past": torch.zeros_like(cond["past"]), "act": cond["act"]})
+    assert not torch.allclose(out, blind, atol=1e-4)
+
+
+def test_pictures_of_another_shape_are_refused_with_what_was_wanted() -> None:
+    net, x, label, cond = image()
+    with pytest.raises(ValueError, match=r"pictures \[B, 2, 4, 6\] were wanted, got \[4, 2, 6, 4\]"):
+        net(x.mT, label, cond)

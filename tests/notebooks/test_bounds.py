@@ -19,10 +19,6 @@ from diffrl_lab.course import editions
 SOURCES = editions.sources()
 LESSONS = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
 BOUNDS = {"cells": 45, "lines": 200, "median": 4}
-# (lesson, bound) -> what was measured, and why it may stay. One that is no longer needed fails the test.
-EXCEPTIONS = {
-    ("02", "median"): (5, "six exercises, each with a stub of five lines, and solvers that are written in the open"),
-}
 
 
 class Size(NamedTuple):
@@ -51,13 +47,10 @@ def size(cells: list[nbformat.NotebookNode]) -> Size:
 
 
 @LESSONS
-def test_a_core_is_within_its_bounds_or_its_excess_is_known(source: Path) -> None:
+def test_a_core_is_within_its_bounds(source: Path) -> None:
     found = size(editions.edition(source).cells)._asdict()
-    beyond = {(editions.number(source.stem), what): n for what, n in found.items() if n > BOUNDS[what]}
-    excused = {
-        key: n for key, (n, why) in EXCEPTIONS.items() if key[0] == editions.number(source.stem) and len(why) > 20
-    }
-    assert beyond == excused, f"{source.stem}: {found}"
+    beyond = {what: n for what, n in found.items() if n > BOUNDS[what]}
+    assert beyond == {}, f"{source.stem}: {found}"
 
 
 @LESSONS

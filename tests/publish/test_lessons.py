@@ -48,10 +48,7 @@ def cells(root: Path, solutions: bool = False) -> list[str]:
 
 
 def test_the_learners_edition_has_stubs_and_the_other_one_answers(root: Path) -> None:
-    assert (
-        "    # write your answer here\n    raise NotImplementedError" in cells(root)[2]
-        and "2 * x" not in cells(root)[2]
-    )
+    assert "    raise NotImplementedError  # write your answer here" in cells(root)[2] and "2 * x" not in cells(root)[2]
     assert cells(root)[3].startswith("answer = None\n") and "SOLUTION" not in "".join(cells(root))
     assert (
         "    return 2 * x" in cells(root, True)[2]

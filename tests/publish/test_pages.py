@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from xml.etree import ElementTree
 
@@ -219,3 +220,14 @@ def test_the_pages_of_a_folder_lead_to_each_other(tmp_path) -> None:
     third = editions.number(every[2].stem)
     assert f"(its page: <code>diffrl-lab run {third} --html</code>)" in second and f"{every[2].stem}.html" not in second
     assert "lesson: " not in toy
+
+
+def test_a_dream_comes_with_its_network_and_is_no_movie() -> None:
+    from diffrl_lab.methods.models.diamond import Config, Diamond
+    from diffrl_lab.widgets import play
+
+    alt = "Breakout and the dream of a network that was never trained, side by side"
+    meta, data = play.pack({"random": Diamond(Config(width=8), (4, 10, 10), 3)}, alt=alt)
+    buffers = [{"path": ["data"], "data": base64.b64encode(data).decode()}]
+    html = pages._widget({"m": {"state": {"meta": meta}, "buffers": buffers}}, "m", {}, "")
+    assert html == play.page(meta, data) and "mountPlay(host" in html and alt in html

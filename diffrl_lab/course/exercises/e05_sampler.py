@@ -16,7 +16,7 @@ from diffrl_lab.diffusion import Cosine, Function
 
 HINTS = (
     "One round of the loop: x = x.detach().requires_grad_(), then torch.autograd.grad(J(x, t).sum(), x) gives the "
-    "slope, exercise 1 gives the guided x0_hat, and a step of lesson 01 or 02 leads from t to s.",
+    "slope, shift gives the guided x0_hat, and a step of lesson 01 or 02 leads from t to s.",
     "DDIM is the shortest step: eps_hat = (x - alpha_t x0_hat) / sigma_t with the guided x0_hat, then "
     "x = alpha_s x0_hat + sigma_s eps_hat. Detach x0_hat, or the graph grows from step to step.",
 )
@@ -44,27 +44,31 @@ def ask(answer: Any, case: dict[str, Any]) -> Any:
     D = Function(exact, Cosine())
     x = torch.randn(N, len(b), generator=g, dtype=torch.float64)
     times = torch.linspace(0.99, 0, STEPS + 1, dtype=torch.float64)
-    return answer(D, lambda x, t: D(x, t) @ b, case["w"], x, times, g)
+
+    def shift(x0_hat: torch.Tensor, slope: torch.Tensor, alpha: Any, sigma: Any, w: float) -> torch.Tensor:
+        return x0_hat + w * sigma**2 / alpha * slope
+
+    return answer(D, lambda x, t: D(x, t) @ b, shift, case["w"], x, times, g)
 
 
-def right(D, J, w, x, times, generator):
+def right(D, J, shift, w, x, times, generator):
     for t, s in zip(times[:-1], times[1:], strict=True):
         (alpha_t, sigma_t), (alpha_s, sigma_s) = D.schedule(t), D.schedule(s)
         x = x.detach().requires_grad_()
         (slope,) = torch.autograd.grad(J(x, t).sum(), x)
-        x0_hat = (D(x, t) + w * sigma_t**2 / alpha_t * slope).detach()
+        x0_hat = shift(D(x, t), slope, alpha_t, sigma_t, w).detach()
         x = alpha_s * x0_hat + sigma_s * (x.detach() - alpha_t * x0_hat) / sigma_t
     return x
 
 
-def ancestral(D, J, w, x, times, generator):
+def ancestral(D, J, shift, w, x, times, generator):
     alpha, sigma = D.schedule(times)
     for k in range(len(times) - 1):
         with torch.enable_grad():
             at = x.clone().requires_grad_()
             slope = torch.autograd.grad(J(at, times[k]).sum(), at)[0]
         with torch.no_grad():
-            x0_hat = D(x, times[k]) + w * sigma[k] ** 2 / alpha[k] * slope
+            x0_hat = shift(D(x, times[k]), slope, alpha[k], sigma[k], w)
             ts = alpha[k] / alpha[k + 1]
             var = sigma[k] ** 2 - ts**2 * sigma[k + 1] ** 2
             mean = (ts * sigma[k + 1] ** 2 * x + alpha[k + 1] * var * x0_hat) / sigma[k] ** 2
@@ -73,16 +77,18 @@ def ancestral(D, J, w, x, times, generator):
     return x
 
 
-def _chain(shift=None, step=None, last=None):
-    """`right` with one thing changed: the shift of x0_hat, the step, or what is done to the finished samples."""
+def _chain(moved=None, step=None, last=None):
+    """`right` with one thing changed: how x0_hat is moved, the step, or what is done to the finished samples."""
 
-    def answer(D, J, w, x, times, generator):
+    def answer(D, J, shift, w, x, times, generator):
         for t, s in zip(times[:-1], times[1:], strict=True):
             (alpha_t, sigma_t), (alpha_s, sigma_s) = D.schedule(t), D.schedule(s)
             x = x.detach().requires_grad_()
             (slope,) = torch.autograd.grad(J(x, t).sum(), x)
             free, x = D(x, t).detach(), x.detach()
-            x0_hat = free + (w * sigma_t**2 / alpha_t * slope if shift is None else shift(w, sigma_t, alpha_t, slope))
+            x0_hat = shift(free, slope, alpha_t, sigma_t, w)
+            if moved is not None:
+                x0_hat = free + moved(w, sigma_t, alpha_t, slope)
             if step is None:
                 x = alpha_s * x0_hat + sigma_s * (x - alpha_t * x0_hat) / sigma_t
             else:

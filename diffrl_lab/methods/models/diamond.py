@@ -36,7 +36,7 @@ from diffrl_lab.diffusion import (
     seeded,
 )
 from diffrl_lab.methods import weights
-from diffrl_lab.nets.image import ImageUNet
+from diffrl_lab.nets import ImageUNet
 
 
 @dataclass(frozen=True)
@@ -146,9 +146,9 @@ class Diamond(nn.Module):
             return
         if x_T is None:
             x_T = self.denoiser.schedule.prior((B, *self.shape), generator)
-        K = self.config.denoising if steps is None else steps
+        steps = self.config.denoising if steps is None else steps
         for t, x_t, x0_hat in chain(
-            given(self.denoiser, cond), x_T, steps=K, step=step or euler(), generator=generator
+            given(self.denoiser, cond), x_T, steps=steps, step=step or euler(), generator=generator
         ):
             yield Frame(t, (x_t + 1) / 2, (x0_hat + 1) / 2)
 
@@ -171,13 +171,8 @@ class Diamond(nn.Module):
         return x, said[:, 0], said[:, 1].sigmoid()
 
 
-def moments(episodes: Episodes, past: int) -> Tensor:
-    """Rows of every moment that has `past` pictures and actions behind it -> [N, K], the newest last."""
-    return windows(episodes, past)
-
-
 def gather(episodes: Episodes, rows: Tensor) -> Moments:
-    """The moments at rows [B, K] of `moments`. Pictures in bytes are read as 0 and 1."""
+    """The moments at rows [B, K], windows of `episodes`, the newest last. Pictures in bytes are read as 0 and 1."""
 
     def picture(i: Tensor) -> Tensor:
         return 2 * episodes.obs[i].float() - 1
@@ -197,7 +192,7 @@ def train(episodes: Episodes, config: Config | None = None, *, seed: int = 0, of
     c, generator = config or Config(), torch.Generator().manual_seed(seed)
     if episodes.obs.ndim != 4:
         raise ValueError(f"pictures [N, C, h, w] are wanted as observations, got {list(episodes.obs.shape)}")
-    rows = moments(episodes, c.past)
+    rows = windows(episodes, c.past)
     shape: Any = tuple(episodes.obs.shape[1:])
     model = seeded(seed, Diamond, c, shape, episodes.act.shape[1])
     chosen = rows[:0]

@@ -85,14 +85,19 @@ def prepared(model: Any, episodes: Episodes, chunk: int, goal: int, kind: str = 
     }
 
 
-def run(method: Callable[..., Any], episodes: Episodes, c: Any, *, seed: int, goal: int, kind: str = "standard") -> Run:
+def run(
+    method: Callable[..., Any], episodes: Episodes, c: Any, chunk: int, *, seed: int, goal: int, kind: str = "standard"
+) -> Run:
     """The training of method(config, obs, act, goal) on all chunks of `episodes` as a generator; one begins at each
-    step. c: a config with chunk, updates, batch, lr and ema. Raises ValueError for a goal wider than an observation."""
+    step. c: a config with updates, batch, lr and ema; chunk: its H.
+
+    Raises ValueError for a goal wider than an observation.
+    """
     generator, width = torch.Generator().manual_seed(seed), episodes.obs.shape[1]
     if not 0 <= goal <= width:
         raise ValueError(f"a goal gives 0 to {width} columns of an observation, got goal={goal}")
     model = seeded(seed, method, c, width, episodes.act.shape[1], goal)
-    data = prepared(model, episodes, c.chunk, goal, kind)
+    data = prepared(model, episodes, chunk, goal, kind)
     update = descend(
         lambda batch: model.loss(batch, generator), model, lr=c.lr, schedule=cosine_decay(c.updates), ema=c.ema
     )

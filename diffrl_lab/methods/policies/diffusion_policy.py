@@ -21,20 +21,7 @@ from torch import Tensor, nn
 
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.scaling import Scaler
-from diffrl_lab.diffusion import (
-    Batches,
-    Cosine,
-    NeuralDenoiser,
-    Run,
-    Stage,
-    cosine_decay,
-    denoising_loss,
-    descend,
-    dpm_pp_2m,
-    given,
-    sample,
-    seeded,
-)
+from diffrl_lab.diffusion import Cosine, NeuralDenoiser, Run, denoising_loss, dpm_pp_2m, given, sample
 from diffrl_lab.methods import weights
 from diffrl_lab.methods.policies import chunks
 from diffrl_lab.methods.policies.cloning import inputs
@@ -118,14 +105,5 @@ def train(episodes: Episodes, config: Config | None = None, *, seed: int = 0, go
     goal: how many of an observation's first columns a goal gives; 0 learns without goals.
     Raises ValueError for a goal wider than an observation.
     """
-    c, generator = config or Config(), torch.Generator().manual_seed(seed)
-    width = episodes.obs.shape[1]
-    if not 0 <= goal <= width:
-        raise ValueError(f"a goal gives 0 to {width} columns of an observation, got goal={goal}")
-    model = seeded(seed, DiffusionPolicy, c, width, episodes.act.shape[1], goal)
-    data = chunks.prepared(model, episodes, c.horizon, goal)
-    update = descend(
-        lambda batch: model.loss(batch, generator), model, lr=c.lr, schedule=cosine_decay(c.updates), ema=c.ema
-    )
-    stage = Stage((update,), Batches(data, c.batch, generator), c.updates)
-    return Run(model, stage, generator=generator, data=episodes, seed=seed, goal=goal)
+    c = config or Config()
+    return chunks.run(DiffusionPolicy, episodes, c, c.horizon, seed=seed, goal=goal)

@@ -110,4 +110,5 @@ def train(episodes: Episodes, config: Config | None = None, *, seed: int = 0, go
     goal: how many of an observation's first columns a goal gives; 0 learns without goals.
     Raises ValueError for a goal wider than an observation.
     """
-    return chunks.run(Mixture, episodes, config or Config(), seed=seed, goal=goal)
+    c = config or Config()
+    return chunks.run(Mixture, episodes, c, c.chunk, seed=seed, goal=goal)
