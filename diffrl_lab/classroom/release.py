@@ -90,7 +90,7 @@ CONSTANTS: dict[str, list[Constant]] = {
                 "the lowest fifth of the noise becomes the left turns": (
                     f"the lowest {100 * p:.0f} % of the noise become the left turns"
                 ),
-                "no such fifth": "no such part",
+                "in its lowest fifth.": f"in its lowest {100 * p:.0f} %.",
             },
         )
     ],

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from PIL import Image, ImageChops, ImageDraw
-from playwright.sync_api import ElementHandle, Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, ElementHandle, Page, sync_playwright
 
 CONTROLS = ", ".join(
     f".jp-OutputArea-output {kind}"
@@ -96,8 +96,13 @@ class Seen:
     def __init__(self, page: Page) -> None:
         self.page, self.errors, self.outside = page, list[str](), list[str]()
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        page.on("console", self._note)
         page.route("**/*", lambda route: self._refuse(route) if self._leaves(route.request.url) else route.continue_())
+
+    def _note(self, said: ConsoleMessage) -> None:
+        # JupyterLab shows a text once before it has replaced the address of an attached picture (its own attachment:).
+        if said.type == "error" and not said.location["url"].startswith("attachment:"):
+            self.errors.append(f"{said.text} {said.location['url']}".strip())
 
     @staticmethod
     def _leaves(address: str) -> bool:

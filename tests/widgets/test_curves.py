@@ -28,7 +28,7 @@ def test_arrows_point_at_the_named_actions_on_their_curves_and_the_data_are_coun
     picture = curves.values_over_data(a, shape, data, best={"exact": 0.2, "model": 1.0}, proposals=[0.2, 0.4], alt=ALT)
     above, below = picture.axes
     tips = {t.get_text(): t.xy for t in above.texts}
-    assert tips == {"best by exact": (0.2, pytest.approx(0.16)), "best by model": (1.0, 0.5)}
+    assert tips == {"best, exact": (0.2, pytest.approx(0.16)), "best, model": (1.0, 0.5)}
     exact, model, ticks = above.lines
     np.testing.assert_array_equal(exact.get_ydata(), shape["exact"])
     np.testing.assert_array_equal(model.get_ydata(), shape["model"])
