@@ -156,6 +156,26 @@ STUDIES: dict[str, Study] = {
         {"world": "maze", "segments_in_walls": "in walls", **FLOORS, "floor_inconsistency": "floor"},
         lambda row: row["world"] not in ("hopper", "halfcheetah") and row["T"] in (5, 20, 100),
     ),
+    "moments": Study(
+        "dreams-moments.json",
+        ("arm", "updates", "denoising"),
+        dict.fromkeys(
+            ("certain_impossible", "sticky_impossible", "sticky_weight", "restart_impossible", "restart_weight"), ".3f"
+        ),
+        {
+            "certain_impossible": "one can follow: impossible",
+            "sticky_impossible": "sticky: impossible",
+            "sticky_weight": "sticky: weight (0.9)",
+            "restart_impossible": "restart: impossible",
+            "restart_weight": "restart: weight (0.5)",
+        },
+    ),
+    "lasting": Study(
+        "dreams-lasting.json",
+        ("arm", "denoising", "project"),
+        {"median": ".0f", "low": ".0f", "high": ".0f", "whole": ".2f"},
+        {"project": "rounded", "low": "lower quartile", "high": "upper quartile", "whole": "all 200 possible"},
+    ),
 }
 
 

@@ -277,7 +277,7 @@ assert reached == [e.reached for e in tried], "exact: your verdict is the enviro
 assert sum(reached) > len(reached) / 2, "large effect: most plans lead to their goals"
 
 # %% [markdown]
-# **Large effect.** The planner reaches more than half of the random goals, although it was never shown the map. The interval above is wide because the episodes are few.
+# **Large effect.** The planner reaches most of the random goals, although it was never shown the map. The interval above says how far off that share may be, since the episodes are few.
 
 # %% [markdown]
 # ## 5 · Break it
@@ -335,7 +335,7 @@ display(overview(), aim())
 #
 # | the survey | here | verdict |
 # |---|---|---|
-# | diffusion plans by sampling whole trajectories under a goal, with no model of the dynamics (mechanism 1, medium confidence) | a planner that never saw a map reached more than half of its random goals (section 4) | held in this maze, **large effect**: it reaches more goals than it misses |
+# | diffusion plans by sampling whole trajectories under a goal, with no model of the dynamics (mechanism 1, medium confidence) | a planner that never saw a map reached most of its random goals (section 4) | held in this maze, **large effect**: it reaches more goals than it misses |
 # | the reverse process denoises a trajectory | no front runs from start to goal, and the belief is ahead of the noisy plan (section 2) | held, **large effect**: at $t = 1$ the belief is less than a fifth as far from the end as the noisy plan |
 # | generated trajectories may not fit the dynamics (failure signature 4) | positions and velocities of untrained and of overfit plans disagree (section 5) | held, **large effect**: more than 5 and 2 times the good planner's number, produced on purpose |
 #

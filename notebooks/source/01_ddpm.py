@@ -462,6 +462,8 @@ widgets.intervals(distance.items(), xlabel="W1", reference={"noise floor": mean[
     "floor, a little to its right, one Gaussian far away.")
 
 # %% [markdown]
+# The dots of the exact and of the trained chain overlap: which of the two has the smaller mean here is chance.
+#
 # ## 7 · Break it
 #
 # A colleague wants speed: "DDPM's betas run from 0.0001 to 0.02, so I take 20 of those instead of 1,000." The

@@ -351,7 +351,7 @@ widgets.histograms({f"{n} evaluations\n{lefts(v):.0%} left, {between(v):.0%} bet
 # **Large effect.** The figures allow four conclusions, all at equal cost: $K$ steps of Heun are counted as $2K - 1$ evaluations.
 # 1. **Higher order is not always better.** With 5 evaluations Heun's samples lie no nearer to the exact distribution (in $W_1$) than DDIM's. Heun takes three
 #    large steps for that price, and order is a promise about *small* steps. Where does your solver lie, which takes five steps?
-# 2. **One number does not decide.** With 5 and with 7 evaluations Heun draws more of the left turns than DDIM, and more samples between the modes, too.
+# 2. **One number does not decide.** With 5 evaluations Heun draws more of the left turns than DDIM, and more samples between the modes, too (see the table; with 7 it is the same).
 # 3. **The levels matter, too.** Rectified flow is your DDIM step on other levels, and with 3 evaluations its $W_1$ is well below DDIM's.
 # 4. **An exact $D$ does not protect the minor mode.** With 3 evaluations DDIM misses nearly all of it, as the histograms show, and the samples between the modes reveal the fault. With 15 evaluations of DDPM
 #    hardly any sample lies between the modes (see the table). Each sample looks right, and still too few are left turns.

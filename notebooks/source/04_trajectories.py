@@ -481,8 +481,8 @@ widgets.intervals(rows, xlabel="share of plans that go left, with 95 % interval"
                 alt="Share of plans that go left from six other starts, with intervals, against the driver's coin.")
 
 # %% [markdown]
-# **Open.** Six starts are too few to say from how many starts the planner goes left as often as the driver. Read the intervals. Where one lies far from 0.50, the planner does not toss the driver's coin; perhaps it copies the few recorded drives that began nearby. A single plan
-# does not show this; only counting does. Lesson 17 measures it properly.
+# Read the intervals. Where an interval does not hold 0.50, the planner does not toss the driver's coin; perhaps it copies the few recorded drives that began nearby. A single plan does not show this; only counting does.
+# **Open.** Six starts are too few to say from how many starts the planner goes left as often as the driver does. Lesson 17 measures it properly.
 
 # %% [markdown]
 # ## Further · how far does the U-Net really look?

@@ -145,8 +145,7 @@ explore(lambda rung, seed: trajectories.rung_picture(*climb(rung, seed), umaze, 
 #
 # ## 3 · Robots that never ran
 #
-# The survey's experiment asks for *MuJoCo locomotion logs*. A hopper and a half-cheetah were driven by half-trained policies (their score is about 40, where a random policy has 0 and the
-# best policy we trained has 100); each log has 20,000 steps. A window is 32 steps of observation $o_k$ *and* action $a_k$, and two shipped models draw new windows. Play the films:
+# The survey's experiment asks for *MuJoCo locomotion logs*. A hopper and a half-cheetah were driven by half-trained policies. A window is 32 steps of observation $o_k$ *and* action $a_k$, and two shipped models draw new windows. Play the films:
 # without the titles, would you know which robots were drawn?
 
 # %%

@@ -289,7 +289,7 @@ widgets.histogram({"sampled at w = 4": clouds[3]}, exact=(grid[:, 0], powered[3]
 
 # %% [markdown]
 # **Large effect.** At $w = 1$ the samples have the mean of the powered distribution. At $w = 4$ they lie further left than the powered distribution, and the gap grows with $w$: classifier-free guidance *overshoots*. So *folklore 2 is false*. No mode collapses here:
-# all samples are moved too far towards what was asked for. The sampler matters, too: without fresh noise in its steps the samples go further (Bradley and Nakkiran 2024).
+# all samples are moved too far towards what was asked for. The sampler matters, too: without fresh noise in its steps the samples go further (Bradley and Nakkiran 2024; this is not measured here).
 #
 # ## 4 · The knob on a planner
 #

@@ -1,0 +1,132 @@
+"""What a world model of Breakout draws where the game's law is known, behind lesson 13.
+
+Three arms of one network and one recording of 30,000 pictures: `diffusion`, in whose batches every fourth moment is one
+of a lost ball; `as recorded`, in whose batches such moments are as rare as they are (one in 25); and `least squares`,
+with the batches of the first. Each is measured on 1,500 fresh moments, 500 of each kind, that no training saw.
+
+`weights` writes what lesson 13 opens, `moments` and `lasting` its tables; points are kept in runs/dreams. How it came
+about: docs/studies/dreams.md.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffrl_lab.analysis import dreams
+from diffrl_lab.analysis.sweeps import Table, run_grid
+from diffrl_lab.data.episodes import Episodes
+from diffrl_lab.diffusion import load
+from diffrl_lab.files import ROOT
+from diffrl_lab.methods.models import diamond
+from diffrl_lab.methods.models.diamond import Config, Diamond
+from diffrl_lab.studies.study import Part, Tensors
+from diffrl_lab.worlds import games
+
+RUNS = ROOT / "runs" / "dreams"
+VERSION = "1"  # of what the functions below call
+STEPS = (1, 2, 3, 5, 10)
+RECORDED = 30_000  # pictures
+EARLY = 1000  # updates of the checkpoint that shows a beginner
+ARMS = {
+    "diffusion": Config(width=24, updates=7000),
+    "as recorded": Config(width=24, updates=7000, rare=0.0),
+    "least squares": Config(width=24, updates=7000, regress=True),
+}
+
+
+def recording(steps: int = RECORDED, seed: int = 0) -> tuple[Episodes, Tensor]:
+    """Breakout played carelessly -> its pictures as one episode, and which rows [N] show a lost ball."""
+    played = games.play(games.Breakout(seed), games.careless(random.Random(seed + 1)), steps)
+    act = np.eye(len(games.Breakout.actions), dtype=np.float32)[played.act]
+    lost = played.frames[:, games.Breakout.channels.index("ball"), games.BOTTOM].any(1)
+    return Episodes.join([(played.frames, act, played.rew, False)]), torch.from_numpy(lost)
+
+
+def _path(arm: str, seed: int, updates: int) -> Path:
+    return RUNS / "weights" / f"{arm.replace(' ', '-')}-{seed}-{updates}.safetensors"
+
+
+@lru_cache(maxsize=4)
+def model(arm: str, seed: int, updates: int | None = None) -> Diamond:
+    """A trained arm, kept as it would ship, in float16; or its checkpoint after so many updates, EARLY being kept."""
+    config = ARMS[arm]
+    path, begun = _path(arm, seed, updates or config.updates), time.process_time()
+    if not path.is_file():
+        episodes, lost = recording()
+        run = diamond.train(episodes, config, seed=seed, often=lost if config.rare else None)
+        for row in run:
+            if row["step"] in (EARLY, config.updates):
+                seconds = round(time.process_time() - begun, 1)
+                run.model.save(_path(arm, seed, row["step"]), arm=arm, seconds=seconds)
+    return Diamond.load(path)
+
+
+def trained(seeds: Sequence[int]) -> float:
+    """Train every arm that is not kept -> the CPU hours of all."""
+    return sum(model(arm, seed).about["seconds"] for arm in ARMS for seed in seeds) / 3600
+
+
+def point(arm: str, denoising: int, updates: int, *, seed: int) -> dict[str, Any]:
+    """One arm in so many denoising steps on fresh moments: by kind, the impossible share, the weight, and draws."""
+    moments = dreams.fresh("breakout", 500, seed=10_000)
+    made = model(arm, seed, updates)
+    rows = dreams.possible(dreams.drawn_by(made, steps=denoising), moments, seed=seed)
+    return {f"{row.kind}_{k}": getattr(row, k) for row in rows for k in ("impossible", "weight", "draws")}
+
+
+def lasting(arm: str, denoising: int, project: bool, *, seed: int) -> dict[str, Any]:
+    """How many pictures of 64 dreams were possible before the first that was not, at most 200: quartiles."""
+    draw = dreams.drawn_by(model(arm, seed), steps=denoising)
+    came = dreams.lasted(draw, "breakout", 64, 200, project=project, seed=20_000)
+    low, middle, high = np.quantile(came.frames, (0.25, 0.5, 0.75))
+    return {
+        "low": float(low),
+        "median": float(middle),
+        "high": float(high),
+        "whole": float((came.frames == 200).mean()),
+    }
+
+
+def _moments(seeds: Sequence[int]) -> Table:
+    full = ARMS["diffusion"].updates
+    grid: list[dict[str, Any]] = [
+        {"arm": arm, "denoising": k, "updates": full} for arm in ("diffusion", "as recorded") for k in STEPS
+    ]
+    grid += [{"arm": "diffusion", "denoising": k, "updates": EARLY} for k in STEPS]
+    grid += [{"arm": "least squares", "denoising": 1, "updates": full}]
+    return run_grid(point, grid, seeds=seeds, cache=RUNS, executor=2, version=VERSION)
+
+
+def _lasting(seeds: Sequence[int]) -> Table:
+    grid: list[dict[str, Any]] = [
+        {"arm": arm, "denoising": k, "project": project}
+        for arm, steps in (("diffusion", STEPS), ("as recorded", STEPS), ("least squares", (1,)))
+        for k in steps
+        for project in (True, False)
+    ]
+    return run_grid(lasting, grid, seeds=seeds, cache=RUNS, executor=2, version=VERSION)
+
+
+def _weights(seeds: Sequence[int]) -> Tensors:
+    files: dict[str, Any] = {}
+    ships = (("diffusion", "good", None), ("diffusion", "early", EARLY), ("least squares", "mean", None))
+    for arm, name, updates in ships:
+        model(arm, seeds[0], updates)
+        files[f"weights/breakout-{name}.safetensors"] = load(_path(arm, seeds[0], updates or ARMS[arm].updates))
+    return files
+
+
+PARTS = {
+    "weights": Part(_weights, seeds=1),
+    "moments": Part(_moments, "results/dreams-moments.json", training=trained),
+    "lasting": Part(_lasting, "results/dreams-lasting.json", training=trained),
+}
