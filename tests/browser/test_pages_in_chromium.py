@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,8 @@ def test_a_page_needs_no_kernel_and_no_network(source: Path, seen: Seen, tmp_pat
     assert "These numbers are those of a quick run" in tab.inner_text(".banner")
     tab.eval_on_selector_all("details", "all => all.forEach((fold) => fold.open = true)")
     films = tab.query_selector_all(".dm figure:not(.dm-pick):not(figure:not(.dm-pick) ~ figure) canvas")
-    assert bool(films) == ("movie(" in source.read_text("utf-8")), "every film of the lesson is on its page"
+    made = re.search(r"\b(movie|explore|plan_explorer)\(", source.read_text("utf-8"))
+    assert bool(films) == bool(made), "every film of the lesson is on its page"
     for canvas in films:
         before = shot(canvas)
         seen.drag(canvas)
