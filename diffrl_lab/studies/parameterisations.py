@@ -1,11 +1,11 @@
 """What a network predicts, and modes that are lost by it: four symmetric modes, two ways, and a policy in avoid.
 
-Why: let the data have mean 0, unit variance and no correlation, alpha^2 + sigma^2 = 1. The part of each target that is
-linear in x_t is then x_0: alpha x_t, eps: sigma x_t, eps - x_0: (sigma - alpha) x_t, and v, as EDM's target with
-sigma_data = 1: 0. So a network near 0 predicting v is already the best Gaussian denoiser alpha x_t, and the gradient of
-its loss is E[v phi] with features phi of which neither the linear part counts nor, if the data are symmetric, the even
-one. Small smooth networks are nearly linear where they start, so little is left, and what is left is lost in the noise
-of a batch (`signal`). With eps or x_0 the linear part is learned first, and the features grow with it.
+Why: let the data have mean 0, unit variance and no correlation, and alpha^2 + sigma^2 = 1. The part of each target that
+is linear in x_t is then alpha x_t of x_0, sigma x_t of eps, (sigma - alpha) x_t of eps - x_0, and 0 of v and of EDM's
+target with sigma_data = 1 (it is -v). So with v a network near 0 is already the best Gaussian denoiser alpha x_t, and
+the gradient of its last layer is E[v phi] over features phi, of which neither the linear part counts nor, as the data
+are symmetric, the even one. Small smooth networks are nearly linear where they start, so little is left of it, and that
+is lost in the noise of a batch (`signal`). With eps or x_0 the linear part is learned first; the features grow with it.
 """
 
 from __future__ import annotations
@@ -188,26 +188,33 @@ def policy(predict: str, sigma_data: float, updates: int = 2000, *, seed: int) -
 
 
 # ------------------------------------------------------------------------------------------------------------ the parts
-EACH = [("Cosine", 1.0), ("Cosine", 0.5), ("Cosine", 0.25), ("Linear", 1.0), ("Rectified", 1.0), ("Karras", 1.0)]
+OTHERS = [(p, 1.0, schedule, 1500) for schedule in ("Linear", "Rectified", "Karras") for p in ("x0", "v", "flow")]
 MODES: Sequence[Mapping[str, Any]] = [
-    {"predict": p, "sigma_data": sigma_data, "schedule": schedule, "updates": 1500}
-    for schedule, sigma_data in EACH
-    for p in PREDICTIONS
-] + [{"predict": p, "sigma_data": 1.0, "schedule": "Cosine", "updates": 6000} for p in ("x0", "v", "edm")]
+    {"predict": p, "sigma_data": sigma_data, "schedule": schedule, "updates": updates}
+    for p, sigma_data, schedule, updates in (
+        *((p, sigma_data, "Cosine", 1500) for sigma_data in (1.0, 0.5, 0.25) for p in PREDICTIONS),
+        *OTHERS,
+        ("v", 1.0, "Cosine", 6000),
+    )
+]
 CURES = [("v", 1.0, 1.0), ("v", 0.5, 1.0), ("v", 1.0, 4.0), ("edm", 0.5, 1.0), ("flow", 1.0, 1.0), ("x0", 1.0, 1.0)]
 RULES: Sequence[Mapping[str, Any]] = [
     {"predict": p, "sigma_data": s, "schedule": "Cosine", "updates": 1500, "batch": batch, "lr": lr, "gain": gain}
     for p, s, gain in CURES
-    for batch in (64, 512)
+    for batch in (64, 256)
     for lr in (1e-3, 5e-3)
 ]
 STARTS = [(p, s, 1.0) for s in (1.0, 0.5) for p in PREDICTIONS] + [("v", 1.0, 4.0)]
-POLICIES = [("v", 1.0), ("x0", 1.0), ("edm", 0.5), ("flow", 1.0), ("eps", 1.0)]
+POLICIES = [("v", 1.0), ("x0", 1.0), ("edm", 0.5), ("flow", 1.0)]
 
 
 def points(fn: Any, grid: Any, seeds: Sequence[int]) -> Table:
     """A pure function over a grid, computed or read from the cache."""
     return run_grid(fn, grid, seeds=seeds, cache=RUNS, version=VERSION)
+
+
+def _pairs(what: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"predict": p, "sigma_data": sigma_data} for p, sigma_data in what]
 
 
 def _part(name: str, fn: Any, grid: Any) -> Part:
@@ -218,6 +225,6 @@ PARTS = {
     "signal": _part("signal", signal, [dict(zip(("predict", "sigma_data", "gain"), s, strict=True)) for s in STARTS]),
     "modes": _part("modes", four_modes, MODES),
     "cures": _part("cures", four_modes, RULES),
-    "avoid": _part("avoid", policy, [{"predict": p, "sigma_data": s} for p, s in POLICIES]),
-    "ways": _part("ways", two_ways, {"predict": list(PREDICTIONS), "sigma_data": [1.0, 0.5]}),
+    "avoid": _part("avoid", policy, _pairs(POLICIES)),
+    "ways": _part("ways", two_ways, _pairs([("eps", 1.0), *POLICIES, ("v", 0.5)])),
 }
