@@ -11,7 +11,7 @@ is lost in the noise of a batch (`signal`). With eps or x_0 the linear part is l
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -188,20 +188,13 @@ def policy(predict: str, sigma_data: float, updates: int = 2000, *, seed: int) -
 
 
 # ------------------------------------------------------------------------------------------------------------ the parts
-OTHERS = [(p, 1.0, schedule, 1500) for schedule in ("Linear", "Rectified", "Karras") for p in ("x0", "v", "flow")]
-MODES: Sequence[Mapping[str, Any]] = [
-    {"predict": p, "sigma_data": sigma_data, "schedule": schedule, "updates": updates}
-    for p, sigma_data, schedule, updates in (
-        *((p, sigma_data, "Cosine", 1500) for sigma_data in (1.0, 0.5, 0.25) for p in PREDICTIONS),
-        *OTHERS,
-        ("v", 1.0, "Cosine", 6000),
-    )
-]
-CURES = [("v", 1.0, 1.0), ("v", 0.5, 1.0), ("v", 1.0, 4.0), ("edm", 0.5, 1.0), ("flow", 1.0, 1.0), ("x0", 1.0, 1.0)]
-RULES: Sequence[Mapping[str, Any]] = [
-    {"predict": p, "sigma_data": s, "schedule": "Cosine", "updates": 1500, "batch": batch, "lr": lr, "gain": gain}
-    for p, s, gain in CURES
-    for batch in (64, 256)
+AT = {"schedule": "Cosine", "updates": 1500}
+MODES = [AT | {"predict": p, "sigma_data": 1.0} for p in ("eps", "x0", "v", "flow")]
+MODES += [AT | {"predict": p, "sigma_data": 0.5} for p in ("x0", "v", "edm")]
+CURES = [("v", 1.0, 1.0), ("v", 0.5, 1.0), ("v", 1.0, 4.0), ("edm", 0.5, 1.0), ("x0", 1.0, 1.0)]
+SMALL = [
+    AT | {"predict": p, "sigma_data": sigma_data, "batch": 64, "lr": lr, "gain": gain}
+    for p, sigma_data, gain in CURES
     for lr in (1e-3, 5e-3)
 ]
 STARTS = [(p, s, 1.0) for s in (1.0, 0.5) for p in PREDICTIONS] + [("v", 1.0, 4.0)]
@@ -217,14 +210,14 @@ def _pairs(what: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
     return [{"predict": p, "sigma_data": sigma_data} for p, sigma_data in what]
 
 
-def _part(name: str, fn: Any, grid: Any) -> Part:
-    return Part(partial(points, fn, grid), f"results/parameterisations-{name}.json")
+def _part(name: str, fn: Any, grid: Any, seeds: int = 3) -> Part:
+    return Part(partial(points, fn, grid), f"results/parameterisations-{name}.json", seeds)
 
 
 PARTS = {
     "signal": _part("signal", signal, [dict(zip(("predict", "sigma_data", "gain"), s, strict=True)) for s in STARTS]),
     "modes": _part("modes", four_modes, MODES),
-    "cures": _part("cures", four_modes, RULES),
+    "cures": _part("cures", four_modes, SMALL, seeds=2),
     "avoid": _part("avoid", policy, _pairs(POLICIES)),
     "ways": _part("ways", two_ways, _pairs([("eps", 1.0), *POLICIES, ("v", 0.5)])),
 }
