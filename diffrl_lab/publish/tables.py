@@ -121,20 +121,8 @@ STUDIES: dict[str, Study] = {
         {"on": ".2f", "rarest": ".2f"},
         {"on": "on a mode", "rarest": "on the rarest (of .25)"},
     ),
-    "small batches": Study(
-        "parameterisations-cures.json",
-        ("predict", "sigma_data", "gain", "lr"),
-        {"on": ".2f", "rarest": ".2f"},
-        {"gain": "first weights times", "on": "on a mode", "rarest": "on the rarest (of .25)"},
-    ),
     "predictions in avoid": Study(
         "parameterisations-avoid.json", ("predict", "sigma_data"), {"success": ".2f", "entropy": ".2f"}
-    ),
-    "predictions of two ways": Study(
-        "parameterisations-ways.json",
-        ("predict", "sigma_data"),
-        {"minor": ".3f", "between": ".3f"},
-        {"minor": "left (of .3)"},
     ),
     "windows": Study(
         "unconditioned.json",
