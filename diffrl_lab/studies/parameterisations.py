@@ -2,7 +2,7 @@
 
 Why: let the data have mean 0, unit variance and no correlation, and alpha^2 + sigma^2 = 1. The part of each target that
 is linear in x_t is then alpha x_t of x_0, sigma x_t of eps, (sigma - alpha) x_t of eps - x_0, and 0 of v and of EDM's
-target with sigma_data = 1 (it is -v). So with v a network near 0 is already the best Gaussian denoiser, and the gradient
+target with sigma_data = 1 (it is -v). With v a network near 0 is already the best Gaussian denoiser, and the gradient
 of its last layer is E[v phi] over features phi, of which neither the linear part counts nor, with symmetric data, the
 even one. Small smooth networks are nearly linear where they start: what is left is lost in a batch's noise (`signal`).
 How it came about: docs/studies/parameterisations.md.
