@@ -50,8 +50,8 @@ def denoising_loss(
     x0_hat over c_out: |(D(x_t) - x_0) / c_out|^2, without the digits that this difference would lose at low noise.
     known: bool, broadcastable to x_0: those entries are shown clean and leave the loss, so that `pin` is right in the
     chain. valid: bool, broadcastable to x_0: padding is false and leaves the loss.
-    weight: factors on the squared error, broadcastable. t: [B] or [B, H]; by default [B], stratified over the batch
-    (lower variance, the same mean).
+    weight: factors on the squared error: [B], one for each row, or of several axes, broadcastable to x_0.
+    t: [B] or [B, H]; by default [B], stratified over the batch (lower variance, the same mean), rising with the row.
     """
     B = len(x_0)
     if t is None:
@@ -66,6 +66,8 @@ def denoising_loss(
     c_in, label = shown(alpha, sigma, D.sigma_data)
     out = D.net(c_in * x_t, label.reshape(t.shape), cond)
     wanted = target(D.predict, x_0, eps, alpha, sigma, D.sigma_data)
+    if weight is not None and weight.ndim == 1:
+        weight = expand(weight, x_0.ndim)
     if weight is None and valid is None:
         return mse_loss(out, wanted)  # one fused operation instead of three
     error = mse_loss(out, wanted, reduction="none")

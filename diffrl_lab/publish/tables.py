@@ -109,6 +109,21 @@ STUDIES: dict[str, Study] = {
         {"iqm": ".1f", "mean": ".1f", "training_cpu": ".0f", "driving_cpu": ".0f"},
         {"name": "robot", "iqm": "IQM", "training_cpu": "training, CPU s", "driving_cpu": "10 drives, CPU s"},
     ),
+    "saddle": Study(
+        "parameterisations-signal.json",
+        ("predict", "sigma_data", "gain"),
+        {"signal": ".4f", "noise": ".2f"},
+        {"gain": "first weights times"},
+    ),
+    "four modes": Study(
+        "parameterisations-modes.json",
+        ("predict", "sigma_data"),
+        {"on": ".2f", "rarest": ".2f"},
+        {"on": "on a mode", "rarest": "on the rarest (of .25)"},
+    ),
+    "predictions in avoid": Study(
+        "parameterisations-avoid.json", ("predict", "sigma_data"), {"success": ".2f", "entropy": ".2f"}
+    ),
     "windows": Study(
         "unconditioned.json",
         ("world", "size", "T"),

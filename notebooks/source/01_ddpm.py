@@ -23,14 +23,16 @@ from copy import deepcopy
 
 import torch
 from IPython.display import Markdown, display
+from scipy.stats import ncx2
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from diffrl_lab import widgets
 from diffrl_lab.course import check, guess, hint, mine
-from diffrl_lab.data.toys import two_modes
-from diffrl_lab.diffusion import Batches, Discrete, Linear, MixtureDenoiser, NeuralDenoiser, chain, cosine_decay
-from diffrl_lab.diffusion import denoising_loss, descend, fit
+from diffrl_lab.data.toys import ring, two_modes
+from diffrl_lab.diffusion import Batches, Cosine, Discrete, Linear, MixtureDenoiser, NeuralDenoiser, chain, cosine_decay
+from diffrl_lab.diffusion import ddim, denoising_loss, descend, fit, sample, seeded
+from diffrl_lab.nets import MLP
 from diffrl_lab.widgets.explore import explore
 from diffrl_lab.widgets.movie import movie
 
@@ -597,6 +599,60 @@ widgets.lines(times[1:], off, xlabel="t", ylabel="root mean square", logy=True, 
 # %% [markdown]
 # Both curves show the same error of the same network. In $\hat{x}_0$ it is multiplied by $\sigma_t / \alpha_t$: it is smaller at small $t$, and it grows
 # very large as the signal goes. The networks of lesson 02 predict a mix of noise and data instead.
+#
+# ## Further · Mode collapse by parameterisation alone
+#
+# A network may predict $x_0$ (`predict="x0"`), $\epsilon$ (`"eps"`), or the mix $\alpha_t\, \epsilon - \sigma_t\, x_0$ (`"v"`). Each of the three gives the
+# same $D$ if the network is perfect. Does each *find* it? The data are now four equally likely modes at the corners of a square. Each
+# coordinate has mean 0 and variance 1, nearly, and the two are uncorrelated.
+#
+# **One sentence of derivation.** For such data the best linear guess of $x_0$ is $\alpha_t\, x_t$ and that of $\epsilon$ is $\sigma_t\, x_t$, so the best linear guess of the
+# mix is $\alpha_t\, \sigma_t\, x_t - \sigma_t\, \alpha_t\, x_t = 0$.
+#
+# So a network that predicts the mix and says 0 is the best denoiser of a *Gaussian* before any training. Its last layer can only gain from features that bend, and
+# our network is nearly linear at the start. The other two networks have a linear part to learn first, and their features grow with it.
+
+# %%
+collapse = guess("01.collapse", "Four modes, trained to predict the mix. Which share of the samples lies on a mode?", 0, 100, "%")
+collapse
+
+# %%
+UPDATES = {"smoke": 800, "class": 1200, "full": 3200}[PROFILE]
+square, updates, share, ends = ring(4, radius=2**0.5, std=0.1), range(0, UPDATES + 1, UPDATES // 8), {}, {}
+on_a_mode = lambda v: float((torch.cdist(v, square.means.float()).amin(1) < 0.3).double().mean())  # 3 deviations
+for predict in ("x0", "v"):
+    D, g = NeuralDenoiser(seeded(SEED, MLP, 2, width=64), Cosine(), predict), torch.Generator().manual_seed(SEED)
+    noise = torch.randn(500, 2, generator=torch.Generator().manual_seed(SEED + 1))
+    loss = lambda x_0, D=D, g=g: denoising_loss(D, x_0, generator=g)
+    update = descend(loss, D, lr=5e-3, schedule=cosine_decay(UPDATES, warmup=20))
+    rows, share[predict] = Batches(square.sample(4000, g)[0], 128, g), []
+    for n in updates:
+        for _ in fit(update, rows, n - update.step):
+            pass
+        with torch.no_grad():
+            ends[predict] = sample(D, noise, steps=20, step=ddim())
+        share[predict].append(on_a_mode(ends[predict]))
+bell = 4 * float(ncx2.cdf(0.3**2, 2, 2))  # exact: a standard Gaussian's share within 0.3 of the four
+display(collapse.reveal(100 * share["v"][-1]))
+
+# %%
+assert share["x0"][-1] > 0.5 > 0.15 > share["v"][-1] and bell < 0.1, "large effect: x0 finds the modes, v does not"
+fig, axes = widgets.figure(2.8, 1, 3)
+for ax, (predict, v), name in zip(axes, ends.items(), ("model", "right"), strict=False):
+    ax.plot(*v.T, ".", markersize=3, color=widgets.COLOUR[name])
+    ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal", title=f"{predict}: {share[predict][-1]:.0%} on a mode")
+    axes[2].plot(updates, share[predict], label=predict, color=widgets.COLOUR[name], marker=widgets.MARKER[name])
+axes[2].axhline(bell, label="exact: a Gaussian", **widgets.look("exact"))
+axes[2].set(xlabel="updates", ylim=(0, 1), title="share on a mode")
+axes[2].legend(loc="upper left")
+widgets.Picture(fig, "500 samples of two networks: those that predict x0 lie in four small groups, those that predict v in one round cloud. "
+    "On the right the share on a mode by update: x0 rises above one half, v stays at the dashed line of one Gaussian.")
+
+# %% [markdown]
+# **Large effect.** After the same updates on the same data more than half of the samples are on a mode where the network predicts $x_0$; where it predicts the mix,
+# fewer than 15 % are, about as many as of one Gaussian. Nothing else differs between the two trainings.
+# The loss of the mix has a *saddle* at the Gaussian denoiser, and the noise of a batch hides the small gradient that leads away from it.
+# The study `parameterisations` (docs/studies.md) measures this gradient, the other choices and the cures.
 #
 # ## Further · An empty page
 #

@@ -23,8 +23,15 @@ from diffrl_lab.diffusion import (
     brownian_bridge,
     brownian_motion,
     coefficients,
+    cosine_decay,
+    ddim,
+    denoising_loss,
+    descend,
+    sample,
+    seeded,
 )
-from diffrl_lab.diffusion.denoisers import PREDICTIONS
+from diffrl_lab.diffusion.denoisers import PREDICTIONS, target
+from diffrl_lab.nets import MLP
 
 f64 = torch.float64
 SCHEDULES = [Linear(), Cosine(), Karras(), Rectified(), Discrete.linear()]
@@ -81,6 +88,35 @@ def test_the_edm_target_has_unit_variance_at_every_level():
 def test_a_prediction_of_eps_says_nothing_where_no_signal_is_left():
     D = NeuralDenoiser(Spy(), Cosine(), "eps")
     assert_close(D(torch.randn(3, 2), torch.tensor(1.0)), torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("schedule", [Linear(), Cosine(), Discrete.linear()], ids=repr)
+def test_a_network_that_says_0_is_the_best_gaussian_denoiser_for_v_and_edm_and_for_no_other(schedule):
+    """Of data with mean 0 and covariance 1: the part of each target that is linear in x_t is what is left to learn."""
+    x, t = torch.randn(9, 2, dtype=f64, generator=torch.Generator().manual_seed(0)), torch.tensor(0.3, dtype=f64)
+    (alpha, sigma), best = schedule(t), GaussianDenoiser(torch.zeros(2), schedule, cov=torch.eye(2))(x, t)
+    left = {"eps": sigma, "x0": alpha, "v": 0 * alpha, "flow": sigma - alpha, "edm": 0 * alpha}
+    for predict, slope in left.items():
+        c_skip, c_out = coefficients(predict, alpha, sigma)
+        assert_close(c_skip * x + c_out * slope * x, best)
+        # cov(target, x_t) / var(x_t), since the target is linear in x_0 and eps
+        assert_close(target(predict, alpha, sigma, alpha, sigma), slope, rtol=1e-7, atol=1e-12)
+
+
+def test_four_symmetric_modes_are_found_by_x0_and_not_by_v():
+    """The warning of NeuralDenoiser: v starts at a saddle, where a batch does not show the gradient."""
+    modes = 2**0.5 * torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+    share = {}
+    for predict in ("x0", "v"):
+        g = torch.Generator().manual_seed(0)
+        D = NeuralDenoiser(seeded(0, MLP, 2, width=64), Cosine(), predict)
+        update = descend(lambda x, D=D, g=g: denoising_loss(D, x, generator=g), D, lr=5e-3, schedule=cosine_decay(1200))
+        for _ in range(1200):
+            update(modes[torch.randint(4, (128,), generator=g)] + 0.1 * torch.randn(128, 2, generator=g))
+        with torch.no_grad():
+            x = sample(D, torch.randn(1000, 2, generator=g), steps=20, step=ddim())
+        share[predict] = (torch.cdist(x, modes) < 0.3).double().mean(0)
+    assert share["x0"].sum() > 0.8 and share["x0"].min() > 0.1 and share["v"].sum() < 0.1
 
 
 class Spy(nn.Module):

@@ -124,6 +124,13 @@ def test_the_masked_mean_divides_by_what_is_valid():
     assert masked_mean(x, ~mask & mask) == 0
 
 
+def test_a_weight_for_each_row_weighs_the_errors_of_the_rows_one_by_one():
+    x_0, D = torch.randn(5, 5, generator=G(1)), NeuralDenoiser(Constant(), Linear())  # as many columns as rows
+    weight, t = torch.tensor([0.0, 1.0, 2.0, 3.0, 10.0]), torch.linspace(0.1, 0.9, 5)
+    rows = [denoising_loss(D, x_0, t=t, valid=torch.arange(5)[:, None] == i, generator=G(2)) for i in range(5)]
+    assert_close(denoising_loss(D, x_0, t=t, weight=weight, generator=G(2)), (weight * torch.stack(rows)).mean())
+
+
 def test_padding_does_not_change_the_masked_loss_nor_its_gradient():
     x_0, D = torch.randn(6, 5, 2, generator=G(1)), NeuralDenoiser(Constant(), Linear(), "x0")
     D.net.forward = lambda x, label, cond=None: x * weight
