@@ -241,7 +241,7 @@ assert by_kind["restart"][3].impossible < 0.5 * by_kind["restart"][0].impossible
 assert by_kind["certain"][3].impossible < 0.06, "large effect: where one picture can follow, it is drawn"
 
 # %% [markdown]
-# **Large effect.** One step behaves as least squares does. Between 3 and 5 steps the weights become those of the game, and after a lost ball a whole picture is drawn.
+# **Large effect.** One step behaves as least squares does. From 3 steps on the rarer sticky picture appears, and with more steps its weight comes near the game's. After a lost ball 5 steps draw a whole picture nearly always.
 #
 # ## 4 · Play it
 #
@@ -297,7 +297,7 @@ widgets.table({"arm": list(arms), f"possible pictures (median of {DREAMS}, at mo
 assert weights["least squares"] > 0.97 > abs(weights["5 steps"]), "large effect: the weight tells them apart"
 
 # %% [markdown]
-# **Large effect.** Least squares does not dream shorter than diffusion, yet its dream is not the game: no action ever sticks. How long a dream lasts rewards a model that lost its rarer futures. So the weights stand
+# **Large effect.** Least squares dreams longer than diffusion does, yet its dream is not the game: no action ever sticks. How long a dream lasts rewards a model that lost its rarer futures. So the weights stand
 # beside it.
 #
 # ## 6 · Break it
@@ -323,7 +323,7 @@ minor.reveal(rare[1])
 
 # %% tags=["broken"]
 widgets.show(widgets.lines(LEVELS, {"rarer picture": rare, "exact": [10.0] * 4}, xlabel="standard deviation of the first noise", ylabel="share, %",
-    alt="Share of the rarer sticky picture against the standard deviation of the first noise: far below the dashed 10 % at 0.5 and 1, near it at 5."))
+    alt="Share of the rarer sticky picture against the standard deviation of the first noise: near zero up to 2, and more than half of the dashed 10 % at 5."))
 assert rare[1] < 0.6 * rare[3], "large effect: too little noise at the start loses the rarer future"
 
 # %% [markdown]
@@ -348,8 +348,8 @@ widgets.table({"three trainings, 500 fresh moments of each kind": list(chosen), 
 # %% [markdown]
 # | The survey says | Measured here | Verdict |
 # |---|---|---|
-# | (confidence high) Diffusion models serve as simulators of the environment. | The table above: in five steps diffusion draws the futures of this game with nearly the game's own weights. Least squares draws impossible pictures where two futures are equally likely, and the rarer of two futures never comes in its dream. | Held, in this small game. |
-# | A dream that lasts is a good dream. | The table of section 5: least squares lasts about as long as diffusion does, and in its dream no action ever sticks. | Failed. |
+# | (confidence high) Diffusion models serve as simulators of the environment. | The table above: in five steps diffusion draws the futures of this game with nearly the game's own weights, and it draws a few impossible pictures where only one can follow. Least squares draws impossible pictures where two futures are equally likely, and the rarer of two futures never comes in its dream. | Held, in this small game. |
+# | A dream that lasts is a good dream. | The table of section 5: least squares lasts longer than diffusion does, and in its dream no action ever sticks. | Failed. |
 # | A policy that was trained in such a dream plays the real game better than one that was trained on the recording alone. | Not measured here. | Open. |
 #
 # **Exact.** The best picture by squared error is the mean of the pictures that may follow. **Large effect.** Diffusion in five steps keeps both futures, and one step draws the mean as least squares does.
