@@ -56,8 +56,8 @@ class Possible(NamedTuple):
     kind: str
     draws: int
     impossible: float  # the share of pictures that cannot follow
-    weight: float | None  # of the possible ones, the share of the law's first picture; None where there is only one
-    exact: float | None  # that picture's probability, in the mean
+    weight: float | None  # of the possible ones, the share of the law's first picture; NaN where none was possible
+    exact: float | None  # that picture's probability, in the mean; both are None where only one picture may follow
 
 
 def fresh(name: str, n: int, past: int = 2, *, seed: int = 0, player: Player | None = None) -> Moments:
@@ -126,7 +126,7 @@ def possible(draw: Draw, moments: Moments, repeats: int = 1, *, seed: int = 0, b
                 kind,
                 came.size,
                 float((came < 0).mean()),
-                float((weights == 0).sum() / good.sum()) if good.any() else None,
+                (float((weights == 0).sum() / good.sum()) if good.any() else np.nan) if several else None,
                 float(np.mean([moments.laws[k][0][0] for k in several])) if several else None,
             )
         )

@@ -89,8 +89,8 @@ class NeuralDenoiser(nn.Module):
     predict: see `coefficients`. sigma_data: the standard deviation of the (scaled) data.
 
     Beware of "v", and of "edm" with the data's own sigma_data: with out = 0 they are the best Gaussian denoiser, and on
-    data with symmetric modes that is a saddle. Of four modes 1,500 updates of an `MLP` found none, while "x0" and "eps"
-    found them all (`studies.parameterisations`, docs/studies.md).
+    data with symmetric modes that is a saddle. Of four modes 1,500 updates of an `MLP` at a rate of 0.005 found none,
+    while "x0" and "eps" found them all (`studies.parameterisations`, docs/studies.md; at 0.001 none of them does).
     """
 
     def __init__(self, net: nn.Module, schedule: Schedule, predict: str = "eps", sigma_data: float = 1.0):

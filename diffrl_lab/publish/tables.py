@@ -121,6 +121,18 @@ STUDIES: dict[str, Study] = {
         {"on": ".2f", "rarest": ".2f"},
         {"on": "on a mode", "rarest": "on the rarest (of .25)"},
     ),
+    "cures": Study(
+        "parameterisations-cures.json",
+        ("predict", "sigma_data", "gain", "lr"),
+        {"on": ".2f", "rarest": ".2f"},
+        {"gain": "first weights times", "lr": "rate", "on": "on a mode", "rarest": "on the rarest (of .25)"},
+    ),
+    "two ways": Study(
+        "parameterisations-ways.json",
+        ("predict", "sigma_data"),
+        {"minor": ".2f", "between": ".3f"},
+        {"minor": "left (the law: .3)", "between": "between"},
+    ),
     "predictions in avoid": Study(
         "parameterisations-avoid.json", ("predict", "sigma_data"), {"success": ".2f", "entropy": ".2f"}
     ),

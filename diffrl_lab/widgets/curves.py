@@ -149,7 +149,7 @@ def lines(
             ax.fill_between(x, low, high, color=style["color"], alpha=0.2, lw=0)
         mark: dict[str, Any] = {"marker": MARKER[meaning(i, name)], "markersize": 5} if points else {}
         if not points and sum(not is_exact(other) for other in curves) > 1:
-            mark = sparse(i, name)
+            mark = sparse(i, name, array(y))
         ax.plot(x, array(y), label=name, **mark, **style)
     ax.set(
         xlabel=xlabel,
@@ -195,11 +195,12 @@ def losses(
         total = np.cumsum(np.insert(y, 0, 0.0))
         style = nth_look(i, name)
         ax.plot(updates, y, color=style["color"], lw=0.6, alpha=0.35)
+        mean = (total[width:] - total[:-width]) / width
         ax.plot(
             updates[width // 2 : len(y) - (width - 1) // 2],
-            (total[width:] - total[:-width]) / width,
+            mean,
             label=f"{name}, mean of {width}" if width > 1 else name,
-            **(sparse(i, name) if len(history) > 1 else {}),
+            **(sparse(i, name, mean) if len(history) > 1 else {}),
             **style,
         )
     for i, (name, value) in enumerate(
@@ -281,7 +282,7 @@ def values_over_data(
     a = array(a)
     for i, (name, q) in enumerate(curves.items()):
         q, style = array(q), nth_look(i, name)
-        ax.plot(a, q, label=name, **style, **(sparse(i, name) if len(curves) > 2 else {}))
+        ax.plot(a, q, label=name, **style, **(sparse(i, name, q) if len(curves) > 2 else {}))
         if name in best:
             ax.annotate(
                 f"best, {name}",

@@ -210,8 +210,11 @@ def nth_look(i: int, name: str) -> dict[str, Any]:
     return look(meaning(i, name))
 
 
-def sparse(i: int, name: str) -> dict[str, Any]:
-    """A few markers along the i-th curve, which tell it apart on paper without colour; an exact one has its dashes."""
-    if (key := meaning(i, name)) == "exact":
+def sparse(i: int, name: str, y: Any) -> dict[str, Any]:
+    """A few markers along the i-th curve y, which tell it apart on paper without colour; an exact one has its dashes.
+
+    A curve of nothing but NaN, a training that blew up say, has none: matplotlib finds no place for them.
+    """
+    if (key := meaning(i, name)) == "exact" or not np.isfinite(np.asarray(y, float)).any():
         return {}
     return {"marker": MARKER[key], "markersize": 4.5, "markevery": (0.02 + 0.03 * (i % 4), 0.13)}

@@ -40,7 +40,7 @@ function mountPlay(el, meta, bytes) {
   const root = element("div", { className: "dp", role: "group", "aria-label": meta.alt, tabIndex: 0 });
   root.append(element("style", { textContent: PLAY_CSS }));
   const boards = ["the game", "the dream"].map((title) => {
-    const canvas = element("canvas", { width: 40 * W, height: 40 * H, role: "img", "aria-label": title });
+    const canvas = element("canvas", { width: 40 * W, height: 40 * H, role: "img", "aria-label": `Breakout on 10 x 10 cells, ${title}: bricks, ball, trail, paddle` });
     return { canvas, figure: element("figure", {}, element("figcaption", { textContent: title }), canvas) };
   });
   const light = element("span", { className: "dp-light", "aria-hidden": "true" });

@@ -19,7 +19,7 @@ import numpy as np
 import traitlets
 from numpy.typing import NDArray
 
-from .pictures import COLOUR, Picture, alt_text, figure
+from .pictures import COLOUR, WIDTH, Picture, alt_text, figure
 
 FILES = ("dream.js", "play.js")
 STEPS = (1, 2, 3, 5, 10)
@@ -120,14 +120,18 @@ def strip(rows: Mapping[str, NDArray], channels: tuple[str, ...], *, alt: str) -
     """Film strips of games, title -> pictures [K, C, h, w], below each other. Raises ValueError for none."""
     if not rows or not all(len(frames) for frames in rows.values()):
         raise ValueError(f"at least one row with a picture is wanted, got { ({k: len(v) for k, v in rows.items()}) }")
-    cols = max(len(frames) for frames in rows.values())
-    fig, axes = figure(0.2 + 0.95 * len(rows), len(rows), cols, squeeze=False)
+    cols, head = max(6, *(len(frames) for frames in rows.values())), 0.3  # inches: a title's room
+    side = WIDTH / cols
+    height = len(rows) * (side + head)
+    place = {"left": 0.005, "right": 0.995, "bottom": 0.005, "top": 1 - head / height, "wspace": 0.1}
+    fig, axes = figure(height, len(rows), cols, squeeze=False, gridspec_kw=place | {"hspace": head / side})
+    fig.set_layout_engine("none")  # the constrained one makes the first column as wide as its title
     for line, (title, frames) in zip(axes, rows.items(), strict=True):
         for ax in line:
             ax.set_axis_off()
         for ax, frame in zip(line, frames, strict=False):
             ax.imshow(board(np.asarray(frame, float), channels))
-        line[0].set_title(title)
+        line[0].set_title(title, loc="left")
     return Picture(fig, alt)
 
 

@@ -644,7 +644,7 @@ for ax, (predict, v), name in zip(axes, ends.items(), ("model", "right"), strict
     axes[2].plot(updates, share[predict], label=predict, color=widgets.COLOUR[name], marker=widgets.MARKER[name])
 axes[2].axhline(bell, label="exact: a Gaussian", **widgets.look("exact"))
 axes[2].set(xlabel="updates", ylim=(0, 1), title="share on a mode")
-axes[2].legend(loc="upper left")
+fig.legend(loc="outside lower right", ncols=3)
 widgets.Picture(fig, "500 samples of two networks: those that predict x0 lie in four small groups, those that predict v in one round cloud. "
     "On the right the share on a mode by update: x0 rises above one half, v stays at the dashed line of one Gaussian.")
 

@@ -54,10 +54,17 @@ def test_the_mean_of_two_pictures_is_impossible() -> None:
     both = [[np.frombuffer(seen, np.uint8).reshape(4, 10, 10) for _, seen in law] for law in restart.laws]
     mean = torch.from_numpy(np.mean(both, 1)).float()
     (row,) = dreams.possible(lambda past, act, generator: mean, restart)
-    assert row.impossible == 1.0 and row.weight is None
+    assert row.impossible == 1.0 and np.isnan(row.weight)
 
 
 def test_a_dream_ends_with_its_first_impossible_picture() -> None:
     frozen = dreams.lasted(lambda past, act, generator: past[:, -1], "breakout", 8, limit=20)
     assert frozen.median == 0, "the ball always moves"
     assert frozen.limit == 20 and len(frozen.frames) == 8
+
+
+def test_where_nothing_possible_was_drawn_there_is_no_weight_and_where_one_picture_follows_none_is_asked_for() -> None:
+    moments = dreams.fresh("breakout", 5, seed=3)
+    blank = {r.kind: r for r in dreams.possible(lambda past, act, g: torch.zeros_like(past[:, 0]), moments)}
+    assert np.isnan([blank["sticky"].weight, blank["restart"].weight]).all() and blank["certain"].weight is None
+    assert all(r.impossible == 1 for r in blank.values())

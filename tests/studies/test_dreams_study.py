@@ -12,6 +12,7 @@ from diffrl_lab.analysis import dreams
 from diffrl_lab.data.shipped import shipped
 from diffrl_lab.methods.models.diamond import Diamond
 from diffrl_lab.studies import dreams as study
+from diffrl_lab.widgets import play
 
 
 @pytest.fixture
@@ -58,5 +59,8 @@ def test_what_ships_draws_both_futures_and_least_squares_draws_the_likelier_alon
     assert 0.35 < drawn["restart"].weight < 0.65
 
 
-def test_two_checkpoints_fit_a_page_of_half_a_megabyte() -> None:
-    assert sum(shipped(f"weights/breakout-{name}.safetensors").stat().st_size for name in ("good", "early")) < 4e5
+def test_the_page_with_both_checkpoints_has_half_a_megabyte_at_most() -> None:
+    both = {name: Diamond.load(shipped(f"weights/breakout-{name}.safetensors")) for name in ("early", "good")}
+    assert (
+        3e5 < len(play.page(*play.pack(both, alt="Breakout and its dream side by side, played with arrow keys."))) < 5e5
+    )

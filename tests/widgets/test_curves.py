@@ -69,3 +69,12 @@ def test_a_trail_grows_by_the_points_that_the_chain_has_reached() -> None:
     assert trail["x_t"].shape == (4, 2, 4, 2)
     np.testing.assert_allclose(trail["x_t"][2, 1], [[1, 0], [2 / 3, 10], [1 / 3, 20], [1 / 3, 20]])
     np.testing.assert_allclose(trail["x_t"][3, 0, :, 1], [0, 1, 2, 3])
+
+
+def test_a_curve_of_nothing_but_nan_leaves_the_others_to_be_seen():
+    blank, seen = np.full(9, np.nan), np.linspace(0, 1, 9)
+    for picture in (
+        curves.lines(range(9), {"blew up": blank, "learned": seen}, xlabel="updates", ylabel="share", alt=ALT),
+        curves.losses({"blew up": blank, "learned": seen}, alt=ALT),
+    ):
+        assert picture.png().startswith(b"\x89PNG")
