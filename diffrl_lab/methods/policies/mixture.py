@@ -37,6 +37,7 @@ class Config:
     modes: int = 8  # K, components
     width: int = 256  # of the network's hidden layers
     depth: int = 3  # its layers
+    features: int = 0  # Fourier features beside each number of the state, so that actions may change fast with it
     updates: int = 3000  # of the network
     batch: int = 512  # chunks in each
     lr: float = 1e-3  # the highest learning rate; half a cosine takes it to 0
@@ -62,8 +63,8 @@ class Mixture(nn.Module):
         super().__init__()
         self.config, self.sizes, self.about = config, {"obs": obs, "act": act, "goal": goal}, {}
         self.scaler, self.act_scaler = Scaler.blank(obs), Scaler.blank(act)
-        out = config.modes * (1 + 2 * config.chunk * act)
-        self.net = MLP(obs + 2 * goal, out=out, width=config.width, depth=config.depth, label=0)
+        shape = {"width": config.width, "depth": config.depth, "features": config.features}
+        self.net = MLP(obs + 2 * goal, out=config.modes * (1 + 2 * config.chunk * act), label=0, **shape)
 
     def law(self, cond: Tensor) -> Gaussians:
         """p(x | cond) for conditions [B, c], x scaled."""
