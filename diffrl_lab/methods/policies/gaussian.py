@@ -5,7 +5,7 @@ What is learned: p(x | s) = N(m(s), diag s(s)^2) over chunks x [H a], the next H
 variance, by its likelihood. Of two ways it learns their mean and their distance.
 How it acts: a chunk is drawn, its first `execute` actions are done, then it looks again (receding horizon).
 What differs from the paper: chunks of actions; mean and deviation are one network's and are trained together from the
-start; the deviation lies in e^-5 to e^2.
+start; the deviation lies in e^-3 to e^2.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ What is diffused: nothing; with the right K it keeps as many ways as a diffusion
 What is learned: p(x | s) = sum_k w_k(s) N(m_k(s), diag s_k(s)^2) over chunks x [H a], the next H actions in one vector,
 scaled to unit variance, by its likelihood.
 How it acts: a component, then a chunk of it is drawn, its first `execute` actions are done, then it looks again.
-What differs from the paper: chunks of actions, and a deviation for each number, within e^-5 to e^2. BC-GMM (Mandlekar
+What differs from the paper: chunks of actions, and a deviation for each number, within e^-3 to e^2. BC-GMM (Mandlekar
 et al. 2021, K = 5) is the same with one action; it acts with small deviations, this one with those that it learned.
 """
 
