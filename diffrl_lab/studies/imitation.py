@@ -111,7 +111,7 @@ def agent(model: Any, **options: Any) -> Any:
 
 
 def total_variation(ways: ArrayLike, p: ArrayLike) -> float:
-    """Half the sum over k of |share of way k - p_k|, for the ways [n] of episodes that arrived: 0 to 1; NaN for none."""
+    """Half the sum over k of |share of way k - p_k|, for ways [n]; -1, a crash, does not count. NaN for none."""
     ways = np.asarray(ways)
     count = np.bincount(ways[ways >= 0], minlength=len(np.asarray(p)))
     return float(np.abs(count / count.sum() - p).sum() / 2) if count.sum() else float("nan")
