@@ -213,7 +213,7 @@ assert (arrived("mixture, K = 8", 8) > arrived("Gaussian", 8) + 0.3).all(), "lar
 #
 # With one action at a time, diffusion keeps only a part of the ways. The demonstrator decides *once* for a gap and then goes there. A policy that draws each action anew decides again in every step, as long as the state does not tell what was decided. If it draws a *chunk* of the next eight actions, it decides once for all eight.
 #
-# **Exercise 4** (hard, 25 minutes, a synthesis). Write the *receding horizon*: draw a chunk from where the points are, do its first `execute` actions, then look again. A law judges it: the path must be the one that these actions lead to, and no chunk may be drawn that is not needed. Pitfalls: the start belongs to the path, and the last chunk may be cut off by the end.
+# **Exercise 4** (hard, 25 minutes). This is the synthesis of the lesson. Write the *receding horizon*: draw a chunk from where the points are, do its first `execute` actions, then look again. A law judges it: the path must be the one that these actions lead to, and no chunk may be drawn that is not needed. Pitfalls: the start belongs to the path, and the last chunk may be cut off by the end.
 
 # %% tags=["exercise"]
 def receding(draw, move, x: Tensor, steps: int, execute: int) -> Tensor:
