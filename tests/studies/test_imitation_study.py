@@ -29,18 +29,13 @@ def test_a_demonstrator_scores_as_its_own_floor_says() -> None:
 
 
 def test_jitter_and_idle_steps_are_counted_until_an_episode_ends_and_no_further() -> None:
-    class Zigzag:
-        def reset(self, obs, seeds, goal=None) -> None:
-            self.k = 0
-
-        def act(self, obs, which=None):
-            self.k += 1
-            return np.tile([0.0, 0.1 if self.k % 2 else 0.9], (len(obs), 1))  # into the first post
-
-    found = imitation.scores(avoid.roll(Zigzag(), range(3)), imitation.UNIFORM)
-    assert found["success"] == 0 and found["entropy"] is None and found["tv"] is None
-    assert_close(found["jitter"], 0.8, rtol=0, atol=1e-6)
-    assert abs(found["idle"] - 0.5) < 0.05
+    act = np.zeros((2, 5, 2), np.float32)
+    act[0, :2, 1], act[1, :, 1] = (0.9, 0.1), (0.9, 0.5, 0.9, 0.5, 0.9)  # the first episode ends after two steps
+    path = np.zeros((2, 6, 2), np.float32)
+    found = imitation.scores(avoid.Rolled(path, act, np.array([2, 5]), np.array([-1, -1])), imitation.UNIFORM)
+    assert found["success"] == 0 and found["entropy"] is None and found["tv"] is None and found["steps"] is None
+    assert_close(found["jitter"], (0.8 + 4 * 0.4) / 5, rtol=0, atol=1e-6)
+    assert_close(found["idle"], 1 / 7)
 
 
 def test_at_the_fork_the_four_actions_are_those_of_demonstrators_who_come_there_whatever_their_state() -> None:
