@@ -22,7 +22,7 @@ TINY = [("updates", "3"), ("width", "8"), ("batch", "8")]
     [
         ("cloning", HOPPER, TINY),
         ("cloning", MAZE, [*TINY, ("goal", "2")]),
-        ("diffusion_policy", HOPPER, [*TINY, ("horizon", "4"), ("executed", "2")]),
+        ("diffusion_policy", HOPPER, [*TINY, ("chunk", "4"), ("execute", "2")]),
         ("mixture", HOPPER, [*TINY, ("chunk", "4"), ("execute", "2"), ("modes", "3")]),
         ("receding", HOPPER, [("updates", "2"), ("width", "8"), ("value_updates", "2"), ("candidates", "2")]),
         ("diffuser", MAZE, [("updates", "2"), ("width", "8"), ("channels", "4"), ("depth", "1")]),

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-LOG_STD = (-5.0, 2.0)  # an open interval, reached smoothly: a bound that cuts would leave no gradient beyond it
+LOG_STD = (-3.0, 2.0)  # an open interval, reached smoothly: a bound that cuts would leave no gradient beyond it
+START = math.log(-LOG_STD[0] / LOG_STD[1])  # what the number 0 becomes is log_std = 0, the deviation of scaled data:
+# components that are narrow from the start do not see most of the data, and remain where they are
 
 
 class Gaussians(NamedTuple):
@@ -40,11 +42,11 @@ def gaussians(numbers: Tensor, logits: Tensor | None = None) -> Gaussians:
     """The mixture of K Gaussians that numbers [..., K, 2 d] (means, then what the deviations are made from) and logits
     [..., K] (default: all alike) stand for.
 
-    log_std = lo + (hi - lo) sigmoid(number), with LOG_STD = (lo, hi).
+    log_std = lo + (hi - lo) sigmoid(number + START), with LOG_STD = (lo, hi); the number 0 is a deviation of 1.
     """
     mean, raw = numbers.chunk(2, -1)
     log_w = (torch.zeros_like(mean[..., 0]) if logits is None else logits).log_softmax(-1)
-    return Gaussians(log_w, mean, LOG_STD[0] + (LOG_STD[1] - LOG_STD[0]) * raw.sigmoid())
+    return Gaussians(log_w, mean, LOG_STD[0] + (LOG_STD[1] - LOG_STD[0]) * (raw + START).sigmoid())
 
 
 def index(p: Tensor, u: Tensor) -> Tensor:

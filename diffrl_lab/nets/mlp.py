@@ -33,19 +33,29 @@ class MLP(nn.Module):
     """Three layers from (x, label, cond) to an output: net(x [B, d], label [B], cond [B, c]) -> [B, out].
 
     A denoiser of vectors; with label=None a plain regressor or policy. A row of NaN in cond means "not given" (it is
-    shown as zeros with a flag beside them), so one set of weights serves `cfg`. Raises ValueError when cond is missing
-    or too much.
+    shown as zeros with a flag beside them), so one set of weights serves `cfg`. features: so many Fourier features
+    (frequencies 1 to 10) stand beside each number of cond, or of x where there is no cond; 0: none. They let an output
+    change fast with the state. Raises ValueError when cond is missing or too much.
     """
 
     def __init__(
-        self, dim: int, *, cond: int = 0, out: int | None = None, width: int = 256, depth: int = 3, label: int = 32
+        self,
+        dim: int,
+        *,
+        cond: int = 0,
+        out: int | None = None,
+        width: int = 256,
+        depth: int = 3,
+        label: int = 32,
+        features: int = 0,
     ):
         super().__init__()
         if depth < 2:
             raise ValueError(f"an MLP needs at least an input and an output layer, got depth={depth}")
         self.label = Fourier(label) if label else None
         self.cond = cond
-        sizes = [dim + label + (cond + 1 if cond else 0)] + [width] * (depth - 1)
+        self.features = Fourier(features, 1.0, 10.0) if features else None
+        sizes = [dim + label + (cond + 1 if cond else 0) + features * (cond or dim)] + [width] * (depth - 1)
         layers: list[nn.Module] = []
         for a, b in zip(sizes[:-1], sizes[1:], strict=True):
             layers += [nn.Linear(a, b), nn.Mish()]
@@ -62,5 +72,10 @@ class MLP(nn.Module):
         if self.cond:
             c = x.new_full((len(x), self.cond), float("nan")) if cond is None else cond.expand(len(x), self.cond)
             given = ~c.isnan().any(-1, keepdim=True)
-            parts += [torch.where(given, c, 0.0), given.to(x)]
+            shown = torch.where(given, c, 0.0)
+            parts += [shown, given.to(x)]
+        else:
+            shown = x
+        if self.features is not None:
+            parts.append(self.features(shown).flatten(1))
         return self.layers(torch.cat(parts, -1))

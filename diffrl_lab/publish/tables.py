@@ -22,6 +22,22 @@ PAGE, RESULTS = ROOT / "docs" / "studies.md", ROOT / "data" / "results"
 IN_README = {"lessons.json", "planner.json", "guidance-planner.json"}
 IN_LESSONS = {"guidance-asked.json", "guidance-driven.json", "guidance-laws.json"}
 FLOORS = {f"floor_{name}_95": "floor" for name in ("energy", "precision", "recall")}
+WAYS = {"success": ".3f", "entropy": ".2f", "entropy_floor": ".2f", "tv": ".2f", "tv_floor": ".2f"} | {
+    "jitter": ".2f",
+    "idle": ".3f",
+    "steps": ".0f",
+}
+WAY_HEADS = {
+    "chunk": "actions drawn",
+    "execute": "of them done",
+    "denoising": "steps of the chain",
+    "success": "arrived",
+    "entropy": "entropy / ln 24",
+    "entropy_floor": "demonstrator",
+    "tv": "off in probability",
+    "tv_floor": "demonstrator",
+    "steps": "steps to arrive",
+}
 GRIDS = ("guidance-plans-", "guidance-goals-")  # point by point, what equal return and 500 goals are made from
 
 
@@ -102,6 +118,29 @@ STUDIES: dict[str, Study] = {
         {"way": "way to the goal, m", "prefers": "J prefers the better of two"},
         of="summary",
         main="arrive",
+    ),
+    "ways": Study(
+        "imitation-avoid.json",
+        ("arm", "chunk"),
+        WAYS | {"training": ".0f"},
+        {"arm": "policy", **WAY_HEADS, "training": "training, CPU s"},
+    ),
+    "ways by steps": Study("imitation-steps.json", ("arm", "chunk", "denoising"), WAYS, {"arm": "policy", **WAY_HEADS}),
+    "ways by looks": Study("imitation-looks.json", ("arm", "chunk", "execute"), WAYS, {"arm": "policy", **WAY_HEADS}),
+    "one way": Study(
+        "imitation-unimodal.json",
+        ("arm", "chunk"),
+        {k: WAYS[k] for k in ("success", "jitter", "idle", "steps")},
+        {"arm": "policy", **WAY_HEADS},
+    ),
+    "xor": Study(
+        "imitation-xor.json", ("arm", "chunk"), {"opposite": ".3f", "on a mode": ".3f"}, {"arm": "policy", **WAY_HEADS}
+    ),
+    "curves": Study(
+        "imitation-universal.json",
+        ("kind", "form", "n"),
+        {"sliced": ".4f", "off": ".4f"},
+        {"kind": "law", "n": "components, or steps", "sliced": "sliced W2", "off": "to the nearest of 20,000"},
     ),
     "robots": Study(
         "locomotion.json",

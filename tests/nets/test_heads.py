@@ -23,6 +23,13 @@ def test_a_mixtures_density_is_that_of_torch_and_entries_that_are_not_valid_are_
     assert bool((law.log_std > LOG_STD[0]).all() and (law.log_std < LOG_STD[1]).all())
 
 
+def test_a_network_that_says_0_gives_the_standard_normal_law_of_scaled_data() -> None:
+    law = gaussians(torch.zeros(2, 3, 8))
+    assert_close(law.log_std, torch.zeros(2, 3, 4), rtol=0, atol=1e-6)
+    x = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
+    assert_close(law.log_prob(x), Normal(0.0, 1.0).log_prob(x).sum(-1))
+
+
 def test_a_single_gaussian_is_a_mixture_of_one() -> None:
     numbers = torch.randn(5, 1, 8, generator=torch.Generator().manual_seed(0))
     law = gaussians(numbers)

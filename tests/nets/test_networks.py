@@ -75,6 +75,23 @@ def test_fourier_features_are_sines_and_cosines_of_the_frequencies_asked_for() -
     assert_close(Fourier(4, 1.0, 30.0)(u), torch.cat([angle.sin(), angle.cos()], 1))
 
 
+def test_features_stand_beside_the_condition_or_beside_x_where_there_is_none() -> None:
+    """With all weights of x, label and cond 0, the output still changes with what has features, and with that alone."""
+    for cond, columns in ((2, slice(3 + 32 + 3, None)), (0, slice(3 + 32, None))):
+        torch.manual_seed(0)
+        net, x, label, c = MLP(3, cond=cond, features=4), torch.randn(4, 3), torch.randn(4), torch.randn(4, 2)
+        first = net.layers[0]
+        assert first.in_features - columns.start == 4 * (cond or 3)
+        with torch.no_grad():
+            first.weight[:, : columns.start] = 0
+        out = net(x, label, c if cond else None)
+        assert torch.equal(out, net(x + 1, label, c)) if cond else not torch.allclose(out, net(x + 1, label))
+        if cond:
+            assert not torch.allclose(out, net(x, label, c + 1))
+            nothing = torch.full_like(c, float("nan"))
+            assert_close(net(x, label, nothing), net(x, label, 0 * c), rtol=0, atol=0)
+
+
 def test_errors_say_what_came_and_what_was_wanted() -> None:
     with pytest.raises(ValueError, match=r"\[B, 16, 3\], got \(4, 15, 3\)"):
         made("plan")(torch.randn(4, 15, 3), torch.zeros(4))

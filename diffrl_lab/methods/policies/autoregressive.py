@@ -40,6 +40,7 @@ class Config:
     bins: int = 32  # of each number, equal ones between the smallest and the largest recorded value
     width: int = 256  # of the network's hidden layers
     depth: int = 3  # its layers
+    features: int = 0  # Fourier features beside each number of the state, so that actions may change fast with it
     updates: int = 3000  # of the network
     batch: int = 512  # chunks in each
     lr: float = 1e-3  # the highest learning rate; half a cosine takes it to 0
@@ -66,14 +67,14 @@ class Autoregressive(nn.Module):
         self.config, self.sizes, self.about = config, {"obs": obs, "act": act, "goal": goal}, {}
         self.scaler, self.act_scaler = Scaler.blank(obs), Scaler.blank(act)
         self.dim = config.chunk * act
-        asked = obs + 2 * goal + 2 * self.dim
-        self.net = MLP(asked, out=config.bins, width=config.width, depth=config.depth, label=0)
+        shape = {"width": config.width, "depth": config.depth, "features": config.features}
+        self.net = MLP(2 * self.dim, cond=obs + 2 * goal, out=config.bins, label=0, **shape)
 
     def logits(self, cond: Tensor, x: Tensor, j: Tensor) -> Tensor:
         """ln p(bin of x_j | x_1 .. x_{j-1}, cond) up to a constant, for conditions [B, c], x [B, H a] and j [B], which
         counts from 0; entries of x from j on are not shown. -> [B, bins]"""
         entry, j = torch.arange(self.dim), j[:, None]
-        return self.net(torch.cat([cond, torch.where(entry < j, x, 0.0), (entry == j).to(x)], 1))
+        return self.net(torch.cat([torch.where(entry < j, x, 0.0), (entry == j).to(x)], 1), cond=cond)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """The cross-entropy of one number of each chunk, drawn by `generator`, on {"x": scaled chunks [B, H a],

@@ -5,7 +5,7 @@ What is learned: p(x | s) = N(m(s), diag s(s)^2) over chunks x [H a], the next H
 variance, by its likelihood. Of two ways it learns their mean and their distance.
 How it acts: a chunk is drawn, its first `execute` actions are done, then it looks again (receding horizon).
 What differs from the paper: chunks of actions; mean and deviation are one network's and are trained together from the
-start; the deviation lies in e^-5 to e^2.
+start; the deviation lies in e^-3 to e^2.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Config:
     execute: int = 8  # of them, before the next look
     width: int = 256  # of the network's hidden layers
     depth: int = 3  # its layers
+    features: int = 0  # Fourier features beside each number of the state, so that actions may change fast with it
     updates: int = 3000  # of the network
     batch: int = 512  # chunks in each
     lr: float = 1e-3  # the highest learning rate; half a cosine takes it to 0
@@ -59,7 +60,8 @@ class Gaussian(nn.Module):
         super().__init__()
         self.config, self.sizes, self.about = config, {"obs": obs, "act": act, "goal": goal}, {}
         self.scaler, self.act_scaler = Scaler.blank(obs), Scaler.blank(act)
-        self.net = MLP(obs + 2 * goal, out=2 * config.chunk * act, width=config.width, depth=config.depth, label=0)
+        shape = {"width": config.width, "depth": config.depth, "features": config.features}
+        self.net = MLP(obs + 2 * goal, out=2 * config.chunk * act, label=0, **shape)
 
     def law(self, cond: Tensor) -> Gaussians:
         """p(x | cond) for conditions [B, c], x scaled. -> with K = 1"""

@@ -4,7 +4,7 @@ What is diffused: nothing; with the right K it keeps as many ways as a diffusion
 What is learned: p(x | s) = sum_k w_k(s) N(m_k(s), diag s_k(s)^2) over chunks x [H a], the next H actions in one vector,
 scaled to unit variance, by its likelihood.
 How it acts: a component, then a chunk of it is drawn, its first `execute` actions are done, then it looks again.
-What differs from the paper: chunks of actions, and a deviation for each number, within e^-5 to e^2. BC-GMM (Mandlekar
+What differs from the paper: chunks of actions, and a deviation for each number, within e^-3 to e^2. BC-GMM (Mandlekar
 et al. 2021, K = 5) is the same with one action; it acts with small deviations, this one with those that it learned.
 """
 
@@ -37,6 +37,7 @@ class Config:
     modes: int = 8  # K, components
     width: int = 256  # of the network's hidden layers
     depth: int = 3  # its layers
+    features: int = 0  # Fourier features beside each number of the state, so that actions may change fast with it
     updates: int = 3000  # of the network
     batch: int = 512  # chunks in each
     lr: float = 1e-3  # the highest learning rate; half a cosine takes it to 0
@@ -62,8 +63,8 @@ class Mixture(nn.Module):
         super().__init__()
         self.config, self.sizes, self.about = config, {"obs": obs, "act": act, "goal": goal}, {}
         self.scaler, self.act_scaler = Scaler.blank(obs), Scaler.blank(act)
-        out = config.modes * (1 + 2 * config.chunk * act)
-        self.net = MLP(obs + 2 * goal, out=out, width=config.width, depth=config.depth, label=0)
+        shape = {"width": config.width, "depth": config.depth, "features": config.features}
+        self.net = MLP(obs + 2 * goal, out=config.modes * (1 + 2 * config.chunk * act), label=0, **shape)
 
     def law(self, cond: Tensor) -> Gaussians:
         """p(x | cond) for conditions [B, c], x scaled."""

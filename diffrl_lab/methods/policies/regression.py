@@ -35,6 +35,7 @@ class Config:
     execute: int = 8  # of them, before the next look
     width: int = 256  # of the network's hidden layers
     depth: int = 3  # its layers
+    features: int = 0  # Fourier features beside each number of the state, so that actions may change fast with it
     updates: int = 3000  # of the network
     batch: int = 512  # chunks in each
     lr: float = 1e-3  # the highest learning rate; half a cosine takes it to 0
@@ -58,7 +59,8 @@ class Regression(nn.Module):
         super().__init__()
         self.config, self.sizes, self.about = config, {"obs": obs, "act": act, "goal": goal}, {}
         self.scaler, self.act_scaler = Scaler.blank(obs), Scaler.blank(act)
-        self.net = MLP(obs + 2 * goal, out=config.chunk * act, width=config.width, depth=config.depth, label=0)
+        shape = {"width": config.width, "depth": config.depth, "features": config.features}
+        self.net = MLP(obs + 2 * goal, out=config.chunk * act, label=0, **shape)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The mean squared error on {"x": scaled chunks [B, H a], "valid": bool, which entries lie within the episode,

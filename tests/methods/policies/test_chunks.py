@@ -13,9 +13,9 @@ from torch.testing import assert_close
 from diffrl_lab import methods
 from diffrl_lab.data.episodes import Episodes
 
-NAMES = ["regression", "gaussian", "mixture", "autoregressive"]
+NAMES = ["regression", "two_step", "gaussian", "mixture", "autoregressive"]
 EACH = pytest.mark.parametrize("method", [methods.named(name) for name in NAMES], ids=NAMES)
-DRAWN = pytest.mark.parametrize("method", [methods.named(name) for name in NAMES[1:]], ids=NAMES[1:])
+DRAWN = pytest.mark.parametrize("method", [methods.named(name) for name in NAMES[2:]], ids=NAMES[2:])
 TINY: dict[str, Any] = {"chunk": 4, "execute": 3, "width": 16, "updates": 8, "batch": 32}
 LEARN: dict[str, Any] = {"width": 64, "updates": 500, "batch": 256, "lr": 5e-3, "ema": 0.98}
 
@@ -117,6 +117,8 @@ def test_what_does_not_fit_is_named() -> None:
             method.train(walks(), method.Config(**TINY), goal=3)
     with pytest.raises(ValueError, match="at least one component, got modes=0"):
         methods.named("mixture").Config(modes=0)
+    with pytest.raises(ValueError, match="clean must lie between 0 and 1, got 1"):
+        methods.named("two_step").Config(clean=1)
     with pytest.raises(ValueError, match="at least two bins, got bins=1"):
         methods.named("autoregressive").Config(bins=1)
 
@@ -176,3 +178,44 @@ def test_the_bins_of_an_autoregressive_policy_follow_a_density_that_is_no_gaussi
     at = np.linspace(-0.9, 0.7, 17)
     gap = np.abs((a[:, None] <= at).mean(0) - (act <= at).mean(0)).max()
     assert gap < 1.63 * (1 / 4000) ** 0.5 + 0.04  # Kolmogorov's 0.99 quantile, and what learning misses
+
+
+def test_the_second_of_two_steps_takes_what_lies_between_two_modes_to_the_nearer_of_them() -> None:
+    """The second step is E[x | x + (1 - t) eps], known exactly near a mode; and it leads away from the middle."""
+    model = learned(methods.named("two_step"), bandit(TWO), updates=1500, lr=3e-3)
+    first = model.step(torch.zeros(1, 1), 0, torch.zeros(1, 2))
+    assert abs(float(model.act_scaler.inverse(first)) - MEAN) < 0.06, "the first step is least squares"
+    shown = torch.tensor([-0.7, -0.5, 0.5, 0.7, -0.3, 0.3])
+    after = model.act_scaler.inverse(model.step(model.act_scaler(shown[:, None]), 1, torch.zeros(6, 2)))[:, 0]
+    mode, noise = AT * shown.sign(), 0.1 * DEVIATION
+    exact = mode + (shown - mode) * STD**2 / (STD**2 + noise**2)
+    assert_close(after[:4], exact[:4], rtol=0, atol=0.04)
+    assert (after[4:].abs() > 0.34).all()
+    a = drawn(model, 5).flatten()
+    assert len(set(a.tolist())) == 1, "nothing is drawn: one of the two ways is lost"
+    assert_close(a[:1], model.act_scaler.inverse(model.step(first, 1, torch.zeros(1, 2)))[0], rtol=0, atol=1e-5)
+
+
+def test_each_term_of_two_step_regression_counts_by_the_square_of_its_noise() -> None:
+    method = methods.named("two_step")
+    run = method.train(walks(), method.Config(**TINY, clean=0.8))
+    row = next(iter(run))
+    assert_close(row["loss"], row["guess"] / 0.8**2 + row["repair"] / 0.2**2)
+
+
+@EACH
+def test_with_fourier_features_an_action_may_change_fast_with_the_state(method: Any) -> None:
+    """a = sign(sin 12 s) / 2: a network that is shown s alone misses most of it, one that is shown features little."""
+    rng = np.random.default_rng(0)
+    obs = rng.uniform(-1.5, 1.5, (2000, 2, 1))
+    act = np.sign(np.sin(12 * obs[:, 0])) / 2
+    episodes = Episodes.join((o, a[None], np.zeros(1), False) for o, a in zip(obs, act, strict=True))
+    state = np.linspace(-1.4, 1.4, 201)[:, None]
+    inner = np.abs(np.sin(12 * state[:, 0])) > 0.4
+    wanted = torch.tensor(np.sign(np.sin(12 * state[:, 0])) / 2)[inner]
+    wrong = []
+    for features in (0, 8):
+        model = learned(method, episodes, updates=400, width=48, features=features)
+        a = model.sample(state, generator=torch.Generator().manual_seed(0))[:, 0, 0, 0][inner]
+        wrong.append(float(((a - wanted).abs() > 0.4).double().mean()))
+    assert wrong[1] < 0.2 < 0.3 < wrong[0], wrong

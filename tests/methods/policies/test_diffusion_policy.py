@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,11 @@ import torch
 from torch.testing import assert_close
 
 from diffrl_lab.data.episodes import Episodes
-from diffrl_lab.diffusion import Cosine, Denoiser, Function, GaussianDenoiser, MixtureDenoiser
+from diffrl_lab.diffusion import Cosine, Denoiser, Function, GaussianDenoiser, MixtureDenoiser, Rectified
 from diffrl_lab.methods.policies.diffusion_policy import Agent, Config, DiffusionPolicy, train
 from diffrl_lab.methods.weights import around
 
-ONE = Config(horizon=1, executed=1, width=64, updates=1500, batch=256, lr=3e-3, denoising=20)
+ONE = Config(chunk=1, execute=1, width=64, updates=1500, batch=256, lr=3e-3, denoising=20)
 
 
 def bandit(act, n: int = 4000) -> Episodes:
@@ -75,17 +76,43 @@ def test_of_two_ways_of_acting_both_are_kept_in_their_shares_and_nothing_between
     assert float((a.abs() < 0.3).double().mean()) < 0.03
 
 
+@pytest.mark.parametrize("predict", ["x0", "eps", "edm", "flow"])
+def test_whatever_is_predicted_the_linear_gaussian_bandit_comes_out(predict: str) -> None:
+    policy = trained(
+        bandit(lambda x, v, g, rng: 0.5 * x - 0.3 * v + 0.2 * rng.standard_normal(len(x))),
+        replace(ONE, predict=predict),
+    )
+    assert policy.denoiser.predict == predict
+    a = drawn(policy, [0.5, -0.5], [0.8])
+    assert abs(float(a.mean()) - 0.4) < 4 * 0.2 / 4000**0.5 + 0.04
+    assert abs(float(a.std()) / 0.2 - 1) < 4 / 8000**0.5 + 0.12
+
+
+def test_one_euler_step_of_a_flow_policy_gives_the_mean_and_many_the_law_at_order_one() -> None:
+    """On N(0.4, 0.3^2): the exact flow maps N(0, 1) to the law; K Euler steps miss its deviation by about c / K."""
+    policy = train(bandit(lambda x, v, g, rng: x), replace(ONE, predict="flow"), goal=1).model
+    assert isinstance(policy.denoiser.schedule, Rectified)
+    spread, off = float(policy.act_scaler.spread), []
+    for K in (1, 8, 16, 32):
+        policy.config = replace(policy.config, denoising=K)
+        a = drawn(exactly(policy, GaussianDenoiser([0.4], Rectified(), std=0.3)), [0.0, 0.0], [0.0], 2000)
+        off.append(abs(float(a.std()) / spread - 0.3))
+        if K == 1:
+            assert_close(a, torch.full_like(a, float(policy.act_scaler.center) + 0.4 * spread), rtol=0, atol=1e-5)
+    assert 1.5 < off[1] / off[2] < 3, off
+
+
 def test_beyond_an_episodes_end_nothing_is_learned() -> None:
     rows = []
     for sign in (-0.5, 0.5) * 40:
         rows.append((np.zeros((5, 2)), np.full((4, 1), sign), np.zeros(4), False))
-    config = Config(horizon=8, executed=1, width=64, updates=600, batch=128, lr=3e-3)
+    config = Config(chunk=8, execute=1, width=64, updates=600, batch=128, lr=3e-3)
     a = drawn(trained(Episodes.join(rows), config), [0.0, 0.0], [0.0], 1000)
     # a quarter of all chunks begin in the last step: were their zeros targets, a quarter of second actions would be 0
     assert float((a[:, 1].abs() < 0.25).double().mean()) < 0.05
 
 
-TINY = Config(horizon=4, executed=3, width=32, updates=6, batch=32)
+TINY = Config(chunk=4, execute=3, width=32, updates=6, batch=32)
 
 
 def test_it_acts_on_a_chunk_looks_again_and_drives_one_as_it_drives_many() -> None:
@@ -143,8 +170,8 @@ def test_a_policy_that_was_saved_samples_the_same_when_saved_again(goal: int, tm
 
 
 def test_wrong_chunks_states_and_goals_are_named() -> None:
-    with pytest.raises(ValueError, match="executed=5"):
-        Config(horizon=4, executed=5)
+    with pytest.raises(ValueError, match="execute=5"):
+        Config(chunk=4, execute=5)
     episodes = bandit(lambda x, v, g, rng: x, 50)
     policy = train(episodes, ONE, goal=1).model
     for obs, goal in ((np.zeros((3, 4)), np.zeros((3, 1))), (np.zeros((3, 2)), None)):

@@ -1,0 +1,342 @@
+# %% [markdown]
+# ![Eight panels of forty paths past rows of posts. The demonstrator takes all gaps. Least squares takes one or two ways. A single Gaussian crashes often. The right mixture and the diffusion policy arrive by many ways.](attachment:09.png)
+#
+# # 09 · Multimodal policies and imitation
+#
+# **The question.** When does it matter that a policy can act in several ways, and which policies can?
+#
+# A policy that imitates is often trained by least squares. Where the demonstrator went left one time and right the next, the mean of both is what nobody did. The survey says that diffusion policies capture several modes of the actions where a Gaussian cannot, and that they add variance where there is only one mode. Here you test both claims in a world in which the demonstrator's 24 ways, and the probability of each, are known exactly; and you give the rivals of diffusion a fair chance.
+#
+# **Afterwards you can**
+# - say what least squares, one Gaussian, a mixture and a diffusion policy do where several actions were taken;
+# - measure whether a policy keeps the ways of its demonstrator, with the noise floor beside the number;
+# - explain why actions are drawn in chunks, and what is lost when each is drawn alone;
+# - tell a gain that comes from several modes from one that comes from somewhere else.
+#
+# **You need** lesson 01 (how samples are drawn), lesson 03 (cloning) and lesson 05b (diversity and its noise floor). **Machine:** about 50 seconds on two CPU cores, no network.
+# **You:** 85 minutes (an estimate).
+
+# %% tags=["collapsed"]
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffrl_lab import widgets
+from diffrl_lab.analysis.intervals import wilson
+from diffrl_lab.analysis.modes import expected_entropy
+from diffrl_lab.course import check, guess, hint, mine
+from diffrl_lab.studies import ways
+from diffrl_lab.widgets.explore import explore
+from diffrl_lab.worlds import avoid
+
+torch.set_num_threads(1)  # for tensors this small a second thread costs more than it brings
+
+# %% tags=["parameters"]
+PROFILE = "class"  # smoke: seconds; class: a minute; full: more episodes
+SEED = 0
+
+# %%
+N, generator = {"smoke": 40, "class": 100, "full": 600}[PROFILE], torch.Generator().manual_seed(SEED)
+widgets.component_map(["data", "diffusion model", "execution"], alt="The survey's component map with three boxes lit, "
+    "data, diffusion model and execution: this lesson learns actions from demonstrations and executes them in chunks.")
+
+# %% [markdown]
+# ## 1 · Twenty-four ways
+#
+# A point goes up past rows of one, two and three posts. It sees its position $s$, and an action $a$ moves it sideways and up. Who touches a post has crashed. The rows leave two, three and four gaps, so there are 24 ways. The demonstrator tosses a fair die for each row: every way has the probability $p = 1/24$.
+
+# %%
+demonstrations = ways.roll(None, N, 1000 * SEED)
+p = torch.full((24,), 1 / 24, dtype=torch.float64)  # exact
+assert (demonstrations.way >= 0).mean() > 0.9, "large effect: the demonstrator arrives, whatever the way"
+ways.paths({"the demonstrator": demonstrations}, cols=3, alt="Paths of the demonstrator fan out past rows of one, two "
+    "and three posts through every gap, and all of them cross the line at the top.")
+
+# %% [markdown]
+# ## 2 · A fork, exactly
+#
+# Take the place behind the middle gap of the second row, where the demonstrator turns towards the last row. Nothing in the state tells which of the four gaps comes next. So the action that was recorded there is one of four, each with the probability 1/4.
+
+# %%
+actions, chance = ways.at_fork()
+widgets.table({"gap": ["1", "2", "3", "4"], "sideways": [f"{a:+.2f}" for a in actions[:, 0]],
+    "up": [f"{a:.2f}" for a in actions[:, 1]], "probability": [f"{q:.2f}" for q in chance]})
+
+# %% [markdown]
+# **Exercise 1** (easy, 8 minutes). Least squares looks for the one action with the smallest expected squared error. Which action is that, and how far is it from the nearest action that was taken? Pitfall: the actions may have different probabilities.
+
+# %% tags=["exercise"]
+def single(actions: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+    """actions [K, 2], taken with probabilities p [K]. -> the best single action [2], distance to the nearest []"""
+    ### BEGIN SOLUTION
+    mean = (p[:, None] * actions).sum(0)
+    return mean, (actions - mean).norm(dim=1).min()
+    ### END SOLUTION
+
+
+check("09.single", single)
+
+# %%
+single = mine("09.single")
+mean, off = single(actions, chance)
+assert off > 0.5, "exact: the mean is none of the four"
+ways.fork({"least squares, exact": mean[None].float()}, actions, alt="The plane of actions at the fork: four exact "
+    "actions fan out to the sides, and the mean of them lies between, straight up and short.")
+
+# %% [markdown]
+# **Exact.** The mean of the four actions is more than half a unit away from each of them. It leads straight up, towards the post in the middle of the last row.
+#
+# ## 3 · Likelihood, and how many components
+#
+# A policy can also be a *distribution* of actions given the state, trained to make the recorded actions likely. A mixture of $K$ Gaussians has the density $\sum_k w_k \mathcal{N}(a; \mu_k, \sigma_k^2)$; with $K = 1$ it is the usual Gaussian policy.
+#
+# **Exercise 2** (medium, 15 minutes). Write the loss of a mixture, $-\ln \sum_k w_k \prod_i \mathcal{N}(a_i; \mu_{ki}, \sigma_{ki}^2)$, averaged over the actions. Pitfalls: what adds up as logarithms, and what as probabilities? Far from all components the density is too small for a float.
+
+# %% tags=["exercise"]
+def loss(a: Tensor, log_w: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """a [B, d]; the weights' logarithms log_w [K], mean and std [K, d]. -> []"""
+    ### BEGIN SOLUTION
+    z = (a[:, None] - mean) / std
+    log_n = (-0.5 * z**2 - std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+    return -torch.logsumexp(log_w + log_n, -1).mean()
+    ### END SOLUTION
+
+
+check("09.mixture", loss)
+
+# %% [markdown]
+# We train mixtures at the fork with your loss: 400 actions, with a little noise on them, and no network.
+
+# %%
+loss, recorded = mine("09.mixture"), actions[torch.randint(4, (400,), generator=generator)].float()
+recorded = recorded + 0.04 * torch.randn(400, 2, generator=generator)
+
+
+def fitted(K: int, updates: int = 300) -> tuple[Tensor, float]:
+    """400 draws of K Gaussians that were fitted to what was recorded, and their loss."""
+    logits, raw = torch.zeros(K, requires_grad=True), torch.zeros(K, 2, requires_grad=True)
+    mean = recorded[torch.randint(400, (K,), generator=generator)].clone().requires_grad_()
+    optimiser = torch.optim.Adam([logits, mean, raw], lr=0.05)
+    for _ in range(updates):
+        now = loss(recorded, logits.log_softmax(0), mean, (raw - 1).exp())
+        optimiser.zero_grad(), now.backward(), optimiser.step()
+    k = torch.multinomial(logits.detach().softmax(0), 400, replacement=True, generator=generator)
+    return (mean[k] + (raw[k] - 1).exp() * torch.randn(400, 2, generator=generator)).detach(), now.item()
+
+# %%
+fits = {K: min((fitted(K) for _ in range(4)), key=lambda fit: fit[1]) for K in (1, 2, 4)}  # the best of four starts
+off = {K: float((ways.near(x, actions) < 0).double().mean()) for K, (x, _) in fits.items()}
+assert off[1] > 0.6 and off[4] < 0.1, "large effect: with too few components most draws were never done"
+ways.fork({f"K = {K}": x for K, (x, _) in fits.items()}, actions, alt="Draws of fitted mixtures at the fork: one Gaussian "
+    "covers the whole fan, two cover half of it each, four lie on the four exact actions.")
+
+# %% [markdown]
+# **Large effect.** With one component most draws are none of the four actions; with four components, as many as there are actions, nearly all draws are. Likelihood does not make a policy multimodal: its family of distributions does, if it is rich enough. How many components is enough depends on the state, and nobody tells.
+#
+# A diffusion policy has no $K$. It draws an action, or several at once, by a chain of denoising steps as in lesson 01, with the state as a condition. Here are trained policies, each with a network of about the same size and 2,000 updates on 600 demonstrations, at the same fork.
+
+# %%
+ARMS = ["least squares", "Gaussian", "mixture, K = 8", "diffusion"]
+at_fork = {arm: ways.drawn(ways.policy(arm), seed=SEED) for arm in ARMS}
+ways.fork(at_fork, actions, alt="Actions that four trained policies draw at the fork: least squares one in the middle, a "
+    "Gaussian a cloud over the fan, the mixture the four exact actions, the diffusion policy an arc through the four.")
+
+# %%
+lost = {arm: float((ways.near(a, actions) < 0).double().mean()) for arm, a in at_fork.items()}
+assert lost["Gaussian"] > lost["diffusion"] + 0.3, "large effect: fewer draws of diffusion are none of the four"
+widgets.table({"policy": ARMS, "none of the four": [f"{v:.0%}" for v in lost.values()]})
+
+# %% [markdown]
+# ## 4 · Forty drives of each
+#
+# At each step a policy that is drawn sees where it is, draws one action and does it. About a hundred actions make one drive, so a small share of bad actions may be enough for a crash.
+
+# %%
+g = guess("09.gaussian", "Of 40 drives of the Gaussian policy, how many arrive? (Each action is drawn.)", 0, 40, "drives")
+g
+
+# %% tags=["punchline"]
+SHOWN = {"demonstrator": None, "least squares": 1, "two-step": 1, "Gaussian": 1, "mixture, K = 8": 1, "mixture, K = 8 ": 8, "diffusion": 1, "diffusion ": 8}
+forty = {f"{arm.strip()}{f', {n} actions' if n == 8 else ''}": ways.roll(n and ways.policy(arm.strip(), n), 40) for arm, n in SHOWN.items()}
+ways.paths(forty, alt="Eight panels of forty paths past rows of posts, coloured by the last gap: the demonstrator takes all gaps, "
+    "least squares and two-step take very few ways, a Gaussian crashes, and the right mixture and diffusion arrive by many ways.")
+
+# %%
+g.reveal(int((forty["Gaussian"].way >= 0).sum()))
+
+# %% [markdown]
+# Success alone does not tell these policies apart: least squares arrives every time. Its network is continuous, and noise has led the point to one side of the post before the fork. What it loses are the ways.
+#
+# **Exercise 3** (easy, 10 minutes). How far are the ways of a policy from the demonstrator's probabilities? Among the drives that arrived, compare the share $q_k$ of each way with $p_k$, by the total variation $\tfrac12 \sum_k |q_k - p_k|$. It is 0 for the same probabilities and 1 where no way is shared. Pitfalls: crashes are no ways, and a way that was never taken counts.
+
+# %% tags=["exercise"]
+def variation(ways: Tensor, p: Tensor) -> Tensor:
+    """ways [n]: numbers from 0 to K - 1, or -1 for a crash; p [K]. -> []"""
+    ### BEGIN SOLUTION
+    count = torch.bincount(ways[ways >= 0], minlength=len(p))
+    return (count / count.sum() - p).abs().sum() / 2
+    ### END SOLUTION
+
+
+check("09.ways", variation)
+
+# %%
+variation = mine("09.ways")
+taken = {name: torch.tensor(rolled.way) for name, rolled in forty.items()}
+far = {name: float(variation(way, p)) for name, way in taken.items()}
+assert far["least squares"] > far["demonstrator"] + 0.3, "large effect: least squares loses ways"
+widgets.table({"policy": list(far), "arrived": [f"{int((way >= 0).sum())} of 40" for way in taken.values()],
+    "total variation": [f"{v:.2f}" for v in far.values()]})
+
+# %% [markdown]
+# With forty drives the demonstrator itself is not at 0: its value is the noise floor. So the study behind this lesson drove each policy 600 times. Each policy was trained once, so differences of a few hundredths say nothing. The entropy of the ways is divided by $\ln 24$, so a policy that takes all ways alike has 1.
+
+# %%
+study = ways.Study("avoid")
+study.rows([("demonstrator", 1), *((arm, n) for arm in ("least squares", "two-step", "Gaussian", "mixture, K = 2",
+    "mixture, K = 8", "autoregressive", "diffusion", "flow") for n in (1, 8))])
+
+# %%
+arrived, entropy = (lambda arm, n=1: study("success", arm, n)), (lambda arm, n=1: study("entropy", arm, n))
+assert (arrived("diffusion") > 0.95).all(), "large effect: diffusion with one action arrives"
+assert (entropy("diffusion") > entropy("least squares") + 0.3).all(), "large effect: and by more ways than least squares"
+assert (arrived("mixture, K = 8", 8) > arrived("Gaussian", 8) + 0.3).all(), "large effect: K = 8 against K = 1, in chunks"
+
+# %% [markdown]
+# **Large effect.** Diffusion with one action arrives in more than 95 % of the drives, and the entropy of its ways lies at least 0.3 above that of least squares. In chunks of eight actions, a mixture of eight components arrives far more often than one Gaussian does.
+#
+# **Open.** Whether diffusion is better than a mixture with enough components cannot be told from this table.
+#
+# ## 5 · Why chunks?
+#
+# With one action at a time, diffusion keeps only a part of the ways. The demonstrator decides *once* for a gap and then goes there. A policy that draws each action anew decides again in every step, as long as the state does not tell what was decided. If it draws a *chunk* of the next eight actions, it decides once for all eight.
+#
+# **Exercise 4** (hard, 25 minutes). This is the synthesis of the lesson. Write the *receding horizon*: draw a chunk from where the points are, do its first `execute` actions, then look again. A law judges it: the path must be the one that these actions lead to, and no chunk may be drawn that is not needed. Pitfalls: the start belongs to the path, and the last chunk may be cut off by the end.
+
+# %% tags=["exercise"]
+def receding(draw, move, x: Tensor, steps: int, execute: int) -> Tensor:
+    """x [m, 2]; draw(x) -> chunks [m, H, 2], move(x, a) -> the next x. -> path [m, steps + 1, 2]"""
+    ### BEGIN SOLUTION
+    path = [x]
+    for k in range(steps):
+        if k % execute == 0:
+            chunk = draw(path[-1])
+        path.append(move(path[-1], chunk[:, k % execute]))
+    return torch.stack(path, 1)
+    ### END SOLUTION
+
+
+check("09.receding", receding)
+
+# %% [markdown]
+# Your function drives the diffusion policy that draws eight actions. The weights are the same each time; only `execute` changes.
+
+# %%
+receding, chunks = mine("09.receding"), ways.policy("diffusion", 8)
+starts = torch.tensor(np.stack([avoid.start(np.random.default_rng(i)) for i in range(N)]))
+draw = lambda x: chunks.sample(x, generator=generator)[:, 0]
+move = lambda x, a: torch.tensor(avoid.moved(x.numpy(), a.numpy()))
+looks = {n: torch.tensor(avoid.way(receding(draw, move, starts, 140, n).numpy())) for n in (1, 2, 8)}
+
+# %%
+variety = {n: float(torch.special.entr(torch.bincount(way[way >= 0], minlength=24) / (way >= 0).sum()).sum()) / math.log(24)
+           for n, way in looks.items()}
+assert variety[8] > variety[1], "large effect: who looks again in every step takes fewer ways"
+widgets.table({"actions done of eight": list(looks), "arrived": [f"{(way >= 0).double().mean():.2f}" for way in looks.values()],
+    "entropy / ln 24": [f"{v:.2f}" for v in variety.values()]})
+
+# %% [markdown]
+# **Large effect.** The same weights take ways of more entropy if all eight actions of a chunk are done than if a new chunk is drawn in every step.
+#
+# **Exactly.** The simplest case is the exclusive or. The demonstrator does two actions: the first is $-1$ or $1$, each with probability 1/2, and the second is the opposite of the first. The state tells nothing.
+
+# %%
+xor = guess("09.xor", "A policy draws both actions, each alone, and each perfectly. How often are they opposite?", 0.0, 1.0, "of the pairs")
+xor
+
+# %%
+xor.reveal(0.5)
+pairs = ways.Study("xor")
+apart, chunk = (pairs("opposite", "diffusion", n) for n in (1, 2))
+assert (abs(apart - 0.5) < 0.03).all() and (chunk > 0.98).all(), "exact: 1/2 for actions drawn apart, 1 for a chunk"
+widgets.table({"diffusion draws": ["two actions, each alone", "a chunk of two", "exactly, alone"],
+    "opposite": [", ".join(f"{v:.3f}" for v in apart), ", ".join(f"{v:.3f}" for v in chunk), "0.500"]})
+
+# %% [markdown]
+# **Exact.** Two actions that are drawn apart are opposite with probability 1/2, even if each has exactly the right distribution: the product of two marginal distributions is not the joint distribution. As a chunk of two they are opposite nearly always.
+#
+# ## 6 · One mode, and a control
+#
+# The survey also says that diffusion adds variance that is not needed where the best policy has one mode. Now all demonstrations take *one* way.
+
+# %%
+unimodal = ways.Study("unimodal")
+single_mode = ["least squares", "two-step", "Gaussian", "diffusion"]
+assert min(unimodal("success", arm).min() for arm in single_mode) > 0.95, "large effect: every policy arrives"
+unimodal.rows([("demonstrator", 1), *((arm, 1) for arm in single_mode)])
+
+# %% [markdown]
+# **Open.** With one mode all policies arrive, and none of them can be called better by success: a tie. Where the table shows more jitter for a policy that is drawn, that is the price of drawing.
+#
+# A second control asks where gains come from. *Two-step regression* (Pan et al. 2025) has no distribution: it guesses by least squares, and then repairs the guess with a second regression that was trained on slightly noisy actions. Its authors report that it equals flow policies on robot benchmarks, so they conclude that gains there do not come from several modes. In our world two-step regression arrives, too. By its ways it is like least squares, not like diffusion. *Both are true:* a policy may succeed without several modes, and then its success is no proof that it has them.
+#
+# Move the slider. Which policies need many steps of the chain?
+
+# %%
+slider = ways.Slider()
+explore(slider.picture, actions=[1, 8], denoising=[10, 1, 2, 3, 5, 20], seed=(0, 20))
+
+# %% [markdown]
+# ## 7 · Break it: a chain that is cut
+#
+# Each look costs as many evaluations of the network as the chain has steps. What if the chain is cut to one or two?
+
+# %% tags=["broken"]
+cut = {f"{k} step{'s' * (k > 1)}": ways.drawn(ways.policy("diffusion", denoising=k), seed=SEED) for k in (1, 2, 3, 10)}
+ways.fork(cut, actions, alt="Actions of the diffusion policy at the fork with chains of 1, 2, 3 and 10 steps: one step "
+    "gives a cloud around the mean of the actions, ten lie on an arc through the four exact ones.")
+
+# %%
+steps = ways.Study("steps")
+of = {k: steps("entropy", "diffusion", 1, denoising=k) for k in (1, 2, 3, 5, 10, 20)}
+assert (of[10] > of[1] + 0.05).all(), "large effect: one step loses ways"
+widgets.table({"steps of the chain": list(of), "arrived": [f"{steps('success', 'diffusion', 1, denoising=k).mean():.3f}" for k in of],
+    "entropy / ln 24": [f"{v.mean():.2f}" for v in of.values()]})
+
+# %% [markdown]
+# **Large effect.** With one step the ways have less entropy than with ten. The chain returns $E[x_0 \mid x_T, s]$, and at $t = 1$ the noise says nothing about the action: a perfect network would give the mean, as least squares does. Ours is not perfect there, so it keeps some of the ways. The policy still arrives, so its success does not show the loss; the entropy of its ways does.
+#
+# | signature | in the picture | the number that gives it away | cure |
+# |---|---|---|---|
+# | least squares where several actions were taken | all drives take the same few ways | entropy of the ways, beside the demonstrator's | a policy that is drawn |
+# | too few components | draws between the actions, crashes | share of draws at a fork that were never done | more components, or diffusion |
+# | a chain of one step | draws move towards the mean | entropy falls, success hardly does | more steps |
+# | each action drawn anew | ways through the outer gaps are missing | entropy with `execute` of 1 against 8 | chunks |
+#
+# ## 8 · What the survey claims, and what was measured
+#
+# | The survey says | Measured here | Verdict |
+# |---|---|---|
+# | Diffusion policies capture several modes where one Gaussian cannot | diffusion arrives by far more ways than least squares, and more often than a drawn Gaussian; a mixture with enough components does the same | held (large effect) against *one* Gaussian |
+# | With one mode, diffusion adds variance that is not needed | success is a tie; the jitter is in the table of section 6 | open |
+# | *Open question:* diffusion can represent any distribution, mixtures cannot | on three such distributions, sixteen Gaussians lie as near as a diffusion model of 50 steps, or nearer (*Further*) | open |
+#
+# **Symbols.** $s$ the state; $a$ an action; $p$ `p` probabilities of the ways, $q$ the shares of a policy; $K$, $k$ number of components, or of ways, and which; $w, \mu, \sigma$ `log_w, mean, std` of a component; $i$ a number of an action; $x_0, x_T, t$ as in lesson 01.
+#
+# **References.** Chi et al., "Diffusion Policy: Visuomotor Policy Learning via Action Diffusion" (2023). Bishop, "Mixture Density Networks" (1994). Pan et al., "Much Ado About Noising: Dispelling the Myths of Generative Robotic Control" (2025). Jia et al., "Towards Diverse Behaviors: A Benchmark for Imitation Learning with Human Demonstrations" (2024). The survey: "Diffusion Models for Reinforcement Learning" (arXiv 2510.12253, 2025).
+#
+# **Next.** Lesson 10 adds rewards to demonstrations.
+
+# %% [markdown]
+# ## Further · what no mixture is (open question 1)
+#
+# A ring, a spiral, and a strip in which gaps lie within gaps at every scale: none of them is a mixture of finitely many Gaussians. How near do mixtures and chains of few steps come? The sliced Wasserstein distance of 4,000 draws to 4,000 fresh ones is shown; the exact line is that of fresh draws of the distribution itself.
+
+# %%
+far = ways.Study("universal").table
+assert all(far.column("sliced", kind=k, form="mixture", n=16) < 1.5 * far.column("sliced", kind=k, form="diffusion", n=50)
+           for k in ("ring", "spiral", "strip")), "large effect: 16 Gaussians are no farther off than diffusion is"
+ways.universal(alt="Three panels, ring, spiral and strip: the distance of mixtures falls with the number of components, that of "
+    "diffusion falls with the steps of the chain, and both approach the exact floor.")
