@@ -20,7 +20,7 @@ from diffrl_lab.widgets import pictures
 from diffrl_lab.widgets.tables import Columns
 from diffrl_lab.worlds import avoid
 
-FORK = (0.0, avoid.ROWS[1][0] + avoid.CLEAR)  # where the way past the last row is chosen, behind the middle gap
+FORK = (0.0, avoid.ROWS[1][0] + avoid.CLEAR + 0.02)  # where the way past the last row is chosen, behind the middle gap
 LAST = ("left", "data", "goal", "right")  # the colour of a path: through which gap of the last row it goes
 
 
