@@ -1,5 +1,5 @@
 # %% [markdown]
-# ![Eight panels of forty paths past rows of posts. The demonstrator takes all gaps. Least squares takes one or two ways. A single Gaussian crashes often. The right mixture and the diffusion policy arrive by many ways.](attachment:09.png)
+# ![Eight panels of forty paths past rows of posts. The demonstrator takes all gaps. Least squares takes two ways. A single Gaussian crashes at posts, most in chunks. A mixture of eight and the diffusion policy arrive by many ways.](attachment:09.png)
 #
 # # 09 · Multimodal policies and imitation
 #
@@ -82,7 +82,7 @@ check("09.single", single)
 single = mine("09.single")
 mean, off = single(actions, chance)
 assert off > 0.5, "exact: the mean is none of the four"
-ways.fork({"least squares, exact": mean[None].float()}, actions, alt="The plane of actions at the fork: four exact "
+ways.fork({"the mean": mean[None].float()}, actions, alt="The plane of actions at the fork: four exact "
     "actions fan out to the sides, and the mean of them lies between, straight up and short.")
 
 # %% [markdown]
@@ -123,7 +123,7 @@ def fitted(K: int, updates: int = 300) -> tuple[Tensor, float]:
         now = loss(recorded, logits.log_softmax(0), mean, (raw - 1).exp())
         optimiser.zero_grad(), now.backward(), optimiser.step()
     k = torch.multinomial(logits.detach().softmax(0), 400, replacement=True, generator=generator)
-    return (mean[k] + (raw[k] - 1).exp() * torch.randn(400, 2, generator=generator)).detach(), float(now)
+    return (mean[k] + (raw[k] - 1).exp() * torch.randn(400, 2, generator=generator)).detach(), float(now.detach())
 
 # %%
 fits = {K: min((fitted(K) for _ in range(4)), key=lambda fit: fit[1]) for K in (1, 2, 4)}  # the best of four starts
@@ -135,27 +135,33 @@ ways.fork({f"K = {K}": x for K, (x, _) in fits.items()}, actions, alt="Draws of 
 # %% [markdown]
 # **Large effect.** With one component most draws are none of the four actions; with four components, as many as there are actions, nearly all draws are. Likelihood does not make a policy multimodal: its family of distributions does, if it is rich enough. How many components is enough depends on the state, and nobody tells.
 #
-# A diffusion policy has no $K$. It draws an action, or several at once, by a chain of denoising steps as in lesson 01, with the state as a condition. Here are trained policies, each with a network of about the same size and 2,000 updates on 600 demonstrations, at the same fork.
+# A diffusion policy has no $K$. It draws an action, or several at once, by a chain of denoising steps as in lesson 01, with the state as a condition. Now the trained policies: networks of one size, with 2,000 updates on 600 demonstrations. We ask them at the *start*, where the demonstrator turns left or right, each with the probability 1/2.
 
 # %%
 ARMS = ["least squares", "Gaussian", "mixture, K = 8", "diffusion"]
-at_fork = {arm: ways.drawn(ways.policy(arm), seed=SEED) for arm in ARMS}
-ways.fork(at_fork, actions, alt="Actions that four trained policies draw at the fork: least squares one in the middle, a "
-    "Gaussian a cloud over the fan, the mixture and the diffusion policy near the four exact actions.")
+first, _ = ways.at_fork(ways.START)
+at_start = {arm: ways.drawn(ways.policy(arm), where=ways.START, seed=SEED) for arm in ARMS}
+ways.fork(at_start, first, alt="Actions that four trained policies draw at the start: least squares one in the middle, a "
+    "Gaussian a wide cloud, the mixture and the diffusion policy two clusters on the two exact actions.")
 
 # %%
-lost = {arm: float((ways.near(a, actions) < 0).double().mean()) for arm, a in at_fork.items()}
-assert lost["Gaussian"] > lost["diffusion"] + 0.3, "large effect: fewer draws of diffusion are none of the four"
-widgets.table({"policy": ARMS, "none of the four": [f"{v:.0%}" for v in lost.values()]})
+share = lambda acts, exact: float((ways.near(acts, exact) < 0).double().mean())
+lost = {arm: share(acts, first) for arm, acts in at_start.items()}
+later = {arm: share(ways.drawn(ways.policy(arm), seed=SEED), actions) for arm in ARMS}
+assert lost["Gaussian"] > 0.5 and lost["diffusion"] < 0.2 and lost["mixture, K = 8"] < 0.2, "large effect: at the start"
+widgets.table({"policy": ARMS, "never done, at the start": [f"{v:.0%}" for v in lost.values()],
+    "never done, at the last fork": [f"{v:.0%}" for v in later.values()]})
 
 # %% [markdown]
+# **Large effect.** At the start most draws of the Gaussian are none of the two actions, and nearly all draws of the mixture and of the diffusion policy are. At the last fork about half of the draws of diffusion are none of the four. Most of these lead straight up: that is what the demonstrator did one step before. Its switch is abrupt, the network's is gradual.
+#
 # ## 4 · Forty drives of each
 #
 # At each step a policy that is drawn sees where it is, draws one action and does it. About a hundred actions make one drive, so a small share of bad actions may be enough for a crash.
 
 # %%
-g = guess("09.gaussian", "Of 40 drives of the Gaussian policy, how many arrive? (Each action is drawn.)", 0, 40, "drives")
-g
+arrive = guess("09.gaussian", "Of 40 drives of the Gaussian policy, one action drawn at a time, how many arrive?", 0, 40, "drives")
+arrive
 
 # %% tags=["punchline"]
 SHOWN = [("least squares", 1), ("Gaussian", 1), ("mixture, K = 8", 1), ("diffusion", 1), ("Gaussian", 8), ("mixture, K = 8", 8), ("diffusion", 8)]
@@ -164,7 +170,7 @@ ways.paths(forty, alt="Eight panels of forty paths past rows of posts, coloured 
     "squares very few ways; a Gaussian often crashes; a mixture of eight and diffusion arrive by many ways, most in chunks.")
 
 # %%
-g.reveal(int((forty["Gaussian"].way >= 0).sum()))
+arrive.reveal(int((forty["Gaussian"].way >= 0).sum()))
 
 # %% [markdown]
 # Success alone does not tell these policies apart: least squares arrives every time. Its network is continuous, and noise has led the point to one side of the post before the fork. What it loses are the ways.

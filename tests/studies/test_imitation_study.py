@@ -49,7 +49,9 @@ def test_at_the_fork_the_four_actions_are_those_of_demonstrators_who_come_there_
     for where in (ways.FORK, (0.3, ways.FORK[1])):
         for k, a in enumerate(ways.at_fork(where)[0].numpy()):
             assert_close(avoid.intent([where], [4 * 3 + k])[0], a)
-    assert len(np.unique(ways.at_fork()[0][:, 0].round(3))) == 4, "the last gap is chosen here"
+    assert len(np.unique(ways.at_fork()[0][:, 0].numpy().round(3))) == 4, "the last gap is chosen here"
+    first = ways.at_fork(ways.START)[0].numpy()
+    assert_close(first, avoid.intent([ways.START] * 2, [0, 12])), assert_close(first[:, 0], -first[::-1, 0])
 
 
 def test_which_exact_action_a_draw_is_and_none_beyond_the_radius() -> None:
