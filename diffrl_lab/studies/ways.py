@@ -96,7 +96,14 @@ def fork(acts: Mapping[str, Tensor], exact: Tensor, *, alt: str) -> pictures.Pic
     says which share is none of them."""
     fig, axes = pictures.figure(2.3, 1, len(acts), sharey=True, width=min(pictures.WIDTH, 2.6 * len(acts)))
     for ax, (name, a) in zip(np.atleast_1d(axes), acts.items(), strict=True):
-        ax.plot(*a.T, ".", ms=3, alpha=0.4, color=pictures.COLOUR["model"], label="drawn")
+        ax.plot(
+            *a.T,
+            ".",
+            ms=3 if len(a) > 20 else 9,
+            alpha=0.4 if len(a) > 20 else 1,
+            color=pictures.COLOUR["model"],
+            label="drawn",
+        )
         ax.plot(*exact.T, "D", ms=7, mfc="none", mec=pictures.COLOUR["exact"], label="exact")
         lost = float((near(a, exact) < 0).double().mean())
         ax.set(xlim=(-1.2, 1.2), ylim=(-0.3, 1.5), xlabel="sideways", aspect="equal")
