@@ -65,11 +65,9 @@ class Mixture(nn.Module):
         self.scaler, self.act_scaler = Scaler.blank(obs), Scaler.blank(act)
         shape = {"width": config.width, "depth": config.depth, "features": config.features}
         self.net: Any = MLP(obs + 2 * goal, out=config.modes * (1 + 2 * config.chunk * act), label=0, **shape)
-        with (
-            torch.no_grad()
-        ):  # components that begin at one place and are equally wide remain one where modes are alike
-            means, _ = self.net.layers[-1].bias[config.modes :].view(config.modes, -1).chunk(2, -1)
-            means.normal_()
+        # components that begin at one place, equally wide, remain one where two modes are alike: their means begin apart
+        with torch.no_grad():
+            self.net.layers[-1].bias[config.modes :].view(config.modes, 2, -1)[:, 0].normal_()
 
     def law(self, cond: Tensor) -> Gaussians:
         """p(x | cond) for conditions [B, c], x scaled."""
