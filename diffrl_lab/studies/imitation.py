@@ -164,8 +164,8 @@ def opposite(arm: str, chunk: int, seed: int, n: int = 4000) -> dict[str, Any]:
     """The share of n episodes of two actions whose signs are opposite, drawn as one chunk of 2 or as two of 1."""
     method, options = ARMS[arm]
     module = methods.named(method)
-    small: dict[str, Any] = SHAPE | {"width": 96, "depth": 3, "updates": 1000, "features": 0}
-    run = module.train(exclusive(2000, seed), module.Config(chunk=chunk, execute=chunk, **small, **options), seed=seed)
+    blind: dict[str, Any] = SHAPE | {"features": 0}  # the state tells nothing
+    run = module.train(exclusive(2000, seed), module.Config(chunk=chunk, execute=chunk, **blind, **options), seed=seed)
     for _ in run:
         pass
     actor, obs = module.Agent(run.model), np.zeros((n, 1))
@@ -213,7 +213,8 @@ def distances(x: Tensor, kind: str, seed: int) -> dict[str, float]:
 
 def represented(kind: str, form: str, n: int, seed: int) -> dict[str, float]:
     """The distances of samples. form: "exact", fresh draws of the law itself: the floor; "mixture", n Gaussians with
-    full covariances fitted by EM, the best of three starts; "diffusion", n steps of DDIM with one network a law."""
+    full covariances fitted by EM, the best of three starts; "diffusion", n steps of DDIM with one network a law. It is
+    shown Fourier features of the place: without them it missed spiral and strip by more."""
     g = torch.Generator().manual_seed(seed)
     if form == "exact":
         return distances(curve(kind, DRAWN, torch.Generator().manual_seed(20_000 + seed)), kind, seed)
@@ -248,8 +249,8 @@ def mixture(data: Tensor, K: int, generator: torch.Generator, rounds: int = 100)
 
 def denoiser(kind: str, seed: int) -> NeuralDenoiser:
     """The network of a law, trained unless it is kept."""
-    D = seeded(seed, lambda: NeuralDenoiser(MLP(2, width=192, depth=4), Cosine(), "x0"))
-    path = RUNS / "weights" / f"law-{kind}-{seed}.pt"
+    D = seeded(seed, lambda: NeuralDenoiser(MLP(2, width=192, depth=4, features=8), Cosine(), "x0"))
+    path = RUNS / "weights" / f"law-8-{kind}-{seed}.pt"
     if not path.exists():
         g = torch.Generator().manual_seed(seed)
         data, updates = curve(kind, 20_000, g), 4000

@@ -20,10 +20,8 @@ from diffrl_lab.widgets import pictures
 from diffrl_lab.widgets.tables import Columns
 from diffrl_lab.worlds import avoid
 
-FORK = (
-    0.0,
-    avoid.ROWS[1][0] + avoid.CLEAR + avoid.STEP / 2,
-)  # where the way past the last row is chosen, behind the middle gap
+START = (0.0, 0.0)  # where an episode begins, and the first gap is chosen
+FORK = (0.0, avoid.ROWS[1][0] + avoid.CLEAR + 0.02)  # where the last gap is chosen, behind the middle gap of two
 LAST = ("left", "data", "goal", "right")  # the colour of a path: through which gap of the last row it goes
 
 
@@ -42,11 +40,13 @@ def roll(model: Any, n: int = 40, seed: int = 0) -> avoid.Rolled:
 
 
 def at_fork(where: ArrayLike = FORK) -> tuple[Tensor, Tensor]:
-    """The demonstrator's actions, exactly, where the last gap is chosen and nothing tells it yet: at heights from 2.7
-    to the next step. -> the four intents [4, 2], and their probabilities [4]"""
-    ways = np.arange(4)  # the ways that differ in the last gap alone
-    acts = avoid.intent(np.tile(np.asarray(where, float), (4, 1)), ways)
-    return torch.tensor(acts), torch.full((4,), 0.25, dtype=torch.float64)
+    """The demonstrator's actions, exactly, where it has just chosen the next gap (START, FORK, or beside them), and
+    nothing in the state tells which: its intents [K, 2] for the K gaps of the row, and their probabilities [K]."""
+    at = np.asarray(where, float)
+    row = int(np.searchsorted([height + avoid.CLEAR for height, _ in avoid.ROWS[:2]], at[1]))
+    K, apart = len(avoid.GAPS[row]), (12, 4, 1)[row]  # ways that differ in this gap alone
+    acts = avoid.intent(np.tile(at, (K, 1)), apart * np.arange(K))
+    return torch.tensor(acts), torch.full((K,), 1 / K, dtype=torch.float64)
 
 
 def drawn(model: Any, n: int = 400, where: ArrayLike = FORK, seed: int = 0) -> Tensor:
@@ -71,20 +71,21 @@ def draw_posts(ax: Any) -> None:
 
 
 def paths(rolled: Mapping[str, avoid.Rolled], *, alt: str, cols: int = 4) -> pictures.Picture:
-    """The paths of each policy, coloured by the last gap of their way; crashes are orange and end in a cross. A title
-    says how many arrived, by how many ways."""
-    rows = -(-len(rolled) // cols)
-    fig, axes = pictures.figure(rows * 2.75, rows, cols, squeeze=False)
+    """The paths of each policy, coloured by the last gap of their way; those that crash are grey and end in a cross. A
+    title says how many arrived, by how many ways."""
+    rows, full = -(-len(rolled) // cols), pictures.WIDTH / cols
+    cols = min(cols, len(rolled))
+    fig, axes = pictures.figure(rows * (full * 1.15 + 0.55), rows, cols, squeeze=False, width=full * cols)
     for ax in axes.flat[len(rolled) :]:
         ax.set_axis_off()
     for ax, (name, r) in zip(axes.flat, rolled.items(), strict=False):
         draw_posts(ax)
         for path, steps, way in zip(r.path, r.steps, r.way, strict=True):
             x, y = path[: steps + 1].T
-            tone = "warning" if way < 0 else LAST[int(avoid.gaps(way)[2])]
+            tone = "noise" if way < 0 else LAST[int(avoid.gaps(way)[2])]
             ax.plot(x, y, lw=0.8, alpha=0.75, color=pictures.COLOUR[tone])
             if way < 0:
-                ax.plot(x[-1:], y[-1:], marker="X", ms=5, color=pictures.COLOUR[tone], mec="black", mew=0.4)
+                ax.plot(x[-1:], y[-1:], marker="X", ms=5, color=pictures.COLOUR["warning"], mec="black", mew=0.4)
         arrived = r.way[r.way >= 0]
         ax.set_title(f"{name}\n{len(arrived)} of {len(r.way)}, {len(set(arrived.tolist()))} ways", fontsize=9)
     return pictures.Picture(fig, alt)
@@ -93,12 +94,19 @@ def paths(rolled: Mapping[str, avoid.Rolled], *, alt: str, cols: int = 4) -> pic
 def fork(acts: Mapping[str, Tensor], exact: Tensor, *, alt: str) -> pictures.Picture:
     """Actions [n, 2] of each policy at the fork, in the plane of actions, and the demonstrator's exact ones. A title
     says which share is none of them."""
-    fig, axes = pictures.figure(2.1, 1, len(acts), sharey=True)
+    fig, axes = pictures.figure(2.3, 1, len(acts), sharey=True, width=min(pictures.WIDTH, 2.6 * len(acts)))
     for ax, (name, a) in zip(np.atleast_1d(axes), acts.items(), strict=True):
-        ax.plot(*a.T, ".", ms=3, alpha=0.4, color=pictures.COLOUR["model"], label="drawn")
+        ax.plot(
+            *a.T,
+            ".",
+            ms=3 if len(a) > 20 else 9,
+            alpha=0.4 if len(a) > 20 else 1,
+            color=pictures.COLOUR["model"],
+            label="drawn",
+        )
         ax.plot(*exact.T, "D", ms=7, mfc="none", mec=pictures.COLOUR["exact"], label="exact")
         lost = float((near(a, exact) < 0).double().mean())
-        ax.set(xlim=(-1.2, 1.2), ylim=(-0.3, 1.2), xlabel="sideways", aspect="equal")
+        ax.set(xlim=(-1.2, 1.2), ylim=(-0.3, 1.5), xlabel="sideways", aspect="equal")
         ax.set_title(f"{name}\n{lost:.0%} off", fontsize=9)
     np.atleast_1d(axes)[0].set_ylabel("up")
     fig.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -143,7 +151,7 @@ class Study:
             "policy": lambda a, c: a if a == "demonstrator" else f"{a}, {'one action' if c == 1 else f'chunks of {c}'}",
             "arrived": lambda a, c: cell(a, c, "success", ".3f"),
             "entropy / ln 24": lambda a, c: cell(a, c, "entropy", ".2f"),
-            "off in probability": lambda a, c: cell(a, c, "tv", ".2f"),
+            "total variation": lambda a, c: cell(a, c, "tv", ".2f"),
             "its floor": lambda a, c: cell(a, c, "tv_floor", ".2f"),
             "jitter": lambda a, c: cell(a, c, "jitter", ".2f"),
             "idle": lambda a, c: cell(a, c, "idle", ".3f"),
@@ -166,6 +174,7 @@ def universal(*, alt: str) -> pictures.Picture:
         ax.axhline(floor, label="exact: fresh draws", **pictures.look("exact"))
         ax.set(title=kind, xlabel="components, or steps", xscale="log", yscale="log")
         ax.set_xticks([1, 2, 4, 8, 16, 50], ["1", "2", "4", "8", "16", "50"])
+        ax.set_yticks([0.02, 0.05, 0.1, 0.2], ["0.02", "0.05", "0.1", "0.2"])
         ax.minorticks_off()
     axes[0].set_ylabel("sliced W2")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

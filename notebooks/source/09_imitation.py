@@ -1,5 +1,5 @@
 # %% [markdown]
-# ![Eight panels of forty paths past rows of posts. The demonstrator takes all gaps. Least squares takes one or two ways. A single Gaussian crashes often. The right mixture and the diffusion policy arrive by many ways.](attachment:09.png)
+# ![Eight panels of forty paths past rows of posts. The demonstrator takes all gaps. Least squares takes two ways. A single Gaussian crashes at posts, most in chunks. A mixture of eight and the diffusion policy arrive by many ways.](attachment:09.png)
 #
 # # 09 · Multimodal policies and imitation
 #
@@ -48,7 +48,7 @@ widgets.component_map(["data", "diffusion model", "execution"], alt="The survey'
 # A point goes up past rows of one, two and three posts. It sees its position $s$, and an action $a$ moves it sideways and up. Who touches a post has crashed. The rows leave two, three and four gaps, so there are 24 ways. The demonstrator tosses a fair die for each row: every way has the probability $p = 1/24$.
 
 # %%
-demonstrations = ways.roll(None, N, 1000 * SEED)
+demonstrations = avoid.demonstrations(N, seed=SEED)
 p = torch.full((24,), 1 / 24, dtype=torch.float64)  # exact
 assert (demonstrations.way >= 0).mean() > 0.9, "large effect: the demonstrator arrives, whatever the way"
 ways.paths({"the demonstrator": demonstrations}, cols=3, alt="Paths of the demonstrator fan out past rows of one, two "
@@ -82,7 +82,7 @@ check("09.single", single)
 single = mine("09.single")
 mean, off = single(actions, chance)
 assert off > 0.5, "exact: the mean is none of the four"
-ways.fork({"least squares, exact": mean[None].float()}, actions, alt="The plane of actions at the fork: four exact "
+ways.fork({"the mean": mean[None].float()}, actions, alt="The plane of actions at the fork: four exact "
     "actions fan out to the sides, and the mean of them lies between, straight up and short.")
 
 # %% [markdown]
@@ -123,7 +123,7 @@ def fitted(K: int, updates: int = 300) -> tuple[Tensor, float]:
         now = loss(recorded, logits.log_softmax(0), mean, (raw - 1).exp())
         optimiser.zero_grad(), now.backward(), optimiser.step()
     k = torch.multinomial(logits.detach().softmax(0), 400, replacement=True, generator=generator)
-    return (mean[k] + (raw[k] - 1).exp() * torch.randn(400, 2, generator=generator)).detach(), now.item()
+    return (mean[k] + (raw[k] - 1).exp() * torch.randn(400, 2, generator=generator)).detach(), float(now.detach())
 
 # %%
 fits = {K: min((fitted(K) for _ in range(4)), key=lambda fit: fit[1]) for K in (1, 2, 4)}  # the best of four starts
@@ -135,36 +135,42 @@ ways.fork({f"K = {K}": x for K, (x, _) in fits.items()}, actions, alt="Draws of 
 # %% [markdown]
 # **Large effect.** With one component most draws are none of the four actions; with four components, as many as there are actions, nearly all draws are. Likelihood does not make a policy multimodal: its family of distributions does, if it is rich enough. How many components is enough depends on the state, and nobody tells.
 #
-# A diffusion policy has no $K$. It draws an action, or several at once, by a chain of denoising steps as in lesson 01, with the state as a condition. Here are trained policies, each with a network of about the same size and 2,000 updates on 600 demonstrations, at the same fork.
+# A diffusion policy has no $K$. It draws an action, or several at once, by a chain of denoising steps as in lesson 01, with the state as a condition. Now the trained policies: networks of one size, with 2,000 updates on 600 demonstrations. We ask them at the *start*, where the demonstrator turns left or right, each with the probability 1/2.
 
 # %%
 ARMS = ["least squares", "Gaussian", "mixture, K = 8", "diffusion"]
-at_fork = {arm: ways.drawn(ways.policy(arm), seed=SEED) for arm in ARMS}
-ways.fork(at_fork, actions, alt="Actions that four trained policies draw at the fork: least squares one in the middle, a "
-    "Gaussian a cloud over the fan, the mixture the four exact actions, the diffusion policy an arc through the four.")
+first, _ = ways.at_fork(ways.START)
+at_start = {arm: ways.drawn(ways.policy(arm), where=ways.START, seed=SEED) for arm in ARMS}
+ways.fork(at_start, first, alt="Actions that four trained policies draw at the start: least squares one in the middle, a "
+    "Gaussian a wide cloud, the mixture and the diffusion policy two clusters on the two exact actions.")
 
 # %%
-lost = {arm: float((ways.near(a, actions) < 0).double().mean()) for arm, a in at_fork.items()}
-assert lost["Gaussian"] > lost["diffusion"] + 0.3, "large effect: fewer draws of diffusion are none of the four"
-widgets.table({"policy": ARMS, "none of the four": [f"{v:.0%}" for v in lost.values()]})
+share = lambda acts, exact: float((ways.near(acts, exact) < 0).double().mean())
+lost = {arm: share(acts, first) for arm, acts in at_start.items()}
+later = {arm: share(ways.drawn(ways.policy(arm), seed=SEED), actions) for arm in ARMS}
+assert lost["Gaussian"] > 0.5 and lost["diffusion"] < 0.2 and lost["mixture, K = 8"] < 0.2, "large effect: at the start"
+widgets.table({"policy": ARMS, "never done, at the start": [f"{v:.0%}" for v in lost.values()],
+    "never done, at the last fork": [f"{v:.0%}" for v in later.values()]})
 
 # %% [markdown]
+# **Large effect.** At the start most draws of the Gaussian are none of the two actions, and nearly all draws of the mixture and of the diffusion policy are. At the last fork about half of the draws of diffusion are none of the four. Most of these lead straight up: that is what the demonstrator did one step before. Its switch is abrupt, the network's is gradual.
+#
 # ## 4 · Forty drives of each
 #
 # At each step a policy that is drawn sees where it is, draws one action and does it. About a hundred actions make one drive, so a small share of bad actions may be enough for a crash.
 
 # %%
-g = guess("09.gaussian", "Of 40 drives of the Gaussian policy, how many arrive? (Each action is drawn.)", 0, 40, "drives")
-g
+arrive = guess("09.gaussian", "Of 40 drives of the Gaussian policy, one action drawn at a time, how many arrive?", 0, 40, "drives")
+arrive
 
 # %% tags=["punchline"]
-SHOWN = {"demonstrator": None, "least squares": 1, "two-step": 1, "Gaussian": 1, "mixture, K = 8": 1, "mixture, K = 8 ": 8, "diffusion": 1, "diffusion ": 8}
-forty = {f"{arm.strip()}{f', {n} actions' if n == 8 else ''}": ways.roll(n and ways.policy(arm.strip(), n), 40) for arm, n in SHOWN.items()}
-ways.paths(forty, alt="Eight panels of forty paths past rows of posts, coloured by the last gap: the demonstrator takes all gaps, "
-    "least squares and two-step take very few ways, a Gaussian crashes, and the right mixture and diffusion arrive by many ways.")
+SHOWN = [("least squares", 1), ("Gaussian", 1), ("mixture, K = 8", 1), ("diffusion", 1), ("Gaussian", 8), ("mixture, K = 8", 8), ("diffusion", 8)]
+forty = {"demonstrator": ways.roll(None), **{f"{arm}{', chunks' * (n > 1)}": ways.roll(ways.policy(arm, n)) for arm, n in SHOWN}}
+ways.paths(forty, alt="Eight panels of forty paths past rows of posts, coloured by the last gap: the demonstrator takes all gaps, least "
+    "squares very few ways; a Gaussian often crashes; a mixture of eight and diffusion arrive by many ways, most in chunks.")
 
 # %%
-g.reveal(int((forty["Gaussian"].way >= 0).sum()))
+arrive.reveal(int((forty["Gaussian"].way >= 0).sum()))
 
 # %% [markdown]
 # Success alone does not tell these policies apart: least squares arrives every time. Its network is continuous, and noise has led the point to one side of the post before the fork. What it loses are the ways.
@@ -258,14 +264,15 @@ xor
 
 # %%
 xor.reveal(0.5)
-pairs = ways.Study("xor")
-apart, chunk = (pairs("opposite", "diffusion", n) for n in (1, 2))
-assert (abs(apart - 0.5) < 0.03).all() and (chunk > 0.98).all(), "exact: 1/2 for actions drawn apart, 1 for a chunk"
-widgets.table({"diffusion draws": ["two actions, each alone", "a chunk of two", "exactly, alone"],
-    "opposite": [", ".join(f"{v:.3f}" for v in apart), ", ".join(f"{v:.3f}" for v in chunk), "0.500"]})
+pairs, drawers = ways.Study("xor"), ["mixture, K = 2", "diffusion", "flow"]
+apart, chunk = ({arm: pairs("opposite", arm, n) for arm in drawers} for n in (1, 2))
+for arm in drawers:
+    assert (abs(apart[arm] - 0.5) < 0.035).all() and (chunk[arm] > 0.98).all(), "exact: 1/2 for actions drawn apart"
+widgets.table({"policy": drawers, **{name: [f"{found[arm].mean():.3f}" for arm in drawers]
+    for name, found in {"opposite, each drawn alone": apart, "opposite, as a chunk of two": chunk}.items()}})
 
 # %% [markdown]
-# **Exact.** Two actions that are drawn apart are opposite with probability 1/2, even if each has exactly the right distribution: the product of two marginal distributions is not the joint distribution. As a chunk of two they are opposite nearly always.
+# **Exact.** Two actions that are drawn apart are opposite with probability 1/2, even if each has exactly the right distribution: the product of two marginal distributions is not the joint distribution. As a chunk of two they are opposite nearly always, whichever policy draws them.
 #
 # ## 6 · One mode, and a control
 #
@@ -294,25 +301,25 @@ explore(slider.picture, actions=[1, 8], denoising=[10, 1, 2, 3, 5, 20], seed=(0,
 # Each look costs as many evaluations of the network as the chain has steps. What if the chain is cut to one or two?
 
 # %% tags=["broken"]
-cut = {f"{k} step{'s' * (k > 1)}": ways.drawn(ways.policy("diffusion", denoising=k), seed=SEED) for k in (1, 2, 3, 10)}
-ways.fork(cut, actions, alt="Actions of the diffusion policy at the fork with chains of 1, 2, 3 and 10 steps: one step "
-    "gives a cloud around the mean of the actions, ten lie on an arc through the four exact ones.")
+cut = {f"{k} step{'s' * (k > 1)}": ways.roll(ways.policy("diffusion", 8, denoising=k), 40) for k in (1, 2, 3, 10)}
+ways.paths(cut, alt="Forty paths of the diffusion policy in chunks of eight, with chains of 1, 2, 3 and 10 steps: with one "
+    "step many paths end at posts and few gaps are taken, with ten most arrive by many ways.")
 
 # %%
-steps = ways.Study("steps")
-of = {k: steps("entropy", "diffusion", 1, denoising=k) for k in (1, 2, 3, 5, 10, 20)}
-assert (of[10] > of[1] + 0.05).all(), "large effect: one step loses ways"
-widgets.table({"steps of the chain": list(of), "arrived": [f"{steps('success', 'diffusion', 1, denoising=k).mean():.3f}" for k in of],
-    "entropy / ln 24": [f"{v.mean():.2f}" for v in of.values()]})
+steps, chains = ways.Study("steps"), (1, 2, 3, 5, 10, 20)
+share, bits = ({k: steps(column, "diffusion", 8, denoising=k) for k in chains} for column in ("success", "entropy"))
+assert (share[10] > share[1] + 0.15).all() and (bits[10] > bits[1] + 0.1).all(), "large effect: one step loses drives and ways"
+widgets.table({"steps of the chain": list(chains), "arrived": [f"{v.mean():.3f}" for v in share.values()],
+    "entropy / ln 24": [f"{v.mean():.2f}" for v in bits.values()]})
 
 # %% [markdown]
-# **Large effect.** With one step the ways have less entropy than with ten. The chain returns $E[x_0 \mid x_T, s]$, and at $t = 1$ the noise says nothing about the action: a perfect network would give the mean, as least squares does. Ours is not perfect there, so it keeps some of the ways. The policy still arrives, so its success does not show the loss; the entropy of its ways does.
+# **Large effect.** With one step, fewer drives arrive than with ten, and those that arrive take ways of less entropy. One step returns $E[x_0 \mid x_T, s]$ as the network guesses it. At $t = 1$ the noise says nothing about the actions, so the exact answer is the mean: a single step cannot decide between gaps. The table also shows where the trade-off lies: after about five steps there is little left to gain.
 #
 # | signature | in the picture | the number that gives it away | cure |
 # |---|---|---|---|
 # | least squares where several actions were taken | all drives take the same few ways | entropy of the ways, beside the demonstrator's | a policy that is drawn |
 # | too few components | draws between the actions, crashes | share of draws at a fork that were never done | more components, or diffusion |
-# | a chain of one step | draws move towards the mean | entropy falls, success hardly does | more steps |
+# | a chain of one or two steps | paths end at posts; outer gaps are empty | arrivals and entropy against the steps of the chain | more steps |
 # | each action drawn anew | ways through the outer gaps are missing | entropy with `execute` of 1 against 8 | chunks |
 #
 # ## 8 · What the survey claims, and what was measured

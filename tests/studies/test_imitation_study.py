@@ -39,9 +39,6 @@ def test_jitter_and_idle_steps_are_counted_until_an_episode_ends_and_no_further(
 
 
 def test_at_the_fork_the_four_actions_are_those_of_demonstrators_who_come_there_whatever_their_state() -> None:
-    rolled = avoid.roll(avoid.Demonstrator(noise=0.0), range(400))
-    seen = {k: rolled.path[i, k] for i in range(400) for k in [int((rolled.path[i, :, 1] >= ways.FORK[1]).argmax())]}
-    assert len(seen) >= 1
     noisy, last, x = avoid.roll(avoid.Demonstrator(), range(2000)), [], []
     for path, way in zip(noisy.path, noisy.way, strict=True):
         if way >= 0:
@@ -49,9 +46,12 @@ def test_at_the_fork_the_four_actions_are_those_of_demonstrators_who_come_there_
             x.append(path[(path[:, 1] >= ways.FORK[1]).argmax(), 0])
     share, side = np.bincount(last, minlength=4) / len(last), np.corrcoef(last, x)[0, 1]
     assert (np.abs(share - 0.25) < 4 * (0.1875 / len(last)) ** 0.5).all() and abs(side) < 4 / len(last) ** 0.5
-    where = (0.3, ways.FORK[1] + 0.03)
-    for k, a in enumerate(ways.at_fork(where)[0].numpy()):
-        assert_close(avoid.intent([where], [4 * 3 + k])[0], a)
+    for where in (ways.FORK, (0.3, ways.FORK[1])):
+        for k, a in enumerate(ways.at_fork(where)[0].numpy()):
+            assert_close(avoid.intent([where], [4 * 3 + k])[0], a)
+    assert len(np.unique(ways.at_fork()[0][:, 0].numpy().round(3))) == 4, "the last gap is chosen here"
+    first = ways.at_fork(ways.START)[0].numpy()
+    assert_close(first, avoid.intent([ways.START] * 2, [0, 12])), assert_close(first[:, 0], -first[::-1, 0])
 
 
 def test_which_exact_action_a_draw_is_and_none_beyond_the_radius() -> None:

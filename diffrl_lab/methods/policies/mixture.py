@@ -65,6 +65,10 @@ class Mixture(nn.Module):
         self.scaler, self.act_scaler = Scaler.blank(obs), Scaler.blank(act)
         shape = {"width": config.width, "depth": config.depth, "features": config.features}
         self.net = MLP(obs + 2 * goal, out=config.modes * (1 + 2 * config.chunk * act), label=0, **shape)
+        # components that begin at one place, equally wide, remain one where two modes are alike: begin them apart
+        last: Any = self.net.layers
+        with torch.no_grad():
+            last[-1].bias[config.modes :].view(config.modes, 2, -1)[:, 0].normal_()
 
     def law(self, cond: Tensor) -> Gaussians:
         """p(x | cond) for conditions [B, c], x scaled."""

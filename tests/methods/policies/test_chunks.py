@@ -151,6 +151,16 @@ def test_a_mixture_of_two_gives_both_modes_with_their_shares_and_deviations() ->
     assert float((a.abs() < AT / 2).double().mean()) < 0.01
 
 
+def test_two_modes_that_are_alike_are_not_taken_for_one_wide_one() -> None:
+    """A mixture whose components begin alike stands on a saddle: by symmetry no gradient moves them apart."""
+    rng = np.random.default_rng(5)
+    act = np.where(np.arange(N) % 2, AT, -AT)[:, None] + STD * rng.standard_normal((N, 1))
+    episodes = Episodes.join((np.zeros((2, 2)), a[None], np.zeros(1), False) for a in act)
+    a = drawn(learned(methods.named("mixture"), episodes, modes=2)).flatten()
+    assert float(((a.abs() - AT).abs() < 0.2).double().mean()) > 0.98
+    assert abs(float((a > 0).double().mean()) - 0.5) < 4 * 0.5 / 4000**0.5 + 0.04
+
+
 @pytest.mark.parametrize("chunk", [1, 2], ids=["two numbers of an action", "two steps of a chunk"])
 def test_an_autoregressive_policy_gives_the_joint_law_of_two_numbers(chunk: int) -> None:
     """Exclusive or: each number is -0.6 or 0.6 with 1/2, and the second is the other one. Apart, half would agree."""
@@ -193,7 +203,9 @@ def test_the_second_of_two_steps_takes_what_lies_between_two_modes_to_the_nearer
     assert (after[4:].abs() > 0.34).all()
     a = drawn(model, 5).flatten()
     assert len(set(a.tolist())) == 1, "nothing is drawn: one of the two ways is lost"
-    assert_close(a[:1], model.act_scaler.inverse(model.step(first, 1, torch.zeros(1, 2)))[0], rtol=0, atol=1e-5)
+    here = model.scaler(torch.zeros(1, 2))
+    twice = model.step(model.step(torch.zeros(1, 1), 0, here), 1, here)
+    assert_close(a[:1], model.act_scaler.inverse(twice)[0], rtol=0, atol=1e-5)
 
 
 def test_each_term_of_two_step_regression_counts_by_the_square_of_its_noise() -> None:
