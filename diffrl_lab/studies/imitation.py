@@ -7,7 +7,7 @@
 - `universal` (open question 1): curves that no finite mixture is, by K and by the steps of the chain;
 - `weights`: what the lesson opens.
 
-Networks and points are kept in runs/imitation.
+Networks and points are kept in runs/imitation. How the study came about: docs/studies/imitation.md.
 """
 
 from __future__ import annotations
