@@ -17,7 +17,7 @@ from .curves import (
 )
 from .hover import frontier, landscape
 from .maps import COMPONENTS, component_map, survey_map
-from .mazes import cells, draw_maze, film_strip, planned_and_driven, trajectories
+from .mazes import cells, draw_maze, film_strip, planned_and_driven, trajectories, unfolding
 from .pictures import COLOUR, HEAT, MARKER, SIGNED, Picture, figure, look, show
 from .tables import table
 
@@ -25,5 +25,5 @@ __all__ = [
     "COLOUR", "COMPONENTS", "HEAT", "MARKER", "Picture", "SIGNED", "band", "cells", "component_map", "draw_maze",
     "figure", "film_strip", "frontier", "heat_map", "histogram", "histograms", "intervals", "landscape", "lines",
     "look", "losses", "noise_to_data", "planned_and_driven", "point_and_law", "show", "survey_map", "table",
-    "trails", "trajectories", "values_over_data",
+    "trails", "trajectories", "unfolding", "values_over_data",
 ]  # fmt: skip

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from .pictures import COLOUR, MARKER, WIDTH, Picture, array, colours, figure, ink_on, look
+from .pictures import COLOUR, MARKER, WIDTH, Moving, Picture, array, colours, figure, ink_on, look, moving
 
 
 def walls(maze: Any, size: float = 1.0) -> np.ndarray:
@@ -311,6 +312,52 @@ def cells(
     if label:
         fig.colorbar(mesh, ax=axes, label=label, fraction=0.05)
     return Picture(fig, alt)
+
+
+def unfolding(
+    panel: Mapping[str, Any],
+    *,
+    maze: Any,
+    start: Any = None,
+    goal: Any = None,
+    size: float = 1.0,
+    frames: int = 13,
+    alt: str,
+) -> Moving:
+    """A reverse process {t [K], x_t [K, S, H, 2], x0_hat the same} in a maze, as a picture that moves once, by itself.
+
+    There are at most so many frames. The noisy plans x_t are on the left, the belief x0_hat is on the right.
+    `movie.stack` makes what it takes.
+    """
+    x0, x1, y0, y1 = bounds(maze, size)
+    width, head = 5.4, 0.3  # inches; the titles' room
+    height = width / 2 * (y1 - y0) / (x1 - x0) + head
+    place = {"left": 0.005, "right": 0.995, "bottom": 0.005, "top": 1 - head / height, "wspace": 0.03}
+    fig, axes = figure(height, 1, 2, width=width, gridspec_kw=place)
+    fig.set_layout_engine("none")  # the constrained one moves the axes from picture to picture
+    lines = []
+    for ax, name in zip(axes, ("x_t", "x0_hat"), strict=True):
+        draw_maze(ax, maze, start, goal, size)
+        style: dict[str, Any] = {
+            "color": COLOUR["noise" if name == "x_t" else "model"],
+            "lw": 1.1,
+            "marker": "o",
+            "ms": 2,
+        }
+        lines.append([ax.plot([], [], **style)[0] for _ in panel[name][0]])
+    t = array(panel["t"])
+    shown = np.unique(np.linspace(0, len(t) - 1, frames).round().astype(int))
+
+    def drawn() -> Iterator[Figure]:
+        for k in shown:
+            for ax, name, paths in zip(axes, ("x_t", "x0_hat"), lines, strict=True):
+                for line, path in zip(paths, array(panel[name][k]), strict=True):
+                    line.set_data(*path.T)
+                ax.set_title("noisy plan" if name == "x_t" else "belief", loc="left")
+            axes[0].set_title(f"t = {t[k]:.2f}", loc="right")
+            yield fig
+
+    return moving(drawn(), [1500, *[300] * (len(shown) - 2), 3000], alt)
 
 
 def film_strip(

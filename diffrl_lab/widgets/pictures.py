@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib
@@ -134,6 +135,38 @@ class Picture:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         return still(self.png(), self.alt), {"image/png": {"alt": self.alt}}
+
+
+class Moving:
+    """A moving PNG with its alt text. It plays once by itself and rests on its last picture.
+
+    A notebook shows it where it shows a `Picture`. Raises ValueError for alt text of less than 40 characters.
+    """
+
+    def __init__(self, data: bytes, alt: str) -> None:
+        self.data, self.alt = data, alt_text(alt)
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
+        return still(self.data, self.alt), {"image/png": {"alt": self.alt}}
+
+
+def moving(frames: Iterable[Figure], ms: Sequence[int], alt: str, colours: int = 48) -> Moving:
+    """Figures of one size, one after the other, each for so many milliseconds; the same figure may be drawn again."""
+    from PIL import Image
+
+    images = [Image.open(io.BytesIO(png(fig, quick=True))).convert("RGB") for fig in frames]
+    w, h = images[0].size
+    tower = Image.new("RGB", (w, h * len(images)))  # one palette for all, and each picture in its numbers
+    for i, image in enumerate(images):
+        tower.paste(image, (0, i * h))
+    tower = tower.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    first, *rest = [tower.crop((0, i * h, w, (i + 1) * h)) for i in range(len(images))]
+    out = io.BytesIO()
+    first.save(out, "PNG", save_all=True, append_images=rest, duration=list(ms), loop=1, optimize=True)
+    return Moving(out.getvalue(), alt)
 
 
 def png(fig: Figure, colours: int = 256, quick: bool = False) -> bytes:

@@ -1,5 +1,5 @@
 # %% [markdown]
-# ![Six moments of three plans in a maze: the noisy plans in grey are scattered all over the map at first, while the routes that the network believes in, in blue, stand from the first moment on; at the end both are the same.](attachment:00.png)
+# ![Three plans in a maze, as a picture that moves once: on the left the noisy plans in grey are scattered all over the map at first, while on the right the routes that the network believes in, in blue, stand from the first moment on; at the end both are the same.](attachment:00.png)
 #
 # # 00 · Start here
 #
@@ -129,9 +129,12 @@ belief = np.stack([frame.x0_hat[..., :2] for frame in plan.frames])
 first = np.linalg.norm(belief[0] - belief[-1], axis=-1).mean()
 print(f"at t = 1 a point of x_t is {distance[0].mean():.1f} m from its end on average, a point of x0_hat {first:.1f} m")
 assert first < 0.2 * distance[0].mean(), "large effect: the belief is ahead of the plan"
-widgets.film_strip({"": stack(plan.frames, samples=3)}, maze=walls, start=start, goal=goal, which="both", frames=6,
+three = stack(plan.frames, samples=3)
+display(widgets.film_strip({"": three}, maze=walls, start=start, goal=goal, which="both", frames=6,
     alt="Six moments of three plans in the large maze, t from 1 to 0. Grey, the noisy plans, is scattered all over the map at first and comes to rest "
-    "slowly; blue, the belief, is a route from start to goal from the first moment on.")
+    "slowly; blue, the belief, is a route from start to goal from the first moment on."))
+widgets.unfolding(three, maze=walls, start=start, goal=goal, alt="The same three plans as a moving picture: on the left the noisy plans come "
+    "to rest between start and goal, on the right the belief is a route at once.")
 
 # %% [markdown]
 # **Large effect.** At $t = 1$ a point of the belief lies less than a fifth as far from its end as a point of the noisy plan. The start and the goal alone tell the network nearly everything here, because between two places of this maze there is mostly one good route.

@@ -39,7 +39,7 @@ SOURCES = editions.sources()
 LESSONS = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
 BESIDE = editions.ROOT / "notebooks" / "source"
 FIGURES = {"trajectories", "heat_map", "band", "histogram", "lines", "losses", "intervals", "film_strip",
-           "point_and_law", "cells", "values_over_data", "Picture", "movie"}  # fmt: skip
+           "point_and_law", "cells", "values_over_data", "unfolding", "Picture", "movie"}  # fmt: skip
 
 
 @cache

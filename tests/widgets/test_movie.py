@@ -12,6 +12,7 @@ from PIL import Image
 
 from diffrl_lab.diffusion import Rectified, chain, ddim
 from diffrl_lab.diffusion.denoisers import GaussianDenoiser
+from diffrl_lab.widgets.mazes import unfolding
 from diffrl_lab.widgets.movie import movie, movie_html, pack, stack, unpack
 from diffrl_lab.widgets.pictures import COLOUR
 
@@ -98,6 +99,30 @@ def strip_image(picture):
     import io
 
     return Image.open(io.BytesIO(picture.png())).convert("RGB")
+
+
+def test_a_picture_that_moves_plays_once_from_noise_to_the_plan_beside_a_belief_that_rests(frames):
+    import io
+
+    K = 9
+    far = np.zeros((K, 1, 2, 2)) + [[-0.4, 0.0], [0.4, 0.0]]
+    moves = far * np.linspace(1, 0.2, K)[:, None, None, None]
+    shown = unfolding({"t": np.linspace(1, 0, K), "x_t": moves, "x0_hat": far}, maze=MAZE, frames=5, alt=ALT)
+    data, _ = shown._repr_mimebundle_()
+    assert base64.b64decode(data["image/png"]) == shown.data and data["text/plain"] == ALT == repr(shown)
+    image, wide, steady = Image.open(io.BytesIO(shown.data)), [], []
+    assert image.n_frames == 5 and image.info["loop"] == 1, "WCAG 2.2.2: it stops by itself"
+    for k in range(5):
+        image.seek(k)
+        assert image.info["duration"] == [1500, 300, 300, 300, 3000][k]
+        left, right = np.split(np.asarray(image.convert("RGB")).astype(int), [image.width // 2], axis=1)
+        middle = left[image.height // 3 : 2 * image.height // 3, image.width // 7 : -image.width // 7]
+        grey = np.nonzero((np.abs(middle - 0x77) < 20).all(-1).any(0))[0]
+        wide.append(np.ptp(grey)), steady.append(right)
+    assert wide[0] > 2 * wide[-1] and (np.diff(wide) <= 0).all(), wide
+    assert all((s[30:] == steady[0][30:]).all() for s in steady), "the belief, without its title, rests"
+    with pytest.raises(ValueError, match="40 characters"):
+        unfolding({"t": [1, 0], "x_t": moves, "x0_hat": far}, maze=MAZE, alt="short")
 
 
 @pytest.mark.parametrize(
