@@ -12,18 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from diffrl_lab.analysis import modes
 from diffrl_lab.analysis.sweeps import Table, run_grid
-from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.data.toys import Mixture, ring, two_corridors
 from diffrl_lab.diffusion import (
@@ -44,9 +40,8 @@ from diffrl_lab.diffusion import (
 )
 from diffrl_lab.diffusion.denoisers import PREDICTIONS, shown, target
 from diffrl_lab.files import ROOT
-from diffrl_lab.methods.policies import chunks, diffusion_policy
+from diffrl_lab.methods.policies import diffusion_policy
 from diffrl_lab.nets import MLP
-from diffrl_lab.nets.mlp import Fourier
 from diffrl_lab.studies.study import Part
 from diffrl_lab.worlds import avoid
 
@@ -143,47 +138,15 @@ def signal(predict: str, sigma_data: float, gain: float, *, seed: int, n: int = 
     return {"signal": one**0.5, "noise": (square - one) ** 0.5, "rows": (square - one) / one}
 
 
-@dataclass(frozen=True)
-class Config(diffusion_policy.Config):
-    """A diffusion policy's hyperparameters, and what its network predicts."""
-
-    predict: str = "v"
-    sigma_data: float = 1.0
-
-
-class Policy(diffusion_policy.DiffusionPolicy):
-    """A diffusion policy whose network predicts what its config says, under the same schedule for all."""
-
-    def __init__(self, config: Config, obs: int, act: int, goal: int = 0):
-        super().__init__(config, obs, act, goal)
-        self.denoiser = NeuralDenoiser(self.denoiser.net, Cosine(), config.predict, config.sigma_data)
-
-
-def sighted(obs: ArrayLike) -> NDArray[np.float32]:
-    """Positions [..., 2] with 8 Fourier features of each: an MLP without them cannot steer past a post. -> [..., 18]"""
-    x = torch.as_tensor(np.asarray(obs, np.float32))
-    return torch.cat([x, Fourier(8, 1.0, 10.0)(x).flatten(-2)], -1).numpy()
-
-
-class Sighted(diffusion_policy.Agent):
-    """The policy's agent, shown `sighted` positions."""
-
-    def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: ArrayLike | None = None) -> None:
-        super().reset(sighted(obs), seeds, goal)
-
-    def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> NDArray[np.float64]:
-        return super().act(sighted(obs), which)
-
-
 def policy(predict: str, sigma_data: float, updates: int = 2000, *, seed: int) -> dict[str, float]:
     """Avoid, chunks of 8: success of 300 episodes, and the entropy of their ways over ln 24 (of those that arrive)."""
-    shown = avoid.episodes(avoid.demonstrations(600, seed=seed))
-    seen = Episodes(**{**vars(shown), "obs": torch.as_tensor(sighted(shown.obs))})
-    c = Config(8, 8, updates=updates, batch=256, lr=2e-3, ema=0.99, predict=predict, sigma_data=sigma_data)
-    run = chunks.run(Policy, seen, c, 8, seed=seed, goal=0)
+    recorded = avoid.episodes(avoid.demonstrations(600, seed=seed))
+    shape: dict[str, Any] = {"features": 8, "updates": updates, "batch": 256, "lr": 2e-3, "ema": 0.99}
+    c = diffusion_policy.Config(8, 8, predict=predict, sigma_data=sigma_data, **shape)
+    run = diffusion_policy.train(recorded, c, seed=seed)
     for _ in run:
         pass
-    way = avoid.roll(Sighted(run.model), range(300)).way
+    way = avoid.roll(diffusion_policy.Agent(run.model), range(300)).way
     return {"success": float((way >= 0).mean()), "entropy": modes.entropy(way, avoid.WAYS) / math.log(avoid.WAYS)}
 
 
