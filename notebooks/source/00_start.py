@@ -5,7 +5,7 @@
 #
 # **The question.** What does it look like when a diffusion model *plans*? (Grey: a noisy plan. Blue: what the network believes the plan will be.)
 #
-# **You need** Python, and tensors in PyTorch. **Machine:** about 40 seconds on two CPU cores, no network. **You:** 75 minutes (an estimate).
+# **You need** Python, and tensors in PyTorch. **Machine:** about a minute on two CPU cores, no network. **You:** 75 minutes (an estimate).
 
 # %% tags=["collapsed"]
 import numpy as np

@@ -14,7 +14,7 @@
 # - explain why a perfect denoiser is not a sampler, and compute its training loss;
 # - derive a step of the reverse process, and build the whole sampling algorithm of DDPM from it.
 #
-# **You need** torch, the normal distribution and Bayes' rule; lesson 00 is a good start. **Machine:** about 25
+# **You need** torch, the normal distribution and Bayes' rule; lesson 00 is a good start. **Machine:** about 40
 # seconds on two CPU cores, no network. **You:** 90 minutes (an estimate). **Afterwards** an empty page waits for you:
 # `diffrl-lab start blank-01` asks for a whole DDPM without our library.
 

@@ -13,7 +13,7 @@
 # - explain why actions are drawn in chunks, and what is lost when each is drawn alone;
 # - tell a gain that comes from several modes from one that comes from somewhere else.
 #
-# **You need** lesson 01 (how samples are drawn), lesson 03 (cloning) and lesson 05b (diversity and its noise floor). **Machine:** about 50 seconds on two CPU cores, no network.
+# **You need** lesson 01 (how samples are drawn), lesson 03 (cloning) and lesson 05b (diversity and its noise floor). **Machine:** about 30 seconds on two CPU cores, no network.
 # **You:** 85 minutes (an estimate).
 
 # %% tags=["collapsed"]

@@ -13,7 +13,7 @@
 # - condition a diffusion model on past pictures and actions, and draw the next picture;
 # - judge a world model by the weights of its futures, and not only by how long its dream lasts.
 #
-# **You need** lesson 02; lesson 03 says what a transition is. **Machine:** about a minute on two CPU cores, no network. **You:** 85 minutes (an estimate).
+# **You need** lesson 02; lesson 03 says what a transition is. **Machine:** about 30 seconds on two CPU cores, no network. **You:** 85 minutes (an estimate).
 
 # %% tags=["collapsed"]
 import random
