@@ -5,7 +5,7 @@
 #
 # **The question.** Which form of guidance is better, and how can one tell?
 #
-# Many papers compare forms of guidance by a table of returns, each form at the scale that suits it. Here you compare where the comparison is fair: at equal return, with intervals, and with the costs counted alike. You measure how diversity depends on the scale, how often goals are reached, and what a guide learns from a reward that is paid only at the goal; and you test a published result on robots.
+# Many papers compare forms of guidance by a table of returns, each form at the scale that suits it. Here you compare where the comparison is fair: at equal return, with intervals, and with the costs counted alike. You also count how often goals are reached, see what a guide learns from a reward that is paid only at the goal, and test a published result on robots.
 #
 # **Afterwards you can**
 # - say how much diversity a *perfect* model seems to lose because few samples were drawn;
@@ -75,7 +75,7 @@ widgets.lines(sizes, curves, logx=True, points=True, xlabel="samples n", ylabel=
 
 # %% [markdown]
 # **Exact.** A set of $n$ samples of a *perfect* model contains both ways with probability $1 - p^n - (1-p)^n$. With 8 samples it misses the left way in one set out of six. The mean entropy of so few samples is lower than the exact entropy. This difference is the
-# **noise floor**: a loss of diversity counts as an effect of guidance only if it is larger than this difference. The tables below use 128 plans for each number.
+# **noise floor**: only a larger loss of diversity counts as an effect of guidance. The tables below use 128 plans for each number.
 #
 # ## 2 · How is "no condition" said?
 #
@@ -119,13 +119,13 @@ widgets.histogram({f'"no condition" is {name}': x for name, x in ends.items()}, 
     "that nothing is asked they lie close to 1, where the number 0 says it they lie far to the right of it.")
 
 # %% [markdown]
-# **Large effect.** Asked for the way at 1, the samples end more than one and a half times as far from it where 0 says "no condition" as where NaN says it: the network reads 0 as the condition *middle*, and guidance pushes the samples away from the middle. A chain that asks for the way at 0 is then not guided at all: its two answers are the same, whatever the scale is.
+# **Large effect.** Asked for the way at 1, the samples end more than one and a half times as far from it where 0 says "no condition" as where NaN says it: the network reads 0 as the condition *middle*, and guidance pushes the samples away from the middle. A chain that asks for the way at 0 is then not guided at all.
 #
 # ## 3 · Compare at equal return
 #
 # Now the planner of lesson 05, with three forms of guidance. **cfg** is classifier-free guidance, and asks for a return that one drive in twenty beats. **value** and **energy** are ascent of a second network: the first climbs the mean return for a noisy plan, the other its noisy energy. A table that ships with the course holds 128 plans for each form, scale and training (three trainings).
 #
-# The scales of the forms have different units. So the same scale is not the same strength, and a comparison at one scale says nothing about the forms. We compare where the mean *returns* are equal. A form's *frontier* is the curve of its coverage over its mean return, with a point for each scale.
+# The scales of the forms have different units, so a comparison at one scale says nothing about the forms. We compare where the mean *returns* are equal. A form's *frontier* is the curve of its coverage over its mean return, with a point for each scale.
 #
 # **Exercise 2** (medium, 10 minutes). A form's mean returns rise with its scale; each scale has a coverage. What is the coverage at the return `wanted`? Pitfall: no scale that was tried has exactly this mean return.
 
@@ -163,15 +163,15 @@ frontiers.over_scale(curves)
 
 # %% [markdown]
 # **Large effect.** At a return of 164 classifier-free guidance has *more* coverage than either form of ascent, in every training, and more of its plans run through walls: at this scale plans change from the right corridor to the left one, and one plan in eight to one in four cuts through the block. The last column of the table takes only scales where at most two plans in a hundred run through walls: there the best
-# returns of the forms differ by a few points. In the left panel the classifier-free curve is steep because its scale has other units; that is no fault of the form. Other units do not explain the middle panel: at the largest scales nearly all classifier-free plans leave the data, and few plans of ascent do at any scale.
+# returns of the forms differ by a few points. The classifier-free curve of the left panel is steep because its scale has other units. Other units do not explain the middle panel: at the largest scales nearly all classifier-free plans leave the data, and few plans of ascent do at any scale.
 #
-# (This was measured for the driver who tosses a fair coin. For a driver who seldom goes left the intervals of the coverage overlap; that table ships, too.) The next cell draws plans with the same weights, with other noise, and at scales between those of the table.
+# (The driver here tosses a fair coin. For a driver who seldom goes left the intervals of the coverage overlap.) The next cell draws plans with the same weights, other noise, and scales between those of the table.
 
 # %%
 explore(two_ways.picture, form=["cfg", "value", "energy"], scale=(0.0, 8.0, 0.25, 1.0), seed=(0, 20))
 
 # %% [markdown]
-# The return of a plan is not yet the return of a drive. In the next table a controller drives the plans: twenty episodes, a plan for each, for each of three trainings.
+# In the next table a controller drives the plans: twenty episodes, a plan for each, for each of three trainings.
 
 # %%
 R, driven_returns = frontiers.driven_table(Table.load(shipped("results/guidance-driven.json")))
@@ -208,9 +208,9 @@ widgets.intervals(goals.measured(), xlabel="share of the goals that are reached,
 goals.costs("large")
 
 # %% [markdown]
-# **Large effect.** In the U-maze far more classifier-free plans end at the goal and keep clear of walls at scale 1 than at scale 4. In the large maze classifier-free guidance reaches more goals than the classifier, and in the medium maze it reaches more goals than pinning. With too little guidance plans miss the goal, with too much they run through walls. In the large maze no form reaches every goal: the networks are small and were trained for a minute or two.
+# **Large effect.** In the U-maze far more classifier-free plans end at the goal and keep clear of walls at scale 1 than at scale 4. In the large maze classifier-free guidance reaches more goals than the classifier, and in the medium maze it reaches more goals than pinning. With too little guidance plans miss the goal, with too much they run through walls.
 #
-# **Open.** In the large maze the intervals of classifier-free guidance and of pinning overlap, so this maze does not show which of the two reaches more goals. Pinning is the cheapest of the three and has no scale to tune. Classifier-free guidance pays a second evaluation of the large network; a classifier pays a forward and a *backward* pass of a small one. With four plans at a time the classifier is the slowest of the three.
+# **Open.** In the large maze the intervals of classifier-free guidance and of pinning overlap. Pinning is the cheapest of the three and has no scale to tune. Classifier-free guidance pays a second evaluation of the large network; a classifier pays a forward and a *backward* pass of a small one.
 #
 # ## 5 · A guide knows what it was taught
 #
@@ -227,9 +227,9 @@ widgets.lines(credit.middle, credit.curves, points=True, xlabel="way to the goal
 credit.each()
 
 # %% [markdown]
-# **Open.** Pooled over the three goals, plans guided by the dense reward arrive far more often than plans guided by the goal-only reward, and the gap is smallest near the goal. Yet the three numbers of a cell, one for each goal, differ: at one of the goals the guide of the dense reward fails from afar, too.
+# **Open.** Pooled over the three goals, plans guided by the dense reward arrive far more often than plans guided by the goal-only reward, and the gap is smallest near the goal. Yet at one of the goals the guide of the dense reward fails from afar, too.
 #
-# **Robots, and a published result that did not come back.** The published scores of Diffuser's guided planner on robots lie above those of behaviour cloning (Janner et al. 2022), and on Hopper above those that others publish for cloning of the *best tenth* of the episodes (Chen et al. 2021). Before anything was measured we chose the log *medium-replay*, which holds everything that a policy did in its training until it was of medium
+# **Robots, and a published result that did not come back.** The published scores of Diffuser's guided planner on robots lie above those of behaviour cloning (Janner et al. 2022), and on Hopper above those that others publish for cloning of the *best tenth* of the episodes (Chen et al. 2021). The recordings are *medium-replay*: what a policy did in its training until it was of medium
 # quality. Each method got the same hours, and the last checkpoint counts. Plans of eight steps climb a value network; the best of sixteen is driven for one step, and then a new plan is made.
 
 # %%
@@ -243,8 +243,8 @@ widgets.intervals(robots.measured(), xlabel="normalised score, interquartile mea
 robots.diagnosis()
 
 # %% [markdown]
-# **Large effect.** On both robots the guided planner scores far above cloning of all episodes. (The other rows leave out the guidance, the choice among sixteen, or both.) The published result, above cloning of the *best tenth*, **failed** on Hopper: there the guided planner scores below cloning of the best tenth, which is far simpler. On the half-cheetah it is **open**: the intervals of the two overlap. The table suggests why Hopper
-# fails. The value network ranks recorded windows well, but on Hopper the next step of a guided plan is further from what the simulator does than that of an unguided plan (the unit is the standard deviation of a recorded change). On the half-cheetah the two are equally far. So on Hopper the guide leads to plans that the robot cannot follow, as the climb in section 5 of lesson 05 did. Our settings are smaller than the paper's, which may also be a reason; `docs/studies.md` has the numbers.
+# **Large effect.** On both robots the guided planner scores far above cloning of all episodes. The published result, above cloning of the *best tenth*, **failed** on Hopper: there the guided planner scores below cloning of the best tenth, which is far simpler. On the half-cheetah it is **open**: the intervals of the two overlap. The table suggests why Hopper
+# fails. The value network ranks recorded windows well, but on Hopper the next step of a guided plan is further from what the simulator does than that of an unguided plan (the unit is the standard deviation of a recorded change). On the half-cheetah the two are equally far. So on Hopper the guide leads to plans that the robot cannot follow. Our settings are smaller than the paper's, which may also be a reason; `docs/studies.md` has the numbers.
 #
 # ## 6 · Break it: two conditions that exclude each other
 #
@@ -280,7 +280,7 @@ frontiers.asked_plans(two_ways, {name: outcomes[name] for name in ("168", "145",
 frontiers.asked_table(outcomes)
 
 # %% [markdown]
-# **Large effect.** Asked for one return, nearly all plans keep out of the walls and return about what was asked for. Asked for both, most plans go between the corridors and through the block: each direction alone leads to plans that can be driven, and the sum of the two does not. The mean return of these plans even looks higher, because it is computed as if a plan could be driven through the block. A small negative weight changes hardly anything; with a larger one the plans run through walls, as under over-guidance. The sum is exact only for conditions that are independent given $x_t$, and
+# **Large effect.** Asked for one return, nearly all plans keep out of the walls and return about what was asked for. Asked for both, most plans go between the corridors and through the block. A small negative weight changes hardly anything; with a larger one the plans run through walls, as under over-guidance. The sum is exact only for conditions that are independent given $x_t$, and
 # the sampler gives no warning where they are not.
 #
 # | signature | in the picture | the number that gives it away | cure |

@@ -1,12 +1,14 @@
-"""A lesson's core is a course hour: its cells, its visible lines of code and the length of its cells are bounded.
+"""A lesson's core is a course hour: its cells, its words, its visible lines of code and the length of its cells are bounded.
 
 The core is everything before the first `## Further`. Visible are the lines of code that a learner's eye meets: not
-blank, and not in a collapsed cell, which may hold imports and settings of torch alone.
+blank, and not in a collapsed cell, which may hold imports and settings of torch alone. Words are those of the text, without
+formulae and alt text.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import statistics
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +20,12 @@ from diffrl_lab.course import editions
 
 SOURCES = editions.sources()
 LESSONS = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
-BOUNDS = {"cells": 45, "lines": 200, "median": 4}
+BOUNDS = {"cells": 45, "words": 2000, "lines": 200, "median": 4}
 
 
 class Size(NamedTuple):
     cells: int
+    words: int
     lines: int
     median: float
 
@@ -39,11 +42,18 @@ def core(cells: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
     return cells
 
 
+def words(text: str) -> int:
+    """How many words a text has, without its formulae and alt texts."""
+    prose = re.sub(r"\$\$.*?\$\$|\$[^$]*\$|!\[.*?\]\(.*?\)", " ", text, flags=re.DOTALL)
+    return len(re.findall(r"[A-Za-z][A-Za-z'-]*", prose))
+
+
 def size(cells: list[nbformat.NotebookNode]) -> Size:
     inner = core(cells)
     code = [c for c in inner if c.cell_type == "code" and not collapsed(c)]
     lines = [sum(bool(line.strip()) for line in c.source.split("\n")) for c in code]
-    return Size(len(inner), sum(lines), statistics.median(lines))
+    text = sum(words(c.source) for c in inner if c.cell_type == "markdown")
+    return Size(len(inner), text, sum(lines), statistics.median(lines))
 
 
 @LESSONS
@@ -64,12 +74,12 @@ def test_a_collapsed_cell_hides_imports_and_settings_alone(source: Path) -> None
 def test_a_core_ends_where_further_begins_and_what_is_collapsed_is_not_seen() -> None:
     new = nbformat.v4
     cells = [
-        new.new_markdown_cell("# Title"),
+        new.new_markdown_cell("![a picture](attachment:01.png)\n# Title of $x_t$"),
         new.new_code_cell("import torch\nimport math", metadata={"tags": [editions.COLLAPSED]}),
         new.new_code_cell("a = 1\n\nb = 2\nc = 3"),
         new.new_code_cell("d = 4"),
         new.new_markdown_cell("## What was seen\n\n## Further · more"),
         new.new_code_cell("e = 5"),
     ]
-    assert size(cells) == (5, 4, 2)
-    assert size([*cells[:4], new.new_markdown_cell("## Further · more")]) == (4, 4, 2)
+    assert size(cells) == (5, 7, 4, 2)
+    assert size([*cells[:4], new.new_markdown_cell("## Further · more")]) == (4, 2, 4, 2)
