@@ -1,8 +1,8 @@
-"""A lesson's core is a course hour: its cells, its words, its visible lines of code and the length of its cells are bounded.
+"""A lesson's core is a course hour: its cells, words, visible lines of code and the length of its cells are bounded.
 
 The core is everything before the first `## Further`. Visible are the lines of code that a learner's eye meets: not
-blank, and not in a collapsed cell, which may hold imports and settings of torch alone. Words are those of the text, without
-formulae and alt text.
+blank, and not in a collapsed cell, which may hold imports and settings of torch alone. Words are those of the text,
+without formulae and alt text.
 """
 
 from __future__ import annotations
