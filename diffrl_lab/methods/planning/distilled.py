@@ -49,6 +49,7 @@ class Config:
     denoising: int = 1  # steps of the student's chain
     detail: int = 10  # steps of the teacher's that one of them stands for
     pairs: int = 20_000  # ways of the teacher that are computed, of all the student's steps together
+    mixed: float = 0.7  # share of the ways from noise whose goal is that of another piece
     width: int | None = None  # of the student's MLP; None: the teacher's network, which starts from its weights
     updates: int = 1500  # of the student
     batch: int = 256  # pairs in each
@@ -143,7 +144,12 @@ class Agent(Follower):
 
 def ways(teacher: Diffuser, pieces: Pieces, config: Config, generator: torch.Generator) -> dict[str, Tensor]:
     """What a student learns from: {"x", "jump", "t", "known"}, as `Distilled.loss` takes them, with as many rows for
-    each of its steps. x is noise where t = 1, and a noised piece below."""
+    each of its steps.
+
+    x is a noised piece. At t = 1 nothing is left of the piece but its known ends, so there a share `mixed` has the goal
+    of another piece: a recording has as many pairs of a start and a goal as it has of episodes, and one step must know
+    its way between any two.
+    """
     times, rows = teacher.denoiser.schedule.grid(config.denoising).tolist(), config.pairs // config.denoising
     parts: list[dict[str, Tensor]] = []
     for t, s in zip(times[:-1], times[1:], strict=True):
@@ -151,6 +157,10 @@ def ways(teacher: Diffuser, pieces: Pieces, config: Config, generator: torch.Gen
         for _ in range(-(-rows // pieces.config.batch)):
             batch = next(pieces)
             known, value = batch["known"], teacher.scaler(batch["x"])
+            if alpha == 0:
+                other = torch.where(torch.rand(len(known), generator=generator) < config.mixed, 1, 0)
+                other = (torch.arange(len(known)) + other) % len(known)  # pieces are drawn independently of each other
+                known[:, -1], value[:, -1] = known[other, -1], value[other, -1]
             x = torch.where(known, value, alpha * value + sigma * torch.randn(value.shape, generator=generator))
             D = pin(given(teacher.denoiser, {"known": known}), known, value)
             jump = torch.where(known, value, jumps(D, x, t, s, config.detail))

@@ -160,6 +160,21 @@ def test_known_entries_hold_in_what_the_student_is_taught_and_in_its_plans() -> 
     assert_close(plan.candidates[:, -1, :2], torch.tensor([-2.0, 1.0]).expand(4, 2), rtol=0, atol=1e-5)
 
 
+def test_a_way_from_noise_may_have_another_pieces_goal_and_a_noised_piece_keeps_its_own() -> None:
+    teacher, c = trained(), replace(FEW, denoising=2, pairs=32, mixed=1.0)
+    batch = next(pieces(16))
+    z, known = teacher.scaler(batch["x"]), batch["known"]
+    data = ways(teacher, pieces(16), c, torch.Generator())
+    start, goal = known[:, 0, 0], known[:, -1, 0].roll(-1)
+    noise = data["t"] == 1
+    assert_close(data["known"][noise][:, -1, 0], goal)
+    assert_close(data["x"][noise][start, 0, :4], z[start, 0, :4], rtol=0, atol=0)
+    assert_close(data["x"][noise][goal, -1, :2], z.roll(-1, 0)[goal, -1, :2], rtol=0, atol=0)
+    alone = ways(teacher, pieces(16), replace(c, mixed=0.0), torch.Generator())
+    assert_close(data["known"][~noise], alone["known"][~noise])
+    assert_close(alone["known"][noise], known)
+
+
 def test_what_it_is_taught_is_the_end_of_the_teachers_chain_from_the_same_noise() -> None:
     teacher = trained()
     c = replace(FEW, detail=5)
