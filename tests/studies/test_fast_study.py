@@ -80,9 +80,9 @@ def tiny() -> Diffuser:
     return model
 
 
-def ride(steps: int, every: int, warm: float | None, moves: int = 25) -> Recorder:
+def ride(steps: int, every: int, warm: float | None, moves: int = 25, **options: Any) -> Recorder:
     model = tiny()
-    rider, obs = Recorder(model, steps, ddim(), every, warm), np.zeros((1, 4))
+    rider, obs = Recorder(model, steps, ddim(), every, warm, **options), np.zeros((1, 4))
     rider.off = math.inf
     rider.reset(obs, [3], np.array([[50.0, 0.0]]))  # far away: it never arrives
     for _ in range(moves):
@@ -95,6 +95,7 @@ def test_a_rider_asks_again_after_so_many_steps_and_counts_every_evaluation() ->
     assert (once.asked, once.evaluations) == (1, 2)
     assert often.asked == 5 and often.evaluations == 10 and not often.rests
     assert ride(7, 0, None).evaluations == 7
+    assert ride(2, 0, None, 90).asked > 1 == ride(2, 0, None, 90, again=False).asked, "lost, once a plan has ended"
 
 
 def test_a_warm_start_begins_with_what_is_left_of_the_last_plan_in_its_own_units() -> None:
