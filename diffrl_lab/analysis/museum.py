@@ -26,7 +26,8 @@ class Panel:
     """How one plot of a room is drawn: its kind, and which entries of the evidence it shows.
 
     kind: `histogram` of the entries y; `lines` of y over the entry x (its place where x is ""); `paths`, one line for
-    each row of y; `points`, y over x. The entries `exact` are drawn dashed.
+    each row of y; `points`, y over x. The entries `exact` are drawn dashed. least: what the axis
+    of the values shows at least, so that chance does not fill the plot.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Panel:
     title: str = ""
     xlabel: str = ""
     ylabel: str = ""
+    least: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
