@@ -50,7 +50,7 @@ def draw_panel(ax: Axes, panel: Panel, evidence: Evidence, words: bool = True) -
             ax.plot(x[order], values[order], label=name, **style)
     if panel.least and panel.kind != "histogram":
         low, high = ax.get_ylim()
-        ax.set_ylim(min(low, panel.least[0]), max(high, panel.least[1]))
+        ax.set_ylim(min(low, panel.least[0]), max(high + 0.04 * abs(high), panel.least[1]))
     ax.set_title(panel.title)
     if words:
         ax.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
@@ -108,19 +108,24 @@ def wall(room: Room, names: Sequence[str], panel: int = 0, *, seed: int = 0, alt
 
 
 def confusion(found: Mapping[str, Confusion], alt: str) -> Picture:
-    """Confusion matrices by title: what is true in rows, what was diagnosed in columns, as shares of each row."""
+    """Confusion matrices by title: what is true in rows, what was diagnosed in columns.
+
+    Answers that were never given have no column; `healthy` always has one.
+    """
     cols = 1 if len(found) == 1 else 2
     rows = -(-len(found) // cols)
     fig, axes = figure(3.3 * rows, rows, cols, squeeze=False)
     for ax, (title, matrix) in zip(axes.flat, found.items(), strict=False):
-        used = [j for j, answer in enumerate(matrix.answers) if answer in matrix.truths or matrix.counts[:, j].any()]
+        used = [j for j in range(len(matrix.answers)) if j == 0 or matrix.counts[:, j].any()]
         share = matrix.counts[:, used] / matrix.counts.sum(1, keepdims=True)
         ax.imshow(share, cmap=HEAT, vmin=0, vmax=1, aspect="auto")
         for i, j in np.argwhere(matrix.counts[:, used] > 0):
             n = matrix.counts[i, used[j]]
             ax.text(j, i, str(n), ha="center", va="center", fontsize=8, color=ink_on(HEAT(share[i, j])))
-        numbers = {truth: str(k) for k, truth in enumerate(matrix.truths)}
-        ax.set_yticks(range(len(matrix.truths)), [f"{t}  {numbers[t]}" for t in matrix.truths], fontsize=7.5)
+        numbers = {truth: str(k) for k, truth in enumerate(matrix.truths)} if len(used) > 3 else {}
+        ax.set_yticks(
+            range(len(matrix.truths)), [f"{t}  {numbers.get(t, '')}".rstrip() for t in matrix.truths], fontsize=7.5
+        )
         ax.set_xticks(range(len(used)), [numbers.get(matrix.answers[j], matrix.answers[j]) for j in used], fontsize=8)
         ax.set(title=title, xlabel="diagnosis")
         ax.tick_params(length=0)

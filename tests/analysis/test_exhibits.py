@@ -100,3 +100,9 @@ def test_the_wide_limits_are_those_of_the_public_code() -> None:
 def test_a_small_start_loses_a_mode_that_an_exact_start_keeps() -> None:
     assert exhibits.minor(SAMPLES.evidence("start too small", 0)["samples"]) < 0.01
     assert exhibits.minor(SAMPLES.evidence(HEALTHY, 0)["samples"]) == pytest.approx(0.25, abs=0.04)
+
+
+def test_a_lost_mode_has_two_causes_that_the_spread_along_the_chain_tells_apart() -> None:
+    guided, small = (SAMPLES.evidence(name, 7) for name in ("guidance too strong", "start too small"))
+    assert max(exhibits.minor(e["samples"]) for e in (guided, small)) < 0.02
+    assert guided["spread"][0] > 0.9 and small["spread"][0] < 0.3

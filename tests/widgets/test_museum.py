@@ -72,7 +72,7 @@ def test_a_confusion_matrix_has_its_numbers_in_its_cells_and_hides_answers_never
     picture = museum.confusion({"a room": found}, alt=ALT)
     [ax] = picture.axes
     assert sorted(t.get_text() for t in ax.texts) == ["1", "19", "20"]
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "1"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == [HEALTHY, "a"]
 
 
 def test_a_wall_has_a_panel_for_each_exhibit_under_its_name() -> None:
