@@ -2,7 +2,7 @@
 
 Each lesson breaks something on purpose, and its section *Break it* ends with a table of signatures. Here they stand
 together, each under its lesson, with the lesson's picture of the fault (notebooks/pictures/NN-broken.png) if there is
-one.
+one. After them stand the exhibits of the failure museum (`analysis.exhibits`), room by room, from their registry.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ INTRODUCTION = """# Numbers that give it away
 A broken diffusion model still makes samples, and they often look fine. Each lesson breaks something on purpose and
 names the number that shows the fault. This page collects these faults: what you see in the picture, which number to
 print, and the cure. The command `python -m diffrl_lab.publish.numbers` writes this page from the sections *Break it* of
-the lessons.
+the lessons, and from the exhibits of the failure museum.
+"""
+MUSEUM = """## The failure museum
+
+Failures that public projects had, and the four signatures of the survey, each injected by a seed into exact models.
+`ROOM.diagnose(evidence)` of `diffrl_lab.analysis.exhibits` names them from what stands in the third column; lesson 18
+is about them.
 """
 
 
@@ -42,6 +48,17 @@ def rows(source: Path) -> list[str]:
     return found
 
 
+def museum() -> list[str]:
+    """The exhibits of each room as a table, with where each was found."""
+    from diffrl_lab.analysis.exhibits import ROOMS
+
+    parts = [MUSEUM]
+    for room in ROOMS.values():
+        rows = [f"| {e.name} ({e.project}) | {e.sign} | {e.number} | {e.cure} |" for e in room.exhibits.values()]
+        parts.append("\n".join([f"### The room of {room.name}\n", HEAD, "|---|---|---|---|", *rows]) + "\n")
+    return parts
+
+
 def page() -> str:
     """The whole page as the lessons have it now."""
     parts = [INTRODUCTION]
@@ -56,7 +73,7 @@ def page() -> str:
                 f"![What lesson {number(source.stem)} breaks: {signatures}](../notebooks/pictures/{picture})\n"
             )
         parts.append("\n".join([HEAD, "|---|---|---|---|", *faults]) + "\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, *museum()])
 
 
 if __name__ == "__main__":

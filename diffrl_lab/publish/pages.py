@@ -169,13 +169,13 @@ def _markdown() -> Callable[..., str]:
 # -------------------------------------------------------------------------------------------------------------- outputs
 def _widget(state: dict[str, Any], model: str, data: dict[str, Any], alt: str) -> str:
     """What stands for a widget where no kernel runs."""
-    from diffrl_lab.widgets import movie, play
+    from diffrl_lab.widgets import movie, museum, play
 
     about = state.get(model, {})
     values = about.get("state", {})
     if "meta" in values:
         [numbers] = [b["data"] for b in about["buffers"] if b["path"] == ["data"]]
-        live = play if values["meta"].get("kind") == "play" else movie
+        live = {"play": play, "museum": museum}.get(values["meta"].get("kind"), movie)
         return live.page(values["meta"], base64.b64decode(numbers))
     if "image/png" in data:
         return _image(data["image/png"], alt) + _note("The controls of this picture need a kernel: open the notebook.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from diffrl_lab.analysis.exhibits import ROOMS
 from diffrl_lab.course import editions
 from diffrl_lab.publish import numbers
 
@@ -57,5 +58,16 @@ def test_a_lesson_with_its_picture_and_link_stands_on_the_page(tmp_path: Path, m
     (tmp_path / "notebooks" / "pictures" / "04b-broken.png").touch()
     page = numbers.page()
     assert "## [04b Toy](../notebooks/04b_toy.ipynb)" in page and "## [77 Toy]" in page and "78" not in page
+    page = page.partition("## The failure museum")[0]
     assert page.count(ROW) == 2 and page.count("](../notebooks/pictures/04b-broken.png)") == page.count("![") == 1
     assert "![What lesson 04b breaks: the left mode is too high; a" in page
+
+
+def test_every_exhibit_of_the_museum_stands_on_the_page_with_its_number_and_where_it_was_found() -> None:
+    page = numbers.page().partition("## The failure museum")[2]
+    exhibits = [e for room in ROOMS.values() for e in room.exhibits.values()]
+    for e in exhibits:
+        assert f"| {e.name} ({e.project}) | {e.sign} | {e.number} | {e.cure} |" in page
+    rows = [line for line in page.split("\n") if line.startswith("| ") and line != numbers.HEAD]
+    assert len(rows) == len(exhibits)
+    assert all(len(row.strip("|").split("|")) == 4 for row in rows)
