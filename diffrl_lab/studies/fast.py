@@ -379,13 +379,14 @@ def latency(seeds: Sequence[int]) -> Table:
 def grids() -> dict[str, tuple[Callable[..., Any], list[dict[str, Any]], list[dict[str, Any]]]]:
     """The points of each table: the function, those of all seeds, and those of the first alone (the planner that ships
     is one training, and its episodes are given)."""
-    every = [{"sampler": s, "evaluations": n} for s in STEPS for n in lengths(s)]
+    every: list[dict[str, Any]] = [{"sampler": s, "evaluations": n} for s in STEPS for n in lengths(s)]
     arms = [("ddim", n, "never") for n in (1, 2, 3, 5, 10, 20, 50)] + [("ddpm", n, "never") for n in (20, 100)]
     arms += [("ddim", 1, "lost"), ("ddim", 20, "lost"), ("ddpm", 100, "lost")]
     arms += [("ddim", n, "often") for n in (1, 2, 5, 20)]
-    drives = [{"sampler": s, "evaluations": n, "again": again} for s, n, again in arms]
+    drives: list[dict[str, Any]] = [{"sampler": s, "evaluations": n, "again": again} for s, n, again in arms]
     drives += [{"sampler": "ddim", "evaluations": n, "again": "often", "warm": WARM} for n in (1, 2)]
-    large, student = {"maze": "large"}, {"sampler": "student", "evaluations": 1}
+    large: dict[str, Any] = {"maze": "large"}
+    student: dict[str, Any] = {"sampler": "student", "evaluations": 1}
     floor = {"sampler": "floor", "evaluations": 398}
     floors = [{"sampler": s, "evaluations": 0} for s in ("flow", "law")]
     return {
