@@ -29,6 +29,9 @@ def relabelled(mine: ArrayLike, groups: ArrayLike, repeats: int, rng: np.random.
     truth, group = np.asarray(mine, bool), np.asarray(groups)
     out = np.empty((1 + repeats, len(truth)), bool)
     out[0] = truth
+    if (group == group[0]).all():
+        out[1:] = rng.permuted(np.tile(truth, (repeats, 1)), axis=1)
+        return out
     order = np.argsort(group, kind="stable")
     for p in range(1, 1 + repeats):
         shuffled = np.lexsort((rng.random(len(truth)), group))

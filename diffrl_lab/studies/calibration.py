@@ -23,9 +23,8 @@ from diffrl_lab.studies.study import Part
 RUNS = ROOT / "runs" / "calibration"
 VERSION = "1"  # of what the functions below call
 SHARES, STD = (0.4, 0.3, 0.2, 0.1), 0.3
-REPEATS = 199  # relabellings
-HEALTHY = {64: 100, 256: 100, 1024: 60, 4096: 30}  # n -> cases
-DAMAGED = {64: 4, 256: 4, 1024: 1, 4096: 1}  # n -> cases of each defect and size
+HEALTHY = {64: 100, 256: 100, 1024: 60, 4096: 20}  # n -> cases
+DAMAGED = {64: 3, 256: 3, 1024: 1, 4096: 1}  # n -> cases of each defect and size
 DIMENSIONS = (1, 2, 8, 64)
 DEFECTS: dict[str, tuple[tuple[float, ...], tuple[str, ...]]] = {  # sizes, and the questions that are meant for it
     "mode lost": ((0.25, 0.5, 0.75, 1.0), ("lost", "weights")),
@@ -91,7 +90,7 @@ def case(kind: str, size: float, n: int, d: int, number: int, *, seed: int) -> d
     rng = np.random.default_rng([seed, number, n, d, sorted(["healthy", *DEFECTS]).index(kind), int(1000 * size)])
     data = law(n, d, rng)
     samples = law(n, d, rng) if kind == "healthy" else damaged(kind, size, n, data, rng)
-    found = diagnose(samples, data, repeats=REPEATS, seed=number)
+    found = diagnose(samples, data, seed=number)
     yes = [f.name for f in found.findings if f.verdict == "collapsed"]
     meant = DEFECTS[kind][1] if kind != "healthy" else ()
     return {
@@ -129,12 +128,13 @@ def summed(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     well, ill = [r for r in rows if r["kind"] == "healthy"], [r for r in rows if r["kind"] != "healthy"]
     groups = [("all", well), *((f"n = {n}", [r for r in well if r["n"] == n]) for n in HEALTHY)]
     groups += [(f"d = {d}", [r for r in well if r["d"] == d]) for d in DIMENSIONS]
-    alarms = [{"cases of": name, "number": len(some), **_share(some, "seen")} for name, some in groups]
+    seeds = {"seeds": len({r["seed"] for r in rows})}
+    alarms = [seeds | {"cases of": name, "number": len(some)} | _share(some, "seen") for name, some in groups]
     power = []
     for kind, (sizes, _) in DEFECTS.items():
         for size in sizes:
             own = [r for r in ill if (r["kind"], r["size"]) == (kind, size)]
-            line = {"kind": kind, "size": size, **_share(own, "named")}
+            line = seeds | {"kind": kind, "size": size} | _share(own, "named")
             for n in DAMAGED:
                 some = [r["seen"] for r in own if r["n"] == n]
                 line[f"seen {n}"] = float(np.mean(some)) if some else None

@@ -33,7 +33,7 @@ def data() -> np.ndarray:
 
 
 def asked(samples, reference, **options) -> Diagnosis:
-    return diagnose(samples, reference, **({"repeats": 299} | options))
+    return diagnose(samples, reference, **options)
 
 
 # ------------------------------------------------------------------------------------------------------------- answers
@@ -196,7 +196,7 @@ def test_constant_and_whole_numbers_are_named_and_judged(data: np.ndarray) -> No
         ({"states": True}, "same S states"), ({"states": np.zeros(50)}, "come together"),
         ({"states": np.zeros(3), "reference_states": np.zeros(3)}, "a state for each row"),
         ({"states": np.zeros(50), "reference_states": np.ones(600)}, "no state stands on both sides"),
-        ({"repeats": 5}, "repeats >= 99"),
+        ({"repeats": 5}, "repeats >= 399"),
     ],
 )  # fmt: skip
 def test_wrong_options_are_named(options: dict, said: str, data: np.ndarray) -> None:

@@ -69,9 +69,7 @@ CALLS: dict[str, Callable[[Put], Any]] = {
     "intervals.student": lambda p: intervals.student(p(x[:, 0])),
     "chains.inconsistency": lambda p: chains.inconsistency(p(plans), p(other), p(torch.tensor(0.5))),
     "bring.bring": lambda p: bring.bring(p(x)),
-    "diagnose.diagnose": lambda p: [
-        f.value for f in diagnose.diagnose(p(x), p(y), modes=p(x[:2]), repeats=99).findings
-    ],
+    "diagnose.diagnose": lambda p: [f.value for f in diagnose.diagnose(p(x), p(y), modes=p(x[:2])).findings],
     "pooled.p_value": lambda p: pooled.p_value(p(x[:, 0])),
     "pooled.principal": lambda p: pooled.principal(p(x), 5)[0],
     "chains.spread": lambda p: chains.spread(p(plans.repeat(3, 1, 1)), p(groups)),
