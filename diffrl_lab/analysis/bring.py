@@ -35,6 +35,12 @@ def bring(source: Any, name: str = "samples") -> NDArray[np.float64]:
     return _numbers(values, name)
 
 
+def is_minari(source: Any) -> bool:
+    """Whether a source is a path that `bring` reads as a Minari dataset."""
+    path = isinstance(source, str | os.PathLike)
+    return path and ".npz:" not in os.fspath(source) and Path(source).suffix.lower() not in ENDINGS
+
+
 def _numbers(values: Any, name: str) -> NDArray[np.float64]:
     if torch.is_tensor(values):
         values = values.detach().cpu()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from diffrl_lab.analysis.diagnose import diagnose
 from diffrl_lab.analysis.intervals import wilson
@@ -49,9 +49,9 @@ def centres(d: int) -> NDArray[np.float64]:
     return c
 
 
-def law(n: int, d: int, rng: np.random.Generator, shares: Sequence[float] = SHARES, std: float = STD) -> NDArray:
+def law(n: int, d: int, rng: np.random.Generator, shares: ArrayLike = SHARES, std: float = STD) -> NDArray:
     """n rows of the law, or of one with other shares or another spread within modes -> [n, d]"""
-    return centres(d)[rng.choice(4, n, p=shares)] + std * rng.standard_normal((n, d))
+    return centres(d)[rng.choice(4, n, p=np.asarray(shares))] + std * rng.standard_normal((n, d))
 
 
 def damaged(kind: str, size: float, n: int, data: NDArray, rng: np.random.Generator) -> NDArray[np.float64]:

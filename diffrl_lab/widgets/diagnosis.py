@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from diffrl_lab.analysis.diagnose import Diagnosis
+from diffrl_lab.analysis.findings import Diagnosis
 from diffrl_lab.files import write_text
 from diffrl_lab.widgets.pictures import COLOUR, MARKER, Picture, figure
 
@@ -53,7 +53,7 @@ def picture(found: Diagnosis) -> Picture:
             mfc="none",
             label="reference",
         )
-    right.set(xlabel="mode", ylabel="share", title="Modes", xticks=at, ylim=(0, None))
+    right.set(xlabel="mode", ylabel="share", title="Modes", xticks=at, ylim=(-0.04, None))
     right.set_xticklabels([m["mode"] for m in shown])
     right.legend()
     said = "; ".join(f"{f.question} {f.verdict}" for f in found.findings)

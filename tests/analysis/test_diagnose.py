@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from diffrl_lab.analysis import pooled
 from diffrl_lab.analysis.bring import bring
-from diffrl_lab.analysis.diagnose import QUESTIONS, Diagnosis, diagnose
+from diffrl_lab.analysis.diagnose import diagnose
+from diffrl_lab.analysis.findings import QUESTIONS, Diagnosis
 from diffrl_lab.analysis.modes import Centres, homotopy
 from diffrl_lab.cli import app
 from diffrl_lab.data.shipped import shipped
@@ -239,6 +240,12 @@ def test_a_damaged_file_is_one_sentence_with_its_name(tmp_path: Path) -> None:
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=said):
             bring(tmp_path / name)
+
+
+def test_steps_of_a_recording_are_judged_with_a_warning_that_they_are_not_independent() -> None:
+    hopper = str(shipped("recordings/hopper-medium-v0"))
+    found = asked(bring(hopper)[:200], hopper, modes=1)
+    assert found.about["d"] == 3 and [n for n in found.notes if "reference are all steps of a recording" in n]
 
 
 # ------------------------------------------------------------------------------------------------------------- command

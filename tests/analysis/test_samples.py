@@ -143,6 +143,8 @@ NO_SAMPLE = {
     "sweeps.run_grid",
     "samples.real",
     "samples.array",
+    "bring.is_minari",
+    "findings.short",
     *(f"pooled.{n}" for n in ("relabelled", "holm", "clusters", "counts", "lost", "moved", "log_ratio", "neighbours")),
     *(f"pooled.{n}" for n in ("ordered", "first_two", "manifold", "balls", "energy", "sliced")),
     *(f"pooled.{n}" for n in ("classified", "motion")),
