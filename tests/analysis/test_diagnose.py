@@ -114,6 +114,7 @@ def test_a_p_value_of_equal_laws_is_uniform_and_holm_keeps_the_family() -> None:
         assert (mine.sum(1) == 30).all()
         ps.append(pooled.p_value(pooled.log_ratio(rng.exponential(size=60), mine)))
     assert abs(np.mean(ps) - 0.505) < 4 / np.sqrt(12 * 60)
+    assert pooled.p_value([5.0, 1, 2, 3]) == 0.25 and pooled.p_value([1.0, 5, 1, 0]) == 0.75  # itself, and ties
     adjusted = pooled.holm({"a": 0.01, "b": 0.04, "c": 0.03})
     assert adjusted == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
 
