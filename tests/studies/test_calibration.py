@@ -38,4 +38,5 @@ def test_the_table_keeps_false_alarms_at_five_percent_and_power_rises_with_the_s
         small, large = (
             [r for r in about["power"] if (r["kind"], r["size"]) == (kind, s)][0] for s in (sizes[0], sizes[-1])
         )
-        assert large["named"] >= small["named"]
+        seen = [sum(row[f"seen {n}"] for n in study.DAMAGED) for row in (small, large)]
+        assert seen[1] >= seen[0] and large["seen 1024"] == large["seen 4096"] == 1
