@@ -286,6 +286,46 @@ def evaluate(
         typer.echo(text)
 
 
+# ------------------------------------------------------------------------------------------------------------ analysis
+@app.command()
+def diagnose(
+    samples: Annotated[str, typer.Argument(help="npz (FILE:KEY), npy, csv, parquet, pt, or a Minari dataset.")],
+    reference: Annotated[str | None, typer.Option(help="Data of the law that they should follow.")] = None,
+    states: Annotated[
+        str | None, typer.Option(help="each: samples are [S, n, a]; or a file with the state of each row.")
+    ] = None,
+    reference_states: Annotated[str | None, typer.Option(help="The state of each reference row.")] = None,
+    labels: Annotated[str | None, typer.Option(help="The mode of each sample, -1 for none; found by default.")] = None,
+    reference_labels: Annotated[str | None, typer.Option(help="The mode of each reference row.")] = None,
+    centres: Annotated[str | None, typer.Option(help="A file with the modes' centres [K, ...].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for diagnosis.json, .csv, .svg, .pdf and .html.")] = None,
+    seed: Annotated[int, typer.Option(help="For the relabellings.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a diagnosis that is there.")] = False,
+) -> None:
+    """Say whether samples collapsed: modes lost, weights shifted, spread shrunk, left the data, memorised."""
+    if out is not None:
+        there = [p for p in map(writable, [out / f"diagnosis.{e}" for e in ("json", "csv", "svg", "pdf", "html")])]
+        if not overwrite and any(p.exists() for p in there):
+            raise ValueError(f"{out} holds a diagnosis already: name another folder, or replace it with --overwrite")
+    if (labels is None) != (reference_labels is None) or (labels and centres):
+        raise ValueError("--labels and --reference-labels come together, and without --centres")
+    from diffrl_lab.analysis.diagnose import diagnose as judged
+    from diffrl_lab.widgets import diagnosis
+
+    found = judged(
+        samples,
+        reference,
+        modes=(labels, reference_labels) if labels else centres,
+        states=True if states == "each" else states,
+        reference_states=reference_states,
+        seed=seed,
+        progress=sys.stderr.isatty(),
+    )
+    typer.echo(found.table())
+    for path in diagnosis.write(found, out) if out is not None else ():
+        typer.echo(path)
+
+
 # ------------------------------------------------------------------------------------------------------------- studies
 def _studies(begun: str = "") -> list[str]:
     from diffrl_lab.studies import names

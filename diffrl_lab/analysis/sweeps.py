@@ -11,7 +11,9 @@ and takes them where the caller says that they are the same: `run_grid(..., form
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import importlib
 import inspect
 import itertools
 import json
@@ -120,6 +122,21 @@ class Table:
         """Write versioned JSON beside `path`, moved into place; arrays stay in the cache, in the row's `key`.npz."""
         rows = [{k: v for k, v in row.items() if not isinstance(v, np.ndarray)} for row in self.rows]
         write_text(path, json.dumps({"format": FORMAT, **self.about, "rows": rows}, indent=1) + "\n")
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the rows as CSV; the first line names every column that a row has, a cell it lacks is empty."""
+        columns = list(dict.fromkeys(k for row in self.rows for k, v in row.items() if not isinstance(v, np.ndarray)))
+        with written(path) as beside, beside.open("w", newline="", encoding="utf-8") as lines:
+            table = csv.DictWriter(lines, columns, extrasaction="ignore")
+            table.writeheader()
+            table.writerows(self.rows)
+
+    def to_frame(self) -> Any:
+        """The rows as a pandas DataFrame. Raises ValueError where pandas is not installed."""
+        try:
+            return importlib.import_module("pandas").DataFrame(self.rows)
+        except ImportError:
+            raise ValueError("to_frame needs pandas: pip install pandas; or take rows, or to_csv") from None
 
     @classmethod
     def load(cls, path: str | Path) -> Table:

@@ -267,6 +267,20 @@ STUDIES: dict[str, Study] = {
             "restart_weight": "restart: weight (0.5)",
         },
     ),
+    "false alarms": Study(
+        "calibration.json",
+        ("cases of", "number"),
+        {"seen": ".3f"},
+        {"cases of": "healthy cases", "seen": "some question said collapsed"},
+        of="alarms",
+    ),
+    "power": Study(
+        "calibration.json",
+        ("kind", "size"),
+        {"named": ".2f"} | {f"seen {n}": ".2f" for n in (64, 256, 1024, 4096)},
+        {"kind": "defect", "named": "named"},
+        of="power",
+    ),
     "lasting": Study(
         "dreams-lasting.json",
         ("arm", "denoising", "project"),

@@ -393,3 +393,10 @@ def test_tables_are_joined_with_what_made_each_row() -> None:
     assert again.rows == table.rows and again.about == table.about | {"kind": "other"}
     with pytest.raises(ValueError, match="at least one table"):
         Table.joined([])
+
+
+def test_a_table_is_written_as_csv_whose_rows_may_differ(tmp_path: Path) -> None:
+    Table([{"a": 1, "s": "x,y", "v": np.ones(2)}, {"a": 2, "b": 0.5}], {}).to_csv(tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text().splitlines() == ["a,s,b", '1,"x,y",', "2,,0.5"]
+    if importlib.util.find_spec("pandas"):
+        assert Table([{"a": 1}], {}).to_frame()["a"].tolist() == [1]

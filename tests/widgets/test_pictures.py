@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from html.parser import HTMLParser
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,3 +135,18 @@ def test_nothing_touches_the_edge_of_a_picture():
     ):
         p = pixels(picture)
         assert min(p[0].min(), p[-1].min(), p[:, 0].min(), p[:, -1].min()) > 250, picture.alt
+
+
+def test_a_picture_is_saved_for_a_paper_with_truetype_fonts_and_text_that_stays_text(tmp_path: Path) -> None:
+    fig, ax = pictures.figure()
+    ax.plot([0, 1], [0, 1])
+    ax.set_title("a title to find")
+    drawn = pictures.Picture(fig, "A line from the origin to the point one, one, with a title.")
+    for end in ("pdf", "svg", "png"):
+        drawn.save(tmp_path / f"x.{end}")
+    pdf = (tmp_path / "x.pdf").read_bytes()
+    assert b"/FontFile2" in pdf and b"/Type3" not in pdf
+    assert "a title to find" in (tmp_path / "x.svg").read_text()
+    assert (tmp_path / "x.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(ValueError, match=r"saved as .pdf, .svg or .png, got x.gif"):
+        drawn.save(tmp_path / "x.gif")
