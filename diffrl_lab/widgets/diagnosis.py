@@ -139,9 +139,10 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
         if value is None:
             return "–"
         if isinstance(value, float | np.floating):
-            return (
-                "0" if abs(value) < 1e-12 else "&lt; 0.001" if name == "adjusted" and value < 1e-3 else f"{value:.3g}"
-            )
+            number = float(value)
+            if name == "adjusted" and number < 1e-3:
+                return "&lt; 0.001"
+            return "0" if abs(number) < 1e-12 else f"{number:.3g}"
         return html.escape(str(value))
 
     head = "".join(f"<th>{html.escape(HEADS.get(c, c.replace('_', ' ')))}</th>" for c in columns)
