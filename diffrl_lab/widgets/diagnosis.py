@@ -65,7 +65,7 @@ def page(found: Diagnosis, title: str = "Did it collapse?") -> str:
     import plotly.graph_objects as go
 
     x, mine, label = found.rows["x"], found.rows["sample"], found.rows["label"]
-    layout = {"template": "plotly_white", "height": 520, "margin": {"l": 50, "r": 20, "t": 30, "b": 40}}
+    layout = {"template": "plotly_white", "height": 520, "margin": {"l": 50, "r": 40, "t": 60, "b": 40}}
     scatter = go.Figure(layout=layout | {"legend": {"itemsizing": "constant"}})
     for side, name, key in SIDES:
         own = np.flatnonzero(mine == side)[:1500]
@@ -138,7 +138,12 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
             return " to ".join(cell("", v) for v in value)
         if value is None:
             return "–"
-        return html.escape(f"{value:.3g}" if isinstance(value, float) else str(value))
+        if isinstance(value, float | np.floating):
+            number = float(value)
+            if name == "adjusted" and number < 1e-3:
+                return "&lt; 0.001"
+            return "0" if abs(number) < 1e-12 else f"{number:.3g}"
+        return html.escape(str(value))
 
     head = "".join(f"<th>{html.escape(HEADS.get(c, c.replace('_', ' ')))}</th>" for c in columns)
     body = "".join("<tr>" + "".join(f"<td>{cell(c, row.get(c))}</td>" for c in columns) + "</tr>" for row in rows)

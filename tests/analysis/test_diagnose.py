@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -269,6 +270,14 @@ def test_the_command_writes_five_files_and_refuses_in_one_sentence(tmp_path: Pat
     assert again.exit_code == 2 and "holds a diagnosis already" in again.output
     missing = CliRunner().invoke(app, ["diagnose", str(tmp_path / "no.npy")])
     assert missing.exit_code == 2 and "there is no file" in missing.output and missing.output.count("\n") == 1
+
+
+def test_ten_thousand_rows_of_64_numbers_take_less_than_a_minute() -> None:
+    rng = np.random.default_rng(0)
+    begun = time.process_time()
+    found = asked(rng.standard_normal((10_000, 64)), rng.standard_normal((10_000, 64)))
+    assert time.process_time() - begun < 60 and found.about["rows_compared"] == [2000, 2000]
+    assert found.verdict == "healthy"
 
 
 def test_a_table_a_frame_and_json_say_the_same(data: np.ndarray) -> None:
