@@ -15,7 +15,7 @@ import torch
 from torch.testing import assert_close
 
 from diffrl_lab import analysis
-from diffrl_lab.analysis import chains, distance, dreams, feasibility, frontiers, intervals, modes
+from diffrl_lab.analysis import chains, distance, dreams, exhibits, feasibility, frontiers, intervals, modes
 from diffrl_lab.diffusion import Frame, Linear, MixtureDenoiser, ddim
 from diffrl_lab.worlds.walls import Walls
 
@@ -86,6 +86,14 @@ CALLS: dict[str, Callable[[Put], Any]] = {
     "distance.drop": lambda p: distance.drop(lambda rows: rows[:, 0] > 0)(p(x), 0.5, G()),
     "distance.shift": lambda p: distance.shift(p(torch.tensor([1.0, 0.0, 0.0])))(p(x), 0.5, G()),
     "distance.copy": lambda p: distance.copy(p(y))(p(x), 0.5, G()),
+    "exhibits.minor": lambda p: exhibits.minor(p(x[:, 0])),
+    "exhibits.within": lambda p: exhibits.within(p(x[:, 0])),
+    "exhibits.pile": lambda p: exhibits.pile(p(x[:, 0])),
+    "exhibits.residual": lambda p: exhibits.residual(p(plans)),
+    "exhibits.tails": lambda p: exhibits.tails(p(plans)),
+    "exhibits.jumps": lambda p: exhibits.jumps(p(plans)),
+    "exhibits.averaged": lambda p: exhibits.averaged(p(x[:, 0])),
+    "exhibits.surprise": lambda p: exhibits.surprise(p(x[:, 0])),
     "feasibility.points_in_walls": lambda p: feasibility.points_in_walls(p(2 * plans), walls),
     "feasibility.segments_in_walls": lambda p: feasibility.segments_in_walls(p(2 * plans), walls),
     "feasibility.curve_segments_in_walls": lambda p: feasibility.curve_segments_in_walls(p(2 * plans[0]), 3, walls),
@@ -125,6 +133,14 @@ NO_SAMPLE = {
     "dreams.lasted",
     "dreams.drawn_by",
     "sweeps.run_grid",
+    "exhibits.drawn",
+    "exhibits.modes",
+    "exhibits.width",
+    "exhibits.plain",
+    "exhibits.starts",
+    "exhibits.varies",
+    "exhibits.off",
+    "exhibits.unpadded",
     "samples.real",
     "samples.array",
 }
