@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from diffrl_lab.analysis.museum import Evidence, Panel, Room
+from diffrl_lab.analysis.samples import real
 from diffrl_lab.diffusion.denoisers import Denoiser, Function, GaussianDenoiser, MixtureDenoiser
 from diffrl_lab.diffusion.guidance import ascend, clip
 from diffrl_lab.diffusion.samplers import Step, chain, ddim, ddpm, heun, sample
@@ -49,11 +50,12 @@ def drawn(D: Denoiser, g: torch.Generator, step: Step, steps: Any = 20, start: f
 
 def minor(x: Tensor) -> float:
     """The share of samples [n] in the smaller mode."""
-    return float((x < SPLIT).double().mean())
+    return float((real("x", x) < SPLIT).double().mean())
 
 
 def within(x: Tensor) -> float:
     """The deviation of samples [n] within their modes, pooled over both."""
+    x = real("x", x).detach().double()
     parts = [x[x < SPLIT], x[x >= SPLIT]]
     return math.sqrt(sum(float((p - p.mean()).square().sum()) for p in parts if len(p)) / len(x))
 
@@ -65,6 +67,7 @@ def width(e: Evidence) -> float:
 
 def pile(x: Tensor) -> float:
     """The share of samples [n] that lie on their own smallest or largest value."""
+    x = real("x", x).double()
     return float((torch.minimum(x - x.min(), x.max() - x) < 1e-3).double().mean())
 
 
@@ -169,7 +172,7 @@ FROM_START = MOTION.condition(KNOWN, ASKED * KNOWN)
 PLANS_N = 300
 
 
-def exactly() -> tuple[Tensor, Tensor]:
+def _exactly() -> tuple[Tensor, Tensor]:
     """The exact deviation of the positions [H], and of what positions and velocities differ by at each step [H - 1]."""
     cov = FROM_START.cov[0].reshape(H, 2, H, 2)
     off = torch.zeros(H - 1, H, 2, dtype=torch.float64)
@@ -178,10 +181,10 @@ def exactly() -> tuple[Tensor, Tensor]:
     return cov[:, 0, :, 0].diagonal().sqrt(), torch.einsum("khi,hijl,kjl->k", off, cov, off).sqrt()
 
 
-EXACT = exactly()
+EXACT = _exactly()
 
 
-def planned(plans: Tensor) -> Evidence:
+def _planned(plans: Tensor) -> Evidence:
     """Plans [n, H, 2] of positions and velocities, how they vary, and how far both disagree at each step."""
     return {
         "plans": plans, "position": plans[:30, :, 0],
@@ -193,6 +196,7 @@ def planned(plans: Tensor) -> Evidence:
 
 def residual(plans: Tensor) -> Tensor:
     """How far positions and velocities of plans [n, H, 2] disagree at each step, root mean square -> [H - 1]"""
+    plans = real("plans", plans).double()
     off = plans[:, 1:, 0] - plans[:, :-1, 0] - DT * plans[:, :-1, 1]
     return off.square().mean(0).sqrt()
 
@@ -223,7 +227,7 @@ def _compounded(g: torch.Generator) -> Evidence:
     for k in range(1, H):
         e = 1.15 * e + 0.01 * torch.randn(PLANS_N, generator=g)
         plans[:, k, 0] += e
-    return planned(plans)
+    return _planned(plans)
 
 
 def _overwritten(x_t: Tensor, t: Tensor, cond: Any = None) -> Tensor:
@@ -236,12 +240,12 @@ def _overwritten(x_t: Tensor, t: Tensor, cond: Any = None) -> Tensor:
 def _mixed(g: torch.Generator) -> Evidence:
     """Positions of one plan with the velocities of another: each right by itself."""
     a, b = _plan(g), _plan(g)
-    return planned(torch.stack([a[..., 0], b[..., 1]], -1))
+    return _planned(torch.stack([a[..., 0], b[..., 1]], -1))
 
 
 PLANS = Room(
     "plans",
-    lambda g: planned(_plan(g)),
+    lambda g: _planned(_plan(g)),
     [
         Panel("paths", ("position",), "every step", (), "Asked to start at 1", "step", "position"),
         Panel("lines", ("plans vary",), "every step", ("exact spread",), "From plan to plan", "step", "deviation"),
@@ -259,7 +263,7 @@ PLANS = Room(
 )
 PLANS.add(
     "plans that vary too much",
-    lambda g: planned(_plan(g, step=ddpm(1.8))),
+    lambda g: _planned(_plan(g, step=ddpm(1.8))),
     lambda e: starts(e) and off(e)[0] < 0.02 and varies(e) > 1.3,
     sign="plans fan out more than the exact ones",
     number="deviation from plan to plan over the exact one",
@@ -286,7 +290,7 @@ PLANS.add(
 )
 PLANS.add(
     "start written into the noise",
-    lambda g: planned(_plan(g, clip(Function(_overwritten, MOTION.schedule), -3, 3))),
+    lambda g: _planned(_plan(g, clip(Function(_overwritten, MOTION.schedule), -3, 3))),
     lambda e: not starts(e),
     sign="plans start anywhere",
     number="distance of the first step from what was asked",
@@ -298,7 +302,7 @@ PLANS.add(
 EPISODES, WINDOW = 12, 16
 
 
-def recorded(g: torch.Generator) -> list[Tensor]:
+def _recorded(g: torch.Generator) -> list[Tensor]:
     """Episodes [L, 4] of different lengths: two smooth columns around 0.2, one of six times the unit, one constant."""
     episodes = []
     for length in torch.randint(30, 60, (EPISODES,), generator=g).tolist():
@@ -309,25 +313,25 @@ def recorded(g: torch.Generator) -> list[Tensor]:
     return episodes
 
 
-def limits(rows: Tensor, widen: float = 0.0, shared: bool = False) -> tuple[Tensor, Tensor]:
+def _limits(rows: Tensor, widen: float = 0.0, shared: bool = False) -> tuple[Tensor, Tensor]:
     """Smallest and largest value of each column of rows [N, d], or one of both for all of them."""
     low, high = rows.amin(0) - widen, rows.amax(0) + widen
     return (low.min().expand_as(low), high.max().expand_as(high)) if shared else (low, high)
 
 
-def scaled(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def _scaled(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """x with low to high as -1 to 1; a constant column becomes 0."""
     return torch.where(high > low, 2 * (x - low) / torch.where(high > low, high - low, 1) - 1, 0 * x)
 
 
-def loaded(episodes: list[Tensor], low: Tensor, high: Tensor, lost: int = 0, pad: int = 0) -> Evidence:
+def _loaded(episodes: list[Tensor], low: Tensor, high: Tensor, lost: int = 0, pad: int = 0) -> Evidence:
     """Every window of scaled episodes, and how often the rows before an episode's end are in one.
 
     lost: so many windows of each episode are left out at its end; pad: so many rows of zeros follow each episode.
     """
     windows, visits = [], torch.zeros(WINDOW)
     for episode in episodes:
-        rows = scaled(torch.cat([episode, torch.zeros(pad, 4)]), low, high)
+        rows = _scaled(torch.cat([episode, torch.zeros(pad, 4)]), low, high)
         count = len(rows) - WINDOW + 1 - lost
         windows += [rows[i : i + WINDOW] for i in range(count)]
         for back in range(WINDOW):
@@ -344,13 +348,13 @@ def loaded(episodes: list[Tensor], low: Tensor, high: Tensor, lost: int = 0, pad
 
 def tails(windows: Tensor) -> Tensor:
     """How many rows at the end of each window [n, H, d] stand still in every column -> [n]"""
-    still = (windows.diff(dim=1).abs() < 1e-9).all(2)
+    still = (real("windows", windows).diff(dim=1).abs() < 1e-9).all(2)
     return still.flip(1).long().cumprod(1).sum(1)
 
 
 def jumps(windows: Tensor) -> float:
     """The share of windows [n, H, d] with a step ten times as long as the median one."""
-    step = windows.diff(dim=1).norm(dim=2)
+    step = real("windows", windows).double().diff(dim=1).norm(dim=2)
     return float((step.amax(1) > 10 * step.median()).double().mean())
 
 
@@ -360,34 +364,34 @@ def unpadded(e: Evidence) -> bool:
 
 
 def _healthy_data(g: torch.Generator) -> Evidence:
-    episodes = recorded(g)
-    return loaded(episodes, *limits(torch.cat(episodes)))
+    episodes = _recorded(g)
+    return _loaded(episodes, *_limits(torch.cat(episodes)))
 
 
 def _joined(g: torch.Generator) -> Evidence:
     """Windows over the rows of all episodes, one after the other."""
-    episodes = recorded(g)
-    return {**loaded([torch.cat(episodes)], *limits(torch.cat(episodes))), "visits": _healthy_data(g)["visits"]}
+    episodes = _recorded(g)
+    return {**_loaded([torch.cat(episodes)], *_limits(torch.cat(episodes))), "visits": _healthy_data(g)["visits"]}
 
 
 def _widened(g: torch.Generator) -> Evidence:
-    episodes = recorded(g)
-    return loaded(episodes, *limits(torch.cat(episodes), widen=1.0))
+    episodes = _recorded(g)
+    return _loaded(episodes, *_limits(torch.cat(episodes), widen=1.0))
 
 
 def _one_scale(g: torch.Generator) -> Evidence:
-    episodes = recorded(g)
-    return loaded(episodes, *limits(torch.cat(episodes), shared=True))
+    episodes = _recorded(g)
+    return _loaded(episodes, *_limits(torch.cat(episodes), shared=True))
 
 
 def _short_by_one(g: torch.Generator) -> Evidence:
-    episodes = recorded(g)
-    return loaded(episodes, *limits(torch.cat(episodes)), lost=1)
+    episodes = _recorded(g)
+    return _loaded(episodes, *_limits(torch.cat(episodes)), lost=1)
 
 
 def _zeros_behind(g: torch.Generator) -> Evidence:
-    episodes = recorded(g)
-    return loaded(episodes, *limits(torch.cat(episodes)), pad=WINDOW - 4)
+    episodes = _recorded(g)
+    return _loaded(episodes, *_limits(torch.cat(episodes)), pad=WINDOW - 4)
 
 
 DATA = Room(
@@ -449,7 +453,7 @@ DATA.add(
 UPDATES, DECAY, BEGINS = 2000, 0.999, 1000
 
 
-def run(g: torch.Generator, **changed: Tensor) -> Evidence:
+def _run(g: torch.Generator, **changed: Tensor) -> Evidence:
     """The curves of a run, as a dashboard shows them, each with its noise; `changed` takes the place of some."""
     n = torch.arange(1.0 * UPDATES)
     weight = 3 * torch.exp(-n / 150) + 0.1 * torch.randn(UPDATES, generator=g)  # distance to the best weight
@@ -471,13 +475,14 @@ def run(g: torch.Generator, **changed: Tensor) -> Evidence:
 
 def surprise(difference: Tensor) -> float:
     """The mean of differences [n] in standard errors."""
+    difference = real("difference", difference).double()
     return float(difference.mean() / (difference.std() / math.sqrt(len(difference))))
 
 
 def averaged(weight: Tensor, copied: bool = True, random: float = 3.0) -> Tensor:
     """The moving average of a weight [T] that begins at update BEGINS, with a copy of it or with a random weight."""
     out, mean = [], 0.0
-    for i, w in enumerate(weight.tolist()):
+    for i, w in enumerate(real("weight", weight).tolist()):
         if i <= BEGINS:
             mean = w if copied else random
         mean = DECAY * mean + (1 - DECAY) * w
@@ -489,43 +494,43 @@ def _random_average(g: torch.Generator) -> Evidence:
     """At update 2,000 the average still holds 0.999^1000 = 37 % of what it began with."""
     n = torch.arange(1.0 * UPDATES)
     weight = 3 * torch.exp(-n / 150) + 0.1 * torch.randn(UPDATES, generator=g)
-    return run(g, weights=weight.square(), average=averaged(weight, copied=False).square())
+    return _run(g, weights=weight.square(), average=averaged(weight, copied=False).square())
 
 
 def _over_all(g: torch.Generator) -> Evidence:
     """The masked loss is divided by all entries: it falls with the share of padding."""
     share = torch.linspace(0, 0.75, 7)
-    return run(g, loss=1 - share + 0.01 * torch.randn(7, generator=g))
+    return _run(g, loss=1 - share + 0.01 * torch.randn(7, generator=g))
 
 
 def _cut_off(g: torch.Generator) -> Evidence:
     """A time limit taken for an end: with reward 1 and discount 0.99 the value is (1 - 0.99^left) / 0.01."""
     left = 100 - torch.arange(100.0)
-    return run(g, value=100 * (1 - 0.99**left) + torch.randn(100, generator=g))
+    return _run(g, value=100 * (1 - 0.99**left) + torch.randn(100, generator=g))
 
 
 def _best_checkpoint(g: torch.Generator) -> Evidence:
     """Of 20 checkpoints that are all alike the best score is reported; each score has a deviation of 5."""
     scores = 60 + 5 * torch.randn(24, 20, generator=g)
-    return run(g, reported=scores.amax(1), again=60 + 5 * torch.randn(24, generator=g))
+    return _run(g, reported=scores.amax(1), again=60 + 5 * torch.randn(24, generator=g))
 
 
 def _two_deviations(g: torch.Generator) -> Evidence:
     """Actions are drawn with one deviation, and their probability is computed with a larger one, a floor."""
     z = torch.randn(400, generator=g)
-    return run(g, ratio=torch.exp(-0.5 * (z / 1.5).square() + 0.5 * z.square()) / 1.5)
+    return _run(g, ratio=torch.exp(-0.5 * (z / 1.5).square() + 0.5 * z.square()) / 1.5)
 
 
 def _two_discounts(g: torch.Generator) -> Evidence:
     """Rewards of 300 steps: predicted with a discount of 0.99, summed up with 0.997."""
     sums = [(1 - d**300) / (1 - d) for d in (0.99, 0.997)]
     realised = 40 + 20 * torch.rand(60, generator=g)
-    return run(g, realised=realised, predicted=realised * sums[0] / sums[1] + torch.randn(60, generator=g))
+    return _run(g, realised=realised, predicted=realised * sums[0] / sums[1] + torch.randn(60, generator=g))
 
 
 TRAINING = Room(
     "training",
-    run,
+    _run,
     [
         Panel("lines", ("weights", "average"), "update", (), "Loss of the weights", "update", "loss"),
         Panel(

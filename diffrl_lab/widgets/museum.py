@@ -34,9 +34,9 @@ def draw_panel(ax: Axes, panel: Panel, evidence: Evidence, words: bool = True) -
         ends = np.append(pooled, panel.least or ())
         bins = np.linspace(ends.min() - 1e-3, ends.max() + 1e-3, 61)
         for name, values in entries.items():
-            style = {"color": COLOUR["data" if name == "data" else "model"], "label": name}
+            style: dict[str, Any] = {"color": COLOUR["data" if name == "data" else "model"], "label": name}
             kind: dict[str, Any] = {"histtype": "step"} if name == "data" else {"alpha": 0.55}
-            ax.hist(values.ravel(), bins=bins, weights=np.full(values.size, 1 / values.size), **style, **kind)
+            ax.hist(values.ravel(), bins=list(bins), weights=np.full(values.size, 1 / values.size), **style, **kind)
     for i, (name, values) in enumerate(entries.items() if panel.kind != "histogram" else ()):
         x = array(evidence[panel.x]) if panel.x else np.arange(values.shape[-1])
         style = look("exact") if name in panel.exact else nth_look(i, name)

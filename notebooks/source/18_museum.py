@@ -13,7 +13,7 @@
 # - judge a diagnosis by its confusion matrix;
 # - name the number that gives each of sixteen bugs of public projects away.
 #
-# **You need** lesson 01 (how samples are drawn), lesson 02 (noise at the start of a chain) and lesson 04b (noise floors). **Machine:** about 30 seconds on two CPU cores, no network.
+# **You need** lesson 01 (how samples are drawn), lesson 02 (noise at the start of a chain) and lesson 04b (noise floors). **Machine:** about 40 seconds on two CPU cores, no network.
 # **You:** 80 minutes (an estimate).
 
 # %% tags=["collapsed"]
