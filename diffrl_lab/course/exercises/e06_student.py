@@ -203,15 +203,15 @@ def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
     off = [_off(np.asarray(a)[:-1], flowed(c)) for c, a in zip(cases, answers, strict=True)]
     if max(off) < ROOM:
         return Verdict(True, f"off the flow's end by {max(off):.3f} at most, with no evaluation of the teacher")
+    for text, f in SLIPS.items():
+        made = [(c, np.asarray(a)[:-1], ask(f, c)[:-1]) for c, a in zip(cases, answers, strict=True)]
+        if all(_off(x, m) < 0.05 * _off(m, flowed(c)) + 0.02 for c, x, m in made):
+            return Verdict(False, text)
     wide = [np.asarray(a)[:-1].std() / flowed(c).std() for c, a in zip(cases, answers, strict=True)]
-    if 1e-3 < max(wide) < 0.35:
+    if max(wide) < 0.6:
         return Verdict(False, LOOSE)
     if min(wide) > 1.2:
         return Verdict(False, BACKWARDS)
-    for text, f in SLIPS.items():
-        made = [(c, np.asarray(a)[:-1], ask(f, c)[:-1]) for c, a in zip(cases, answers, strict=True)]
-        if all(_off(x, m) < 0.3 * _off(m, flowed(c)) + 0.02 for c, x, m in made):
-            return Verdict(False, text)
     worst = int(np.argmax(off))
     return Verdict(
         False, f"on {cases[worst]['law']} your student ends {off[worst]:.2f} from where the flow ends, where less than "
