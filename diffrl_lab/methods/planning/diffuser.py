@@ -332,10 +332,12 @@ class Diffuser(nn.Module):
         generator: torch.Generator | None = None,
         frames: bool = False,
         step: Step | None = None,
+        x_T: Tensor | None = None,
     ) -> Plan:
         """n plans sampled from any denoiser of plans, such as this planner's own with guidance around it; `known`,
-        `value` as `ends` gives them. steps: how many, or a grid of times. step: DDIM unless given."""
-        x_T = D.schedule.prior((n, *known.shape), generator=generator)
+        `value` as `ends` gives them. steps: how many, or a grid of times. step: DDIM unless given. x_T: what the chain
+        begins with, [n, H, 2n + 1], at the grid's first time; noise unless given."""
+        x_T = D.schedule.prior((n, *known.shape), generator=generator) if x_T is None else x_T
         film: list[Frame] = []
         steps = self.config.denoising if steps is None else steps
         for t, x_t, x0_hat in chain(D, x_T, steps=steps, step=step, generator=generator):
