@@ -142,6 +142,37 @@ STUDIES: dict[str, Study] = {
         {"sliced": ".4f", "off": ".4f"},
         {"kind": "law", "n": "components, or steps", "sliced": "sliced W2", "off": "to the nearest of 20,000"},
     ),
+    "fast, exactly": Study(
+        "fast-exact.json",
+        ("kind", "sampler", "evaluations"),
+        {"off": ".3f", "energy": ".4f", "left": ".3f"},
+        {"kind": "law", "off": "off the flow's end", "energy": "energy distance", "left": "left (the law: .3)"},
+    ),
+    "fast plans": Study(
+        "fast-fidelity.json",
+        ("maze", "sampler", "evaluations"),
+        {"off": ".3f", "walls": ".3f", "switched": ".3f"},
+        {"off": "off the plan of 400 steps, m", "walls": "meet a wall", "switched": "another way"},
+    ),
+    "fast drives": Study(
+        "fast-driven.json",
+        ("again", "sampler", "evaluations", "warm"),
+        {"success": ".2f", "return": ".0f", "walls": ".2f", "plans": ".1f", "cost": ".0f"},
+        {
+            "again": "plans again",
+            "warm": "from the last plan at",
+            "success": "arrived",
+            "walls": "first plans that meet a wall",
+            "plans": "plans an episode",
+            "cost": "evaluations an episode",
+        },
+    ),
+    "fast in time": Study(
+        "fast-latency.json",
+        ("what", "batch"),
+        {"ms": ".1f", "ratio": ".1f", "late": ".2f"},
+        {"batch": "plans at once", "ms": "ms, median", "ratio": "in forward passes", "late": "over 20 ms"},
+    ),
     "robots": Study(
         "locomotion.json",
         ("name", "method"),

@@ -59,7 +59,7 @@ VERSION = "1"  # of what the study's functions call
 MAZES = ("large", "two-ways")
 STEPS: dict[str, Callable[[], Step]] = {"ddpm": ddpm, "ddim": ddim, "heun": heun, "2m": dpm_pp_2m}
 EVALUATIONS = (1, 2, 3, 5, 10, 20, 50, 100)
-STUDENT = distilled.Config(width=128, pairs=20_000, updates=2000, lr=3e-3)
+STUDENT = distilled.Config(width=128, pairs=20_000, updates=2000, batch=128, lr=3e-3)
 DRAWN = 2000  # samples of an exact law
 TASKS, FIRST = 128, 1000  # starts and goals whose plans are compared; the first seed that is driven
 EPISODES, EVERY = 50, 50  # how many are driven; steps after which an arm plans again
@@ -272,13 +272,12 @@ class Rider(Follower):
         known, value = model.ends(obs, goal)
         counted = Counted(given(model.denoiser, {"known": known}))
         D, n = pin(counted, known, value), model.config.candidates
-        rest = self.rest() if self.warm is not None else None
-        if rest is None:
+        if self.warm is None or (rest := self.rest()) is None:
             plan = model.drawn(D, known, value, n, self.steps, g, step=self.stepping)
         else:
             alpha, sigma = (float(level) for level in D.schedule(self.warm))
             x = alpha * rest + sigma * torch.randn(n, *known.shape, generator=g)
-            grid = torch.linspace(self.warm or 0.0, 0, self.steps + 1, dtype=torch.float64)
+            grid = torch.linspace(self.warm, 0, self.steps + 1, dtype=torch.float64)
             plan = model.drawn(D, known, value, n, grid, g, step=self.stepping, x_T=x)
         self.evaluations, self.asked = self.evaluations + counted.n, self.asked + 1
         reference = model.reference(plan)
@@ -325,25 +324,25 @@ def driven(
 
 # -------------------------------------------------------------------------------------------------------------- latency
 def in_turn(each: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Arrays]:
-    """Milliseconds of each function, all in turn, `repeats` times: a machine that slows down slows all of them. The
-    first three rounds warm up and are left out. -> [repeats] each"""
+    """Milliseconds of this thread in each function, all in turn, `repeats` times: what other programs take of the core
+    does not count, and a core that slows down slows all. Three rounds before warm up. -> [repeats] each"""
     spent: dict[str, list[float]] = {name: [] for name in each}
     for _ in range(repeats + 3):
         for name, do in each.items():
-            begun = time.perf_counter()
+            begun = time.thread_time()
             do()
-            spent[name].append(1000 * (time.perf_counter() - begun))
+            spent[name].append(1000 * (time.thread_time() - begun))
     return {name: np.array(v[3:]) for name, v in spent.items()}
 
 
 @torch.no_grad()
-def timed(maze: str, batch: int, repeats: int = 30, *, seed: int) -> list[dict[str, Any]]:
+def timed(maze: str, batch: int, repeats: int = 20, *, seed: int) -> list[dict[str, Any]]:
     """How long things take for `batch` plans, a row each: "network", a bare forward pass of the planner's network, and
     "student's network"; "chain, K", K steps of DDIM; "plan, K" and "plan, student", with the choice and the states for
     every step.
 
     ms: median of `repeats`; ratio: that over the bare pass, in the same run; late: the share that takes more than the
-    20 ms of a loop of 50 Hz.
+    20 ms of a loop of 50 Hz, on a core of its own.
     """
     model, student = planner(maze), learned(seed, maze).planner
     known, value = (v[:1].expand(batch, -1, -1) for v in tasks(maze))
@@ -365,7 +364,7 @@ def timed(maze: str, batch: int, repeats: int = 30, *, seed: int) -> list[dict[s
     spent = in_turn(each, repeats)
     bare = float(np.median(spent["network"]))
     return [
-        {"what": name, "batch": batch, "ms": float(np.median(v)), "ratio": float(np.median(v)) / bare,
+        {"what": name, "batch": batch, "seed": seed, "ms": float(np.median(v)), "ratio": float(np.median(v)) / bare,
          "late": float((v > 20).mean())}
         for name, v in spent.items()
     ]  # fmt: skip
@@ -380,13 +379,14 @@ def latency(seeds: Sequence[int]) -> Table:
 def grids() -> dict[str, tuple[Callable[..., Any], list[dict[str, Any]], list[dict[str, Any]]]]:
     """The points of each table: the function, those of all seeds, and those of the first alone (the planner that ships
     is one training, and its episodes are given)."""
-    every = [{"sampler": s, "evaluations": n} for s in STEPS for n in lengths(s)]
+    every: list[dict[str, Any]] = [{"sampler": s, "evaluations": n} for s in STEPS for n in lengths(s)]
     arms = [("ddim", n, "never") for n in (1, 2, 3, 5, 10, 20, 50)] + [("ddpm", n, "never") for n in (20, 100)]
     arms += [("ddim", 1, "lost"), ("ddim", 20, "lost"), ("ddpm", 100, "lost")]
     arms += [("ddim", n, "often") for n in (1, 2, 5, 20)]
-    drives = [{"sampler": s, "evaluations": n, "again": again} for s, n, again in arms]
+    drives: list[dict[str, Any]] = [{"sampler": s, "evaluations": n, "again": again} for s, n, again in arms]
     drives += [{"sampler": "ddim", "evaluations": n, "again": "often", "warm": WARM} for n in (1, 2)]
-    large, student = {"maze": "large"}, {"sampler": "student", "evaluations": 1}
+    large: dict[str, Any] = {"maze": "large"}
+    student: dict[str, Any] = {"sampler": "student", "evaluations": 1}
     floor = {"sampler": "floor", "evaluations": 398}
     floors = [{"sampler": s, "evaluations": 0} for s in ("flow", "law")]
     return {

@@ -80,9 +80,9 @@ def tiny() -> Diffuser:
     return model
 
 
-def ride(steps: int, every: int, warm: float | None, moves: int = 25) -> Recorder:
+def ride(steps: int, every: int, warm: float | None, moves: int = 26, **options: Any) -> Recorder:
     model = tiny()
-    rider, obs = Recorder(model, steps, ddim(), every, warm), np.zeros((1, 4))
+    rider, obs = Recorder(model, steps, ddim(), every, warm, **options), np.zeros((1, 4))
     rider.off = math.inf
     rider.reset(obs, [3], np.array([[50.0, 0.0]]))  # far away: it never arrives
     for _ in range(moves):
@@ -93,8 +93,9 @@ def ride(steps: int, every: int, warm: float | None, moves: int = 25) -> Recorde
 def test_a_rider_asks_again_after_so_many_steps_and_counts_every_evaluation() -> None:
     once, often = ride(2, 0, None), ride(2, 5, None)
     assert (once.asked, once.evaluations) == (1, 2)
-    assert often.asked == 5 and often.evaluations == 10 and not often.rests
+    assert often.asked == 6 and often.evaluations == 12 and not often.rests
     assert ride(7, 0, None).evaluations == 7
+    assert ride(2, 0, None, 90).asked > 1 == ride(2, 0, None, 90, again=False).asked, "lost, once a plan has ended"
 
 
 def test_a_warm_start_begins_with_what_is_left_of_the_last_plan_in_its_own_units() -> None:
@@ -137,3 +138,11 @@ def test_the_points_of_each_table_are_different_and_seeds_are_only_where_somethi
 
 def test_ddpm_has_no_distance_to_the_plan_of_the_same_noise() -> None:
     assert fast.exact("bridge", "ddpm", 5, seed=0)["off"] is None
+
+
+def test_a_drive_plans_as_often_as_it_is_told_and_counts_evaluations_an_episode(monkeypatch) -> None:
+    monkeypatch.setattr(fast, "EPISODES", 2)
+    once, often = (fast.driven("large", "ddim", 3, again, seed=0) for again in ("never", "often"))
+    assert once["plans"] == 1 and once["cost"] == 3 and often["plans"] > 1 and often["cost"] == 3 * often["plans"]
+    lost = fast.driven("large", "ddim", 1, "never", seed=0), fast.driven("large", "ddim", 1, "lost", seed=0)
+    assert lost[0]["plans"] == 1 < lost[1]["plans"]
