@@ -44,6 +44,8 @@ class Tasks:
     def __init__(self, maze: str, n: int) -> None:
         self.planner, self.walls = fast.planner(maze), Walls.named(maze)
         self.known, self.value = (v[:n] for v in fast.tasks(maze))
+        raw = self.planner.scaler.inverse(self.value)[..., :2]
+        self.farthest = int((raw[:, -1] - raw[:, 0]).norm(dim=-1).argmax())  # the task whose goal is farthest
 
     @torch.no_grad()
     def drawn(self, steps: int, seed: int, model: Diffuser | None = None, step: Step | None = None) -> Tensor:
@@ -59,9 +61,9 @@ class Tasks:
 
 
 @torch.no_grad()
-def from_noise(tasks: Tasks, x_T: Tensor, steps: int, model: Diffuser | None = None) -> Tensor:
-    """Plans of the first task from noise [n, H, 2n + 1], in metres. -> [n, H, 2]"""
-    known, value = tasks.known[:1], tasks.value[:1]
+def from_noise(tasks: Tasks, k: int, x_T: Tensor, steps: int, model: Diffuser | None = None) -> Tensor:
+    """Plans of task k from noise [n, H, 2n + 1], in metres. -> [n, H, 2]"""
+    known, value = tasks.known[[k]], tasks.value[[k]]
     D = pin(given((model or tasks.planner).denoiser, {"known": known}), known, value)
     return tasks.planner.unscale(torch.where(known, value, sample(D, x_T, steps=steps)))[..., :2]
 
@@ -110,7 +112,7 @@ def one_step(D: Denoiser, x: Tensor, t: Any, s: Any) -> Tensor:
 def continued(
     tasks: Tasks, before: Tensor, done: int, draw: Callable[[Denoiser, Tensor, Tensor], Tensor], n: int, seed: int
 ) -> Tensor:
-    """n new plans for each plan of `before` [T, H, 2n + 1], `done` points later, by draw(D, plan, noise [n, H, 2n + 1]).
+    """n new plans for each of `before` [T, H, 2n + 1], `done` points later, by draw(D, plan, noise [n, H, 2n + 1]).
 
     -> positions [T n, H, 2]
     """
@@ -124,9 +126,9 @@ def continued(
     return torch.cat(found)
 
 
-# --------------------------------------------------------------------------------------------------- a loop in real time
+# -------------------------------------------------------------------------------------------------- a loop in real time
 class Late(Follower):
-    """Follows plans of `steps` steps in a world that does not wait: a plan takes steps + CHOICE evaluations, the machine
+    """Follows plans of `steps` steps in a world that does not wait: a plan takes steps + CHOICE evaluations, a machine
     makes `rate` of them in a second, and until it is there the robot holds its last action (none at the beginning).
 
     It asks again after `every` periods and, like `Follower`, where driving goes wrong. Nothing is timed.
@@ -168,7 +170,7 @@ class Late(Follower):
 
 
 def drives(steps: int, rate: float, n: int, seed: int = 0, maze: str = "large") -> list[Episode]:
-    """n drives of a maze with a planner that is as late as its evaluations make it; each ends where the goal is reached."""
+    """n drives of a maze with plans that are as late as their evaluations make them; each ends at the goal."""
     envs = [make_maze(maze) for _ in range(n)]
     first = fast.FIRST + 100 * seed
     found = drive(envs, Late(fast.planner(maze), steps, rate), range(first, first + n), until=arrived)
@@ -177,7 +179,7 @@ def drives(steps: int, rate: float, n: int, seed: int = 0, maze: str = "large") 
     return found
 
 
-# --------------------------------------------------------------------------------------------------------- study's tables
+# ------------------------------------------------------------------------------------------------------ study's tables
 class Study:
     """A table of the study of fast sampling: "exact", "fidelity", "driven" or "latency"."""
 
