@@ -44,8 +44,13 @@ class Tasks:
     def __init__(self, maze: str, n: int) -> None:
         self.planner, self.walls = fast.planner(maze), Walls.named(maze)
         self.known, self.value = (v[:n] for v in fast.tasks(maze))
-        raw = self.planner.scaler.inverse(self.value)[..., :2]
-        self.farthest = int((raw[:, -1] - raw[:, 0]).norm(dim=-1).argmax())  # the task whose goal is farthest
+
+    @property
+    def farthest(self) -> int:
+        """The task whose goal is farthest from its start, among those whose plan of 20 steps meets no wall."""
+        x = self.plans(20, 0)
+        free = torch.as_tensor(~self.walls.crosses(x[:, :-1], x[:, 1:]).any(1))
+        return int(((x[:, -1] - x[:, 0]).norm(dim=-1) * free).argmax())
 
     @torch.no_grad()
     def drawn(self, steps: int, seed: int, model: Diffuser | None = None, step: Step | None = None) -> Tensor:
