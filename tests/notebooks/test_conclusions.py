@@ -82,6 +82,8 @@ from diffrl_lab.methods.planning.windows import Windows
 Windows.load = _unlearned(Windows.load, lambda made: made.denoiser)
 from diffrl_lab.methods.models.diamond import Diamond
 Diamond.load = _unlearned(Diamond.load, lambda made: made)
+from diffrl_lab.methods.planning.distilled import Distilled
+Distilled.load = _unlearned(Distilled.load, lambda made: made.planner.denoiser)
 from diffrl_lab import methods
 for _name in ("regression", "two_step", "gaussian", "mixture", "autoregressive", "diffusion_policy"):
     _policy = methods.of_class(_name.title().replace("_", ""))[1]

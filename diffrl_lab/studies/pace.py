@@ -1,0 +1,207 @@
+"""What lesson 06 measures and draws around its own few lines: plans of few steps, and a loop that does not wait."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from diffrl_lab import widgets
+from diffrl_lab.analysis.sweeps import Table
+from diffrl_lab.data.shipped import shipped
+from diffrl_lab.diffusion import Denoiser, Step, ddim, given, pin, sample
+from diffrl_lab.methods.planning.diffuser import Diffuser
+from diffrl_lab.methods.planning.distilled import Distilled
+from diffrl_lab.studies import fast
+from diffrl_lab.widgets import pictures
+from diffrl_lab.widgets.tables import Columns
+from diffrl_lab.worlds.driving import Episode, Follower, arrived, drive
+from diffrl_lab.worlds.mazes import make_maze
+from diffrl_lab.worlds.walls import Walls
+
+HZ = 100  # periods of the loop in a second: a step of the mazes
+CHOICE = 1  # what choosing among the candidates and following one costs, in evaluations (docs/studies.md)
+
+
+def student() -> Diffuser:
+    """The student of one step that ships, of the large maze's planner."""
+    return Distilled.load(shipped("weights/fast-large.safetensors")).planner
+
+
+def inside(walls: Walls) -> Callable[[Any], Tensor]:
+    """Which of points [..., 2] lie in a wall, as a function of tensors. -> bool [...]"""
+    return lambda points: torch.as_tensor(walls.inside(np.asarray(points)))
+
+
+class Tasks:
+    """The first n resets of the study's tasks in a maze, and a plan for each."""
+
+    def __init__(self, maze: str, n: int) -> None:
+        self.planner, self.walls = fast.planner(maze), Walls.named(maze)
+        self.known, self.value = (v[:n] for v in fast.tasks(maze))
+
+    @property
+    def farthest(self) -> int:
+        """The task whose goal is farthest from its start, among those whose plan of 20 steps meets no wall."""
+        x = self.plans(20, 0)
+        free = torch.as_tensor(~self.walls.crosses(x[:, :-1], x[:, 1:]).any(1))
+        return int(((x[:, -1] - x[:, 0]).norm(dim=-1) * free).argmax())
+
+    @torch.no_grad()
+    def drawn(self, steps: int, seed: int, model: Diffuser | None = None, step: Step | None = None) -> Tensor:
+        """A plan for each task, as the network sees it, from the noise of a seed. -> [n, H, 2n + 1]"""
+        D = pin(given((model or self.planner).denoiser, {"known": self.known}), self.known, self.value)
+        g = torch.Generator().manual_seed(seed)
+        x_T = D.schedule.prior(self.value.shape, generator=g)
+        return torch.where(self.known, self.value, sample(D, x_T, steps=steps, step=step, generator=g))
+
+    def plans(self, steps: int, seed: int, model: Diffuser | None = None, step: Step | None = None) -> Tensor:
+        """The positions of `drawn`, in metres. -> [n, H, 2]"""
+        return self.planner.unscale(self.drawn(steps, seed, model, step))[..., :2]
+
+
+@torch.no_grad()
+def from_noise(tasks: Tasks, k: int, x_T: Tensor, steps: int, model: Diffuser | None = None) -> Tensor:
+    """Plans of task k from noise [n, H, 2n + 1], in metres. -> [n, H, 2]"""
+    known, value = tasks.known[[k]], tasks.value[[k]]
+    D = pin(given((model or tasks.planner).denoiser, {"known": known}), known, value)
+    return tasks.planner.unscale(torch.where(known, value, sample(D, x_T, steps=steps)))[..., :2]
+
+
+def apart(x: Tensor, y: Tensor) -> float:
+    """Metres between the points of two plans [n, H, 2], mean over the points and median over the plans."""
+    return float((x - y).norm(dim=-1).mean(1).median())
+
+
+@torch.no_grad()
+def one_task(maze: str, steps: int, n: int, seed: int, start: ArrayLike, goal: ArrayLike) -> Tensor:
+    """n plans from the state `start` [4] to `goal` [2], in metres. -> [n, H, 2]"""
+    g = torch.Generator().manual_seed(seed)
+    return fast.planner(maze).plan(start, goal, n, g, steps=steps, frames=False).candidates[..., :2]
+
+
+def plans_picture(x: Tensor, walls: Walls, share: float, steps: int) -> pictures.Picture:
+    """Plans of a chain of so many steps, and which share of them meets a wall."""
+    title = f"steps: {steps}, {share:.0%} of the plans meet a wall"
+    return widgets.trajectories(x, maze=walls, title=title, alt=f"Plans in the two-ways maze. {title}.")
+
+
+# ---------------------------------------------------------------------------------------------------------- warm starts
+def shift(planner: Diffuser, done: int) -> Callable[[Tensor], Tensor]:
+    """What is left of a plan [H, 2n + 1], as the network sees it, once its first `done` points are done: the others,
+    stretched to H points, with as many steps less."""
+
+    def shifted(plan: Tensor) -> Tensor:
+        raw = planner.scaler.inverse(plan).double()
+        left, H = raw[done:], len(raw)
+        at = np.linspace(0, len(left) - 1, H)
+        points = [np.interp(at, np.arange(len(left)), column) for column in left.numpy().T]
+        out = torch.tensor(np.stack(points, 1), dtype=torch.float32)
+        out[:, -1] = float(raw[:, -1].mean()) + math.log((len(left) - 1) / (H - 1))
+        return planner.scaler(out)
+
+    return shifted
+
+
+def one_step(D: Denoiser, x: Tensor, t: Any, s: Any) -> Tensor:
+    """A step of DDIM from t to s."""
+    return ddim()(D, x, torch.as_tensor(t).double(), torch.as_tensor(s).double())[0]
+
+
+@torch.no_grad()
+def continued(
+    tasks: Tasks, before: Tensor, done: int, draw: Callable[[Denoiser, Tensor, Tensor], Tensor], n: int, seed: int
+) -> Tensor:
+    """n new plans for each of `before` [T, H, 2n + 1], `done` points later, by draw(D, plan, noise [n, H, 2n + 1]).
+
+    -> positions [T n, H, 2]
+    """
+    planner, found, g = tasks.planner, [], torch.Generator().manual_seed(seed)
+    for plan, value in zip(before, tasks.value, strict=False):
+        now, goal = (planner.scaler.inverse(v) for v in (plan[done], value[-1]))
+        known, ends = planner.ends(now[: 2 * planner.n].numpy(), goal[: planner.n].numpy())
+        D = pin(given(planner.denoiser, {"known": known}), known, ends)
+        x = draw(D, plan, torch.randn(n, *plan.shape, generator=g))
+        found.append(planner.unscale(torch.where(known, ends, x).float())[..., :2])
+    return torch.cat(found)
+
+
+# -------------------------------------------------------------------------------------------------- a loop in real time
+class Late(Follower):
+    """Follows plans of `steps` steps in a world that does not wait: a plan takes steps + CHOICE evaluations, a machine
+    makes `rate` of them in a second, and until it is there the robot holds its last action (none at the beginning).
+
+    It asks again after `every` periods and, like `Follower`, where driving goes wrong. Nothing is timed.
+    """
+
+    def __init__(self, model: Diffuser, steps: int, rate: float, every: int = 50):
+        super().__init__(self.planned)
+        self.model, self.steps, self.every = model, steps, every
+        self.periods = math.ceil((steps + CHOICE) * HZ / rate)
+
+    def planned(self, obs: NDArray, goal: NDArray, seed: int) -> NDArray:
+        g = torch.Generator().manual_seed(seed)
+        return self.model.reference(self.model.plan(obs, goal, None, g, steps=self.steps, frames=False))
+
+    def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: ArrayLike | None = None) -> None:
+        self.wait, self.held = np.zeros(len(seeds), int), np.zeros((len(seeds), 2))
+        self.late = np.zeros(len(seeds), int)
+        super().reset(obs, seeds, goal)
+
+    def extras(self, k: int) -> dict[str, Any]:
+        return {**super().extras(k), "held": int(self.late[k])}
+
+    def _ask(self, k: int, x: NDArray) -> None:
+        super()._ask(k, x)
+        self.wait[k] = self.periods - 1  # a plan that is there within its period is in time
+
+    def _act(self, k: int, x: NDArray) -> NDArray:
+        ended = self.step[k] >= min(self.every, len(self.reference[k]) + self.patience)
+        astray = bool(self.step[k]) and np.linalg.norm(x[:2] - self._target(k)[:2]) > self.off
+        if not self.wait[k] and (ended or astray):
+            self._ask(k, x)
+        if self.wait[k]:
+            self.wait[k] -= 1
+            self.late[k] += 1
+            return self.held[k]
+        self.step[k] += 1
+        self.held[k] = self.towards(x, self._target(k))
+        return self.held[k]
+
+
+def drives(steps: int, rate: float, n: int, seed: int = 0, maze: str = "large") -> list[Episode]:
+    """n drives of a maze with plans that are as late as their evaluations make them; each ends at the goal."""
+    envs = [make_maze(maze) for _ in range(n)]
+    first = fast.FIRST + 100 * seed
+    found = drive(envs, Late(fast.planner(maze), steps, rate), range(first, first + n), until=arrived)
+    for env in envs:
+        env.close()
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------ study's tables
+class Study:
+    """A table of the study of fast sampling: "exact", "fidelity", "driven" or "latency"."""
+
+    def __init__(self, part: str) -> None:
+        self.table = Table.load(shipped(f"results/fast-{part}.json"))
+
+    def __call__(self, column: str, **where: Any) -> NDArray[np.float64]:
+        """A result of an arm, a number for each seed."""
+        return self.table.column(column, **where).astype(float)
+
+
+def in_time() -> Columns:
+    """Milliseconds of one run of the study, of whole plans with 16 candidates, in forward passes beside them."""
+    study, rows = Study("latency"), [f"plan, {k}" for k in fast.EVALUATIONS] + ["plan, student"]
+    ms, ratio, late = ([float(study(c, what=w, batch=16)[0]) for w in rows] for c in ("ms", "ratio", "late"))
+    names = [w.removeprefix("plan, ") for w in rows]
+    return widgets.table({
+        "steps": names, "milliseconds": [f"{v:.1f}" for v in ms], "in forward passes": [f"{v:.1f}" for v in ratio],
+        "later than 20 ms": [f"{v:.0%}" for v in late],
+    })  # fmt: skip
