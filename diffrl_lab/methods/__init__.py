@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-SHARED = {"plans", "chunks"}  # what several methods of a role use
+SHARED = {"plans", "chunks", "critics"}  # what several methods of a role use
 UNTRAINED = {"baselines"}  # what needs no training
 
 
