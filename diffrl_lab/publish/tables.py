@@ -38,6 +38,16 @@ WAY_HEADS = {
     "tv_floor": "demonstrator",
     "steps": "steps to arrive",
 }
+IMPROVED = {"reward": ".2f", "off": ".3f", "entropy": ".2f", "tv": ".3f", "tv_floor": ".3f", "believed": ".2f"}
+IMPROVED_HEADS = {
+    "reward": "paid",
+    "off": "off the modes",
+    "entropy": "entropy / ln 4",
+    "tv": "to the exact policy",
+    "tv_floor": "its floor",
+    "believed": "believed (Q)",
+    "training": "training, CPU s",
+}
 GRIDS = ("guidance-plans-", "guidance-goals-")  # point by point, what equal return and 500 goals are made from
 
 
@@ -142,6 +152,11 @@ STUDIES: dict[str, Study] = {
         {"sliced": ".4f", "off": ".4f"},
         {"kind": "law", "n": "components, or steps", "sliced": "sliced W2", "off": "to the nearest of 20,000"},
     ),
+    "offline": Study(
+        "improvement-bandit.json", ("arm",), IMPROVED | {"training": ".0f"}, IMPROVED_HEADS | {"arm": "policy"}
+    ),
+    "best of N": Study("improvement-best.json", ("candidates",), IMPROVED, IMPROVED_HEADS | {"candidates": "N"}),
+    "guided": Study("improvement-guidance.json", ("w",), IMPROVED, IMPROVED_HEADS),
     "robots": Study(
         "locomotion.json",
         ("name", "method"),

@@ -83,7 +83,8 @@ Windows.load = _unlearned(Windows.load, lambda made: made.denoiser)
 from diffrl_lab.methods.models.diamond import Diamond
 Diamond.load = _unlearned(Diamond.load, lambda made: made)
 from diffrl_lab import methods
-for _name in ("regression", "two_step", "gaussian", "mixture", "autoregressive", "diffusion_policy"):
+_imitate = ("regression", "two_step", "gaussian", "mixture", "autoregressive", "diffusion_policy")
+for _name in (*_imitate, "idql", "weighted", "cfgrl", "diffusion_ql", "td3_bc"):
     _policy = methods.of_class(_name.title().replace("_", ""))[1]
     _policy.load = _unlearned(_policy.load, lambda made: made)
 """

@@ -73,7 +73,7 @@ def test_without_a_part_all_are_computed_tensors_are_saved_and_a_part_without_a_
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["x"], "there is no study 'x'; there are data, dreams, guidance, imitation, parameterisations, planner"),
+        (["x"], "there is no study 'x'; there are data, dreams, guidance, imitation, improvement, parameterisations, planner"),
         (["data", "x"], "no part 'x'; it has guide, efficiency, stitching, recorders"),
         (["data", "guide", "--seeds", "0"], "at least one training seed, got 0"),
     ],
@@ -91,6 +91,7 @@ def test_names_of_studies_are_completed_and_each_is_a_module_of_parts() -> None:
         "dreams",
         "guidance",
         "imitation",
+        "improvement",
         "parameterisations",
         "planner",
         "robots",
