@@ -75,7 +75,9 @@ def tilted(etas: Sequence[float], *, alt: str) -> pictures.Picture:
     for k, tone in enumerate(("left", "noise", "goal", "model")):
         style = {"color": pictures.COLOUR[tone], "linestyle": "--"}
         ax.plot(etas, each[:, k], marker=pictures.MARKER[tone], markevery=4, label=f"pays {bandit.PAID[k]:g}", **style)
-    ax.set(xscale="log", xlabel="temperature eta", ylabel="share of the actions (exact)", ylim=(0, 1))
+    ax.set(xscale="log", xlabel="temperature eta", ylabel="share of the actions (exact)", ylim=(0, 1.03))
+    ax.set_xticks([0.2, 0.5, 1, 2, 5, 10, 30], ["0.2", "0.5", "1", "2", "5", "10", "30"])
+    ax.minorticks_off()
     fig.legend(loc="outside lower center", ncols=4)
     return pictures.Picture(fig, alt)
 

@@ -175,11 +175,13 @@ actions.scatter(acts, alt="Eight planes with four discs: the clone fills all dis
 # %%
 thought, got = (f(acts["TD3+BC"]) for f in (lambda a: improvement.believed(single, a), lambda a: bandit.found(a)["reward"]))
 assert thought > 3 and got < 1, "large effect: the critic believes in an action that pays nothing"
+wrong = improvement.q_of(single, torch.tensor(bandit.CENTRES)) - four
+assert wrong.abs().max() < 0.6, "large effect: at the centres of the discs it is right"
 actions.q_map(single, acts["TD3+BC"][:1], alt="Left what is paid, four discs on an empty plane; right what the critic believes: "
     "smooth hills that join the discs, and the policy's one cross on their side, on no disc.")
 
 # %% [markdown]
-# **Large effect.** The critic of TD3+BC believes that the action is paid more than 3, and it is paid nothing. At the discs the critic is right. Beside them no action was recorded, so nothing in its loss says 0, and a smooth network fills the plane. TD3+BC has *one* action for four modes: imitation pulls it to the empty middle, $Q$ pulls it towards the best disc, and it ends between. Diffusion-QL climbs a critic of the same kind, and stays on a disc: its loss of cloning has a minimum there, as a single action's has not.
+# **Large effect.** The critic of TD3+BC believes that the action is paid more than 3, and it is paid nothing. At the centres of the discs the critic is right, to 0.6. Beside them no action was recorded, so nothing in its loss says 0, and a smooth network fills the plane. TD3+BC has *one* action for four modes: imitation pulls it to the empty middle, $Q$ pulls it towards the best disc, and it ends between. Diffusion-QL climbs a critic of the same kind and reaches the best disc: its loss of cloning pulls an action to a mode, not to the middle. Some of its actions overshoot into the corner, where $Q$ is no lower.
 #
 # ## 5 · Choosing among draws
 #
@@ -261,21 +263,24 @@ study.rows([*improvement.SIMPLE, *improvement.ARMS])
 
 # %%
 reward, off = (lambda arm: study("reward", arm=arm)), (lambda arm: study("off", arm=arm))
-better = ["Diffusion-QL, eta = 1", "weighted, eta = 1", "CFGRL, w = 1", "IDQL, best of 16"]
+better, climbs = ["weighted, eta = 1", "CFGRL, w = 1", "IDQL, best of 16"], "Diffusion-QL, eta = 1"
 for arm in better:
-    assert (reward(arm) > reward("the data") + 1).all() and (off(arm) < 0.2).all(), "large effect: it improves, on the discs"
-assert (off("TD3+BC") > 0.9).all() and (study("believed", arm="TD3+BC") > 2).all(), "large effect: one action that climbs"
+    assert (reward(arm) > reward("the data") + 1).all() and (off(arm) < 0.15).all(), "large effect: it improves, on the discs"
+assert (off("TD3+BC") > 0.9).all() and (study("believed", arm="TD3+BC") > 4).all(), "large effect: one action that climbs"
+assert off(climbs).max() > 0.3 and (study("believed", arm=climbs) > 4.9).all(), "large effect: a chain that climbs"
 assert (reward("best of the data") == 5).all(), "exact: nothing can be paid more than the best recorded action"
 assert (study("entropy", arm="weighted, eta = 1") > study("entropy", arm="IDQL, best of 16") + 0.1).all(), "large effect: modes"
 
 # %% [markdown]
-# **Large effect.** Four ways to improve a diffusion policy are paid more than the data by more than 1 in each of the three trainings, and fewer than 20 % of their actions lie beside the discs. TD3+BC leaves the discs in each of them.
+# **Large effect.** Weights, guidance and the best of sixteen are paid more than the data by more than 1 in each of the three trainings, and fewer than 15 % of their actions lie beside the discs. TD3+BC leaves the discs in each training, and its critic believes in more than 4.
+#
+# **Large effect.** Diffusion-QL lies between: it climbs, and in one of its three trainings more than 30 % of its actions lie beside the discs, in the corner, where its critic is as sure as in the others. A stronger pull, $\eta = 10$ in Diffusion-QL's own sense (there a *large* one is greedy), did not make it worse here.
 #
 # **Exact.** No policy can be paid more than the best recorded action, and repeating that action costs nothing. In a bandit with one state every method here has to be held against this baseline; only where states never come twice does one need a model.
 #
 # **Large effect.** Weighting keeps more of the modes than the best of sixteen. Who wants *several* good actions, not the best one, needs a temperature, and among these only weighting has the exact policy's.
 #
-# **Open.** Settings were chosen for the clone, and one state has no errors that add up over steps. The order of the four was not tested.
+# **Open.** Settings were chosen for the clone, and one state has no errors that add up over steps. The order of those that improve was not tested.
 #
 # ## 8 · Move it
 #
@@ -304,7 +309,7 @@ widgets.table({"w": [f"{v:g}" for v in W], **{head: [f"{column[name][v].mean():.
     for head, name in {"off the discs": "off", "paid": "reward", "believed": "believed"}.items()}})
 
 # %% [markdown]
-# **Large effect.** With $w = 20$ the share of actions beside the discs is larger than with $w = 1$ by more than a half, in each of three trainings. The critic notices little: it believes in a reward that is higher than the true one by more than 1. Who tunes $w$ by the critic's own opinion will not see the fall.
+# **Large effect.** In the picture $w = 8$ still holds; in the other two trainings of the study it did not. With $w = 20$ the share of actions beside the discs is larger than with $w = 1$ by more than a half, in each of three trainings. The critic notices little: it believes in a reward that is higher than the true one by more than 1. Who tunes $w$ by the critic's own opinion will not see the fall.
 #
 # | signature | in the picture | the number that gives it away | cure |
 # |---|---|---|---|
@@ -317,7 +322,7 @@ widgets.table({"w": [f"{v:g}" for v in W], **{head: [f"{column[name][v].mean():.
 #
 # | The survey says | Measured here | Verdict |
 # |---|---|---|
-# | Diffusion suits offline data: it stays where the data are and extrapolates less | four diffusion policies stay on the discs, where TD3+BC leaves them; pushed by too much guidance diffusion leaves them, too | held (large effect), in this bandit |
+# | Diffusion suits offline data: it stays where the data are and extrapolates less | policies that weigh or choose what was recorded stay on the discs, where TD3+BC leaves them; climbing, or pushed by too much guidance, diffusion leaves them, too | held (large effect) against TD3+BC, in this bandit |
 # | Diffusion-based methods beat the best others | repeating the best recorded action is as good as any; no benchmark was run | open |
 # | Several modes are kept where one Gaussian cannot | weights keep the modes of the exact policy; Diffusion-QL and the best of sixteen keep one | held for weights, lost by greed |
 #
