@@ -6,7 +6,7 @@ What is learned: D(x_t, t, state) or, where a goal is given, D(x_t, t, state and
 where its episode ended; beyond an episode's end a chunk has no target, which leaves the loss.
 How it acts: of the H actions drawn together the first `execute` are done, then it looks again (receding horizon).
 What differs from the paper: states in place of images, one observation in place of two, the goal as a condition, an MLP
-in place of a U-Net, v in place of eps, DPM-Solver++ in 10 steps in place of DDPM in 100. With predict="flow" it is a
+in place of a U-Net, x0 in place of eps, DPM-Solver++ in 10 steps in place of DDPM in 100. With predict="flow" it is a
 flow policy: rectified flow (Liu et al. 2023; Lipman et al. 2023), which is this method with the schedule `Rectified`,
 the velocity eps - x_0 as its target, and Euler's steps.
 """
@@ -44,7 +44,7 @@ class Config:
     lr: float = 1e-3  # the highest learning rate; half a cosine takes it to 0
     ema: float = 0.995  # decay of the running average of the weights, which is what acts
     denoising: int = 10  # steps of the chain that draws a chunk
-    predict: str = "v"  # what the network predicts: "v", "x0", "eps", "edm"; "flow": a flow policy
+    predict: str = "x0"  # by the network: "x0", "v" (loses symmetric modes), "eps", "edm"; "flow": a flow policy
     sigma_data: float = 1.0  # standard deviation that the network takes scaled chunks to have
 
     def __post_init__(self) -> None:

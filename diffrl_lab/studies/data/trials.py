@@ -25,7 +25,7 @@ METHODS = ("bc", "diffusion-bc", "planner", "retrieval")
 PLANS = 4  # in one episode, of the planner and of retrieval
 STEPS = {"bc": 700, "diffusion-bc": 1000, "planner": 430}
 PLANNER = diffuser.Config(width=192, depth=2, channels=16, batch=128, ema=0.99, candidates=8, updates=STEPS["planner"])
-POLICY = diffusion_policy.Config(batch=256, updates=STEPS["diffusion-bc"])
+POLICY = diffusion_policy.Config(batch=256, updates=STEPS["diffusion-bc"], predict="v")
 
 
 @lru_cache(maxsize=1)

@@ -52,6 +52,17 @@ def test_on_a_linear_gaussian_bandit_it_learns_the_conditional_mean_and_variance
         assert abs(float(a.std()) / 0.2 - 1) < 4 / 8000**0.5 + 0.08
 
 
+def test_what_is_predicted_unless_something_else_is_asked_for_finds_four_symmetric_modes() -> None:
+    """The target of v has no part that is linear in x_t here, so a network that starts near 0 stays there for long."""
+    rng = np.random.default_rng(0)
+    corners = rng.choice([-1.0, 1.0], (2000, 2)) + 0.05 * rng.standard_normal((2000, 2))
+    episodes = Episodes.join([(np.zeros((2, 2)), a[None], np.zeros(1), False) for a in corners])
+    run = train(episodes, replace(ONE, width=128, lr=5e-3))
+    list(run)
+    a = run.model.sample([[0.0, 0.0]], n=1000, generator=torch.Generator().manual_seed(1))[0, :, 0]
+    assert float(((a.abs() - 1).abs() < 0.2).all(1).double().mean()) > 0.8
+
+
 def test_with_an_exact_denoiser_the_actions_have_the_exact_law() -> None:
     policy = train(bandit(lambda x, v, g, rng: 1 + 2 * rng.standard_normal(len(x))), ONE, goal=1).model
     centre, spread = float(policy.act_scaler.center), float(policy.act_scaler.spread)
