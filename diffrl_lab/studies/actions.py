@@ -133,5 +133,6 @@ class Slider:
             f"guidance, w = {w:g}": improvement.done(self.guided, 300, w=float(w)),
             f"exact, eta = {eta:g}": improvement.exact_draws(300, float(eta), 0),
         }
-        said = "; ".join(f"{k}: paid {(f := bandit.found(a))['reward']:.2f}, off {f['off']:.0%}" for k, a in acts.items())
+        found = {name: bandit.found(a) for name, a in acts.items()}
+        said = "; ".join(f"{name}: paid {f['reward']:.2f}, off {f['off']:.0%}" for name, f in found.items())
         return scatter(acts, cols=3, alt=f"Actions of three policies among the four discs. {said}.")

@@ -303,6 +303,8 @@ actions.scatter(pushed, alt="Actions of the guided policy at four weights: at 0 
 # %%
 dial, W = actions.Study("guidance"), list(improvement.WEIGHTS)
 column = {name: {v: dial(name, w=v) for v in W} for name in ("off", "reward", "believed")}
+
+# %%
 assert (column["off"][20.0] > column["off"][1.0] + 0.5).all(), "large effect: too much guidance leaves the data"
 assert (column["believed"][20.0] > column["reward"][20.0] + 1).all(), "large effect: and the critic does not see it"
 widgets.table({"w": [f"{v:g}" for v in W], **{head: [f"{column[name][v].mean():.2f}" for v in W]

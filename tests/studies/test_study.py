@@ -73,7 +73,7 @@ def test_without_a_part_all_are_computed_tensors_are_saved_and_a_part_without_a_
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["x"], "there is no study 'x'; there are data, dreams, guidance, imitation, improvement, parameterisations, planner"),
+        (["x"], "there is no study 'x'; there are data, dreams, guidance, imitation, improvement, parameterisations"),
         (["data", "x"], "no part 'x'; it has guide, efficiency, stitching, recorders"),
         (["data", "guide", "--seeds", "0"], "at least one training seed, got 0"),
     ],

@@ -1,4 +1,4 @@
-"""The loss of expectile regression, the mean of |tau - [u < 0]| u^2: at tau = 1/2 least squares, near 1 a soft maximum."""
+"""The loss of expectile regression, the mean of |tau - [u < 0]| u^2: least squares at 1/2, near 1 a soft maximum."""
 
 from __future__ import annotations
 

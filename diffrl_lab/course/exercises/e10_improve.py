@@ -149,7 +149,7 @@ def law(case: dict[str, Any]) -> np.ndarray:
 
 
 def judge(cases: list[dict[str, Any]], answers: list[Any]) -> Verdict:
-    for c, came in zip(cases, answers, strict=True):
+    for came in answers:
         x = np.asarray(came, dtype=float)
         if x.shape != (N, 2):
             return Verdict(False, f"your answer has shape {x.shape}; the shape of x, {(N, 2)}, is wanted")
