@@ -38,6 +38,16 @@ WAY_HEADS = {
     "tv_floor": "demonstrator",
     "steps": "steps to arrive",
 }
+IMPROVED = {"reward": ".2f", "off": ".3f", "entropy": ".2f", "tv": ".3f", "tv_floor": ".3f", "believed": ".2f"}
+IMPROVED_HEADS = {
+    "reward": "paid",
+    "off": "off the modes",
+    "entropy": "entropy / ln 4",
+    "tv": "to the exact policy",
+    "tv_floor": "its floor",
+    "believed": "believed (Q)",
+    "training": "training, CPU s",
+}
 GRIDS = ("guidance-plans-", "guidance-goals-")  # point by point, what equal return and 500 goals are made from
 
 
@@ -173,6 +183,11 @@ STUDIES: dict[str, Study] = {
         {"ms": ".1f", "ratio": ".1f", "late": ".2f"},
         {"batch": "plans at once", "ms": "ms, median", "ratio": "in forward passes", "late": "over 20 ms"},
     ),
+    "offline": Study(
+        "improvement-bandit.json", ("arm",), IMPROVED | {"training": ".0f"}, IMPROVED_HEADS | {"arm": "policy"}
+    ),
+    "best of N": Study("improvement-best.json", ("candidates",), IMPROVED, IMPROVED_HEADS | {"candidates": "N"}),
+    "guided": Study("improvement-guidance.json", ("w",), IMPROVED, IMPROVED_HEADS),
     "robots": Study(
         "locomotion.json",
         ("name", "method"),

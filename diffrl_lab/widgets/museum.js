@@ -7,6 +7,7 @@ const MUSEUM_CSS = `
 .dm fieldset{border:0;margin:6px 0;padding:0;display:flex;flex-wrap:wrap;gap:4px 18px}
 .dm legend{font-weight:600;padding:0;margin:0 0 2px}
 .dm label{display:inline-flex;gap:6px;align-items:center;min-height:28px;cursor:pointer}
+.dm label:has(input:checked){text-decoration:underline;text-underline-offset:3px}
 .dm input{margin:0}
 .dm button{font:inherit;color:inherit;background:transparent;border:1px solid color-mix(in srgb,currentColor 45%,transparent);border-radius:4px;padding:4px 14px;min-height:32px;cursor:pointer}
 .dm button:disabled{opacity:.45;cursor:default}

@@ -85,7 +85,8 @@ Diamond.load = _unlearned(Diamond.load, lambda made: made)
 from diffrl_lab.methods.planning.distilled import Distilled
 Distilled.load = _unlearned(Distilled.load, lambda made: made.planner.denoiser)
 from diffrl_lab import methods
-for _name in ("regression", "two_step", "gaussian", "mixture", "autoregressive", "diffusion_policy"):
+_imitate = ("regression", "two_step", "gaussian", "mixture", "autoregressive", "diffusion_policy")
+for _name in (*_imitate, "idql", "weighted", "cfgrl", "diffusion_ql", "td3_bc"):
     _policy = methods.of_class(_name.title().replace("_", ""))[1]
     _policy.load = _unlearned(_policy.load, lambda made: made)
 """
