@@ -192,7 +192,7 @@ class Compositional(nn.Module):
 
     def joined(self, known: Tensor, value: Tensor, *, shown: bool = True) -> Function:
         """The denoiser of c chunks [N, c, h, 2n + 1] at once: each chunk's own, then both opinions of the state at a
-        joint averaged, or known. shown=False: the neighbours' copies are not told (windows that are merely averaged)."""
+        joint averaged, or known. shown=False: the neighbours' copies are not told (windows merely averaged)."""
         d = 2 * self.n
         N, c = known.shape[:2]
         told = torch.zeros(N, c, 2, dtype=torch.bool)

@@ -79,7 +79,7 @@ def edges(episodes: Episodes, places: Tensor, config: Config) -> Tensor:
 
 
 class Graph(nn.Module):
-    """Waypoints [M, n], what it costs to go from one to another [M, M], and a model of chunks. obs = 2n, act: columns."""
+    """Waypoints [M, n], what it costs to go from one to another [M, M], and a motion. obs = 2n, act: columns."""
 
     about: dict[str, Any]  # how it was trained
     places: Tensor
