@@ -31,8 +31,8 @@ class PlanMLP(nn.Module):
     last point, where known, enter as Fourier features too, because a route depends on them sharply. Its proposal then
     passes a convolution along the plan which sees Fourier features of the *proposed* positions (the first `positions`
     columns): what is right at a place is learned once for all plans that pass there. Almost all of its cost is matrix
-    products. Raises ValueError for another shape, or a label for every point of the plan, which only a temporal network
-    can use.
+    products. beside: how many further numbers cond["beside"] [B, beside] holds, which enter with all else; 0 for none.
+    Raises ValueError for another shape, or a label for every point of the plan, which only a temporal network can use.
     """
 
     scales: Tensor
@@ -48,6 +48,7 @@ class PlanMLP(nn.Module):
         channels: int = 32,
         positions: int = 2,
         label: int = 32,
+        beside: int = 0,
     ):
         super().__init__()
         self.horizon, self.dim, self.positions = horizon, dim, positions
@@ -63,6 +64,7 @@ class PlanMLP(nn.Module):
         self.mix = nn.ModuleList(nn.Conv1d(channels, channels, 3, padding=1) for _ in range(2))
         self.correct = nn.Conv1d(channels, dim, 3, padding=1)
         nn.init.zeros_(self.correct.weight)
+        self.beside = nn.Linear(beside, width, bias=False) if beside else None  # last: other first weights stay
 
     def forward(self, x: Tensor, label: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
         if tuple(x.shape[1:]) != (self.horizon, self.dim):
@@ -74,6 +76,8 @@ class PlanMLP(nn.Module):
         known = torch.zeros_like(x, dtype=torch.bool) if cond is None else cond["known"].expand(x.shape)
         level = self.label(label.expand(len(x)))
         h = self.enter(torch.cat([x.flatten(1), level, self._ends(x, known)], 1))
+        if self.beside is not None and cond is not None:
+            h = h + self.beside(cond["beside"])
         for block in self.blocks:
             h = block(h)
         proposal = self.leave(self.norm(h)).view(x.shape)
