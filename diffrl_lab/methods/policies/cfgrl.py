@@ -5,7 +5,10 @@ What is learned: IQL's critics, then D(a_t, t, s, o): o says that the action was
 (-1), or nothing (0). So one network has the law of the data and that of its better actions.
 How it acts: it draws from D + w (D(o = 1) - D), which leans to mu(a | s) p(o = 1 | s, a)^w: w = 0 clones, w = 1 takes
 the better actions alone, and w > 1 extrapolates, beyond the data where it is large.
-What differs from the paper: diffusion with x_0 predicted in place of flow matching; V is the expectile `tau` of IQL.
+What differs from the paper: diffusion with x_0 predicted in place of flow matching; V is the expectile `tau` of IQL. On
+the bandit of four modes (4,000 actions, two trainings of 30 CPU seconds) w = 1 is paid 3.95 and 3.81, w = 3 3.96 and
+3.78, where the two better modes by halves pay 4. Of the actions 2% and 6% lie in no mode, with w = 3 2% and 8%; with
+10 steps of the chain it is 4% and 9%, with w = 3 5% and 12%.
 """
 
 from __future__ import annotations
@@ -58,7 +61,7 @@ class Config:
     ema: float = 0.995  # decay of the running average of the policy's weights, which is what acts
     target: float = 0.99  # decay of the running average of Q, which is what V and the policy are shown
     gamma: float = 0.99  # discount
-    denoising: int = 10  # steps of the chain that draws an action
+    denoising: int = 20  # steps of the chain that draws an action
     predict: str = "x0"  # what the network predicts: "v", "x0", "eps", "edm"
 
 

@@ -5,7 +5,9 @@ What is learned: IQL's critics, then D(a_t, t, s) with each row weighted by exp(
 data have the law mu(a | s) exp(Q(s, a) / eta) up to a factor: the exact policy that is best in E Q - eta KL(pi || mu).
 How it acts: it draws one action; no critic is asked any more.
 What differs from the paper: this is the weighting of AWR (Peng et al. 2019) on a diffusion model's loss; EDP's and
-QVPO's weighted forms (Kang et al. 2023; Ding et al. 2024) weight along with other terms. Weights are cut at `most`.
+QVPO's weighted forms (Kang et al. 2023; Ding et al. 2024) weight along with other terms. Weights are cut at `most`. On
+the bandit of four modes (4,000 actions, two trainings of 30 CPU seconds) it is paid 4.13 and 4.19 where the exact
+policy is paid 4.65, and 15% and 14% of its actions lie in no mode; with 10 steps of the chain 22% and 21%.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ class Config:
     ema: float = 0.995  # decay of the running average of the policy's weights, which is what acts
     target: float = 0.99  # decay of the running average of Q, which is what V and the policy are shown
     gamma: float = 0.99  # discount
-    denoising: int = 10  # steps of the chain that draws an action
+    denoising: int = 20  # steps of the chain that draws an action
     predict: str = "x0"  # what the network predicts: "v", "x0", "eps", "edm"
 
 
