@@ -19,7 +19,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .denoisers import Cond, Denoiser, Function
+from .denoisers import Denoiser, Function
 from .samplers import Step
 from .schedules import Schedule, expand
 

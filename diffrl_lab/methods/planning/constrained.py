@@ -4,8 +4,10 @@ What is diffused: plans [H, 2n + 1] as in `diffuser`; the planner stays as it wa
 What is learned: nothing where rules are formulas. The form `learned` has a classifier J(x_t, t) = log P(safe | x_t),
 trained on recorded drives that are labelled by the rules.
 How it acts: the chain is bent by one of the forms of `Config`. Candidates whose curve breaks a rule are thrown away,
-segment by segment and not point by point, and so are those that contradict themselves; the best is followed. Where none is left the plan is given up,
-and the ball stays where it is. Limits of speed are kept by taking more time.
+segment by segment and not point by point, and so are those that contradict themselves; the best is followed. Where none
+is left the plan is given up, and the ball stays where it is. Limits of speed are kept by taking more time. From the
+second draw on candidates are shown ends moved by `jitter`, and led back to the true ones: a planner that has learned
+one way by heart for these ends knows another one for ends nearby.
 What differs from the paper: the barrier is a bound on the signed distance to a zone, which a projection keeps exactly,
 and not a quadratic program; its bound closes by a fixed rate; zones are grown by a margin, since the paper's guarantee
 is one of points; and plans may be given up.
@@ -65,15 +67,9 @@ class Config:
     form: str = "x0_hat"
     margin: float = 0.1  # m, by which zones are grown when a finished plan is judged
     slack: float = 0.1  # m, by which they are grown further while it is bent
-    gap: float = (
-        2.5  # a candidate that contradicts itself more than so many times what plans without rules do is refused
-    )
-    scales: tuple[float, ...] = (
-        0.0,
-        300.0,
-        1000.0,
-        3000.0,
-    )  # of "cost" and "learned": of the first draw, the second, ...; see `tries`
+    gap: float = 2.5  # a candidate is refused that contradicts itself so many times more than plans without rules do
+    scales: tuple[float, ...] = (0.0, 300.0, 1000.0, 3000.0)  # of "cost" and "learned", draw by draw
+    jitter: float = 0.15  # m, deviation of the ends that candidates are shown from the second draw on
     rate: float = 0.3  # of "barrier": the share of a plan's depth in a zone that a step must remove
     candidates: int = 32  # plans drawn together
     tries: int = 4  # how often so many are drawn before a plan is given up; the last scale serves for all that are left
@@ -206,13 +202,46 @@ class Constrained(nn.Module):
         free = self.planner.drawn(pin(D, known, value), known, value, n, c.denoising, generator)
         for tries in range(c.tries):
             bent, step = self.bent(D, rules, c.scales[min(tries, len(c.scales) - 1)])
-            plan = free
+            plan, shift = free, torch.zeros(n, 2, self.planner.n)
             if tries or c.form != "select":
-                plan = self.planner.drawn(pin(bent, known, value), known, value, n, c.denoising, generator, step=step)
+                if tries and c.jitter:
+                    shift = c.jitter * torch.randn(shift.shape, generator=generator)
+                D_n, shown = pin(bent, known, self._moved(value, shift)), self._moved(value, shift)
+                plan = self.planner.drawn(D_n, known, shown, n, c.denoising, generator, step=step)
+            plan = self._led_back(plan, shift)
             judged = self.judged(self._ended(plan, rules, known), rules, float(free.gaps.median()), tries + 1)
             if not judged.given_up:
                 break
         return judged
+
+    def _moved(self, value: Tensor, shift: Tensor) -> Tensor:
+        """The given ends [H, 2n + 1] with start and goal moved by shift [n, 2, 2n / 2], as the network sees them."""
+        if not bool(shift.any()):
+            return value
+        n = self.planner.n
+        x = value.expand(len(shift), -1, -1).clone()
+        x[:, [0, -1], :n] += shift / self.planner.scaler.spread[:n]
+        return x
+
+    def _led_back(self, plan: Plan, shift: Tensor) -> Plan:
+        """A plan whose ends were moved by shift [n, 2, n], led to the true ends within a third of its way: positions
+        by a half cosine, velocities by its slope."""
+        if not bool(shift.any()):
+            return plan
+        u = torch.linspace(0, 1, self.planner.horizon)
+        fade = lambda v: (1 + torch.cos(math.pi * (3 * v).clamp(max=1))) / 2  # noqa: E731
+        slope = lambda v: -1.5 * math.pi * torch.sin(math.pi * (3 * v).clamp(max=1))  # noqa: E731
+        weight = torch.stack([fade(u), fade(1 - u)])  # [2, H]
+        change = torch.stack([slope(u), -slope(1 - u)])
+        seconds = (plan.durations * self.planner.seconds_per_step)[:, None, None]
+        x = plan.candidates - torch.cat(
+            [
+                torch.einsum("bem,eh->bhm", shift, weight),
+                torch.einsum("bem,eh->bhm", shift, change) / seconds,
+            ],
+            -1,
+        )
+        return replace(plan, candidates=x, gaps=self.planner._gaps(x, plan.durations))
 
     def _ended(self, plan: Plan, rules: Sequence[Rule], known: Tensor) -> Plan:
         if self.config.form != "end":
@@ -277,15 +306,15 @@ def slowed(planner: Diffuser, plan: Plan, rules: Sequence[Rule]) -> Plan:
 class Agent(Follower):
     """Follows the best candidate by a PD controller, and holds still where a plan is given up; options of `Follower`.
 
-    rules: of all episodes, or a function (obs [2n], goal [n], seed) -> the rules of one.
+    rules: of all episodes, or a function (obs [2n], goal [n], seed) -> the rules of one, called once when it begins.
     """
 
     def __init__(self, model: Constrained, rules: Any = (), **options: Any):
-        self.model, self.rules, self.idle = model, rules, False
+        self.rules, self.idle = rules, False
+        self.now: Sequence[Rule] = ()
 
         def route(obs: NDArray, goal: NDArray, seed: int) -> NDArray:
-            asked = self.rules(obs, goal, seed) if callable(self.rules) else self.rules
-            judged = model.plan(obs, goal, asked, generator=torch.Generator().manual_seed(seed))
+            judged = model.plan(obs, goal, self.now, generator=torch.Generator().manual_seed(seed))
             self.idle = judged.given_up and model.config.refuse
             return np.empty((0, 2 * model.planner.n)) if self.idle else judged.curves[0]
 
@@ -294,12 +323,15 @@ class Agent(Follower):
     def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: ArrayLike | None = None) -> None:
         self.held: dict[int, NDArray] = {}  # where the ball is held in each episode whose plan was given up
         self.refused = np.zeros(len(seeds), int)
+        each = zip(np.asarray(obs, float), np.asarray(goal, float), seeds, strict=True)
+        self.asked = [self.rules(*one) if callable(self.rules) else self.rules for one in each]
         super().reset(obs, seeds, goal)
 
     def extras(self, k: int) -> dict[str, Any]:
         return {**super().extras(k), "refused": int(self.refused[k])}
 
     def _ask(self, k: int, x: NDArray) -> None:
+        self.now = self.asked[k]
         super()._ask(k, x)
         self.held.pop(k, None)
         if self.idle:

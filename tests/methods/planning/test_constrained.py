@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -122,6 +123,24 @@ def test_a_plan_through_a_zone_that_leaves_no_room_is_given_up_after_so_many_tri
     assert found.given_up and found.tries == 3 and not found.kept.any() and found.broken[0] == found.broken.min()
 
 
+def at_fifty(x: np.ndarray) -> np.ndarray:
+    """A curve [T, 2+] at fifty times evenly spaced."""
+    u, v = np.linspace(0, 1, 50), np.linspace(0, 1, len(x))
+    return np.stack([np.interp(u, v, x[:, i]) for i in (0, 1)], 1)
+
+
+def test_ends_that_are_moved_lead_back_to_the_true_ends_and_the_curve_stays_smooth() -> None:
+    found = plan("select", [Box(-0.3, 0.3, -9, 9)], tries=2, jitter=0.3).plan
+    assert_close(found.candidates[:, 0, :2], torch.tensor(START[:2]).float().expand(16, -1), atol=1e-5, rtol=0)
+    assert_close(found.candidates[:, -1, :2], torch.tensor(GOAL).float().expand(16, -1), atol=1e-5, rtol=0)
+    m, flat = model("select"), PLANNER.plan(START, GOAL, 16, torch.Generator().manual_seed(0))
+    u = torch.linspace(0, 1, H)[:, None]
+    x = torch.cat([u * torch.tensor([2.0, 0.0]), torch.tensor([2.0, 0.0]).expand(H, -1)], -1).expand(16, -1, -1)
+    smooth = replace(flat, candidates=x, durations=torch.full((16,), 100.0))
+    led = m._led_back(smooth, 0.3 * torch.randn(16, 2, 2, generator=torch.Generator().manual_seed(0)))
+    assert float(led.gaps.max()) < 0.02 and float((led.candidates - x)[..., :2].norm(dim=-1).max()) > 0.3
+
+
 def test_a_limit_of_speed_takes_time_and_leaves_the_way() -> None:
     free, limit = PLANNER.plan(START, GOAL, 4, torch.Generator().manual_seed(0)), Speed(1.3)
     slow = slowed(PLANNER, free, [limit])
@@ -129,9 +148,7 @@ def test_a_limit_of_speed_takes_time_and_leaves_the_way() -> None:
         fast, curve = PLANNER.reference(free, k), PLANNER.reference(slow, k)
         f = float(slow.durations[k] / free.durations[k])
         assert f > 1 and float(np.linalg.norm(curve[:, 2:], axis=1).max()) < 1.3 * 1.01
-        u = np.linspace(0, 1, 50)
-        at = lambda x: np.stack([np.interp(u, np.linspace(0, 1, len(x)), x[:, i]) for i in (0, 1)], 1)  # noqa: E731
-        assert_close(at(curve), at(fast), atol=0.01, rtol=0)  # states between steps are straight
+        assert_close(at_fifty(curve), at_fifty(fast), atol=0.01, rtol=0)  # states between steps are straight
     assert slowed(PLANNER, free, [Speed(50.0)]).durations.equal(free.durations)
 
 
