@@ -30,15 +30,14 @@ from diffrl_lab.worlds.mazes import make_maze
 from diffrl_lab.worlds.walls import RADIUS, Walls
 from diffrl_lab.worlds.zones import Disc
 
-TASKS = {"two-ways": 200, "large": 100}
+TASKS = {"two-ways": 100, "large": 50}
 BENT = 40  # tasks of `bent`
-SCALES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
+SCALES = (10.0, 100.0, 1000.0, 10000.0)
 ARMS: dict[str, Config | None] = {  # what drives; None: the planner, which is told no rule
     "no rules": None,
     "x0_hat, one draw": Config(form="x0_hat", slack=0.05, tries=1),
-    "cost, ends as they are": Config(form="cost", jitter=0.0),
-    "cost": Config(form="cost"),
-    "select": Config(form="select"),
+    "refused, ends as they are": Config(form="select", jitter=0.0),
+    "refused": Config(form="select"),
 }
 
 
@@ -75,6 +74,7 @@ def bent(tasks: int = BENT) -> list[dict[str, Any]]:
         for form in ("select", "end", "x0_hat", "iterate", "barrier")
         for grown in ((0.0,) if form == "select" else (0.0, 0.1))
     ]
+    # a point on the edge is not unsafe, whatever the last digit of a float says: points are judged by 0.1 mm less
     costs = [(w, Config(form="cost", margin=0.0, slack=0.1, scales=(w,), tries=1)) for w in SCALES]
     every = [(f, None, g, c) for f, g, c in forms] + [("cost", w, 0.1, c) for w, c in costs]
     rows = []
@@ -84,7 +84,7 @@ def bent(tasks: int = BENT) -> list[dict[str, Any]]:
             obs, goal = seen["observation"], seen["desired_goal"]
             rules = place(obs, goal, seed)
             judged = model.plan(obs, goal, rules, generator=torch.Generator().manual_seed(seed))
-            points = zones.inside(judged.plan.candidates, rules).any(-1).float().mean()
+            points = zones.inside(judged.plan.candidates, zones.grown(rules, -1e-4)).any(-1).float().mean()
             cut = np.mean([walls.inside(x[:, :2], RADIUS).any() for x in judged.curves])
             found.append((float(points), float((judged.broken > 0).mean()), cut, float(judged.plan.gaps.median())))
         row = dict(zip(("points", "segments", "walls", "gap"), np.mean(found, 0).tolist(), strict=True))
