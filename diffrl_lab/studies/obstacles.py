@@ -111,7 +111,7 @@ def in_maze(
     cols = min(4, len(shown))
     rows, each = -(-len(shown) // cols), pictures.WIDTH / max(cols, 2)
     fig, axes = pictures.figure(
-        rows * (each * (y1 - y0) / (x1 - x0) + 0.5), rows, cols, squeeze=False, width=each * cols
+        rows * (each * (y1 - y0) / (x1 - x0) + 0.65), rows, cols, squeeze=False, width=each * cols
     )
     for ax in axes.flat[len(shown) :]:
         ax.set_axis_off()
@@ -126,7 +126,7 @@ def in_maze(
         for x, bad, wall in zip(panels[name], unsafe, cut, strict=True):
             tone = "right" if bad else "goal" if wall else "model"
             ax.plot(*x[:, :2].T, color=pictures.COLOUR[tone], lw=1, alpha=0.5)
-        ax.set_title(f"{name}\n{sum(unsafe)} of {len(unsafe)} unsafe, {sum(cut)} touch a wall", fontsize=9)
+        ax.set_title(f"{name}\n{sum(unsafe)} of {len(unsafe)} unsafe\n{sum(cut)} touch a wall", fontsize=9)
     return pictures.Picture(fig, alt, drag)
 
 

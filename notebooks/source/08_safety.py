@@ -1,5 +1,5 @@
 # %% [markdown]
-# ![Five panels of a maze with a disc in its right corridor. Without a rule, plans run through the disc. Points that are moved out leave plans that cut its edge. Strong guidance keeps out of the disc and cuts walls. Refusing candidates leaves only plans that keep the rule.](attachment:08.png)
+# ![Four panels of a maze with a disc in its right corridor. Without a rule, plans run through the disc. Points that are moved out leave plans that cut its edge. Strong guidance keeps out of the disc and cuts walls. Refusing candidates leaves only plans that keep the rule.](attachment:08.png)
 #
 # # 08 · Constraints and safety
 #
@@ -14,7 +14,7 @@
 # - choose a margin from measured errors, and say how often it holds;
 # - show how a classifier is fooled by the plans that it guides.
 #
-# **You need** lesson 01 (chains), lesson 04 (plans) and lesson 05 (guidance). **Machine:** about 40 seconds on two CPU cores, no network.
+# **You need** lesson 01 (chains), lesson 04 (plans) and lesson 05 (guidance). **Machine:** about 20 seconds on two CPU cores, no network.
 # **You:** 85 minutes (an estimate).
 
 # %% tags=["collapsed"]
@@ -229,12 +229,12 @@ obstacles.in_maze(panels, [DISC], alt="Four panels of the maze with two ways and
 
 # %%
 mover = obstacles.Obstacle()
-explore(mover.picture, form=list(reversed(obstacles.FORMS)), x=(-2.4, 2.4, 0.05, 1.75), y=(-1.9, 1.9, 0.1, 0.1), radius=(0.1, 0.5, 0.05, 0.3))
+explore(mover.picture, form=["candidates refused", "cost descended", "x0_hat projected", "no rule"], x=(-2.4, 2.4, 0.05, 1.75), y=(-1.9, 1.9, 0.1, 0.1), radius=(0.1, 0.5, 0.05, 0.3))
 
 # %% [markdown]
 # ## 5 · What is driven
 #
-# A plan is a promise, a drive is what happens. The study behind this lesson drove 100 tasks in two-ways with one disc, and 50 in the large maze with three. The discs are different in each task. A drive is *safe* if no segment of the ball's path lies in a disc. In brackets: 95 % intervals over tasks; each planner was trained once.
+# A plan is a promise, a drive is what happens. The study behind this lesson drove 100 tasks in two-ways with one disc, and 50 in the large maze with three. The discs are different in each task. A drive is *safe* if no segment of the ball's path lies in a disc. In brackets: Wilson's intervals over tasks, as in lesson 05b; each planner was trained once.
 
 # %%
 driven = obstacles.Study("driven")
@@ -248,15 +248,17 @@ driven.shown(HEADS, maze="large")
 # %%
 row = lambda arm, maze="two-ways": driven.row(maze=maze, arm=arm)
 assert row("refused")["driven safely"] > row("no rules")["driven safely"] + 0.1, "large effect: two-ways"
-assert row("refused", "large")["driven safely"] > row("no rules", "large")["driven safely"] + 0.1, "large effect: large"
+assert row("refused")["driven safely"] > row("x0_hat, one draw")["driven safely"] + 0.05, "large effect: and projection"
 assert row("refused, ends as they are")["given up"] > row("refused")["given up"] + 0.1, "large effect: moved ends"
 
 # %% [markdown]
-# **Large effect.** In both mazes more drives are safe *and* arrive if unsafe candidates are refused than without a rule. With ends as they are, far more plans are given up. Read "given up" beside "safe": a planner that always gives up is perfectly safe.
+# **Large effect.** In two-ways more drives are safe *and* arrive if unsafe candidates are refused, and drawn again for moved ends, than without a rule or with a projection of x0_hat. With ends as they are, far more plans are given up. Read "given up" beside "safe": a planner that always gives up is perfectly safe.
+#
+# **Open.** In the large maze the intervals of "safe and reached" overlap. Three small discs are seldom in the way there, and some plans touch walls with and without a rule. All drives under rules are safe, and some do not arrive because the plan is given up.
 #
 # ## 6 · A margin that was measured
 #
-# A ball does not follow its plan exactly. How far away from a disc must a plan keep? Measure $n$ drives. The next drive's error is equally likely to be the smallest, the second smallest, ..., or the largest of $n + 1$. So a margin that holds with probability 0.9 is the $k$-th smallest of the $n$ errors, $k = \lceil 0.9\, (n + 1) \rceil$. This is *split conformal prediction*.
+# A ball does not follow its plan exactly. How far away from a disc must a plan keep? Measure $n$ drives. The next drive's error is equally likely to be the smallest, the second smallest, ..., or the largest of $n + 1$. So a margin that holds with probability 0.9 is the $k$-th smallest of the $n$ errors, where $k$ is $0.9\, (n + 1)$ rounded up. This is *split conformal prediction*.
 #
 # **Exercise 4** (easy, 10 minutes). Write the margin. Pitfalls: the new drive counts, and with too few errors no margin is enough.
 
