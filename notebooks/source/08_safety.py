@@ -130,7 +130,7 @@ minus = draw(ascend(D, lambda x, t: -J(0.5, 1.5)(x, t)))
 # %%
 laws = [Truncated(1.0), Truncated(hi=-0.5), Truncated(1.0, 1.5), Truncated(0.5, 1.5, outside=True)]
 means = [float(x.mean()) for x in (pair[:, 0], pair[:, 1], both, neither)]
-assert all(abs(m - law.mean) < 0.1 for m, law in zip(means, laws)), "exact: the means of the laws"
+assert all(abs(m - law.mean) < 0.1 for m, law in zip(means, laws, strict=True)), "exact: the means of the laws"
 assert float(minus.abs().nanmedian()) > 10, "exact: minus a guide leads off the data"
 widgets.table({"rule": ["first of two numbers: above 1", "second: below -0.5", "one number: between 1 and 1.5",
     "NOT between 0.5 and 1.5", "minus the guide of between"], "mean": [*(f"{m:.2f}" for m in means), "off the data"],
@@ -187,8 +187,7 @@ crossing.reveal(int(unsafe(moved).sum()))
 # %%
 grown = project(free, centre, DISC.radius + 0.1)
 assert not ((moved - centre).norm(dim=-1) < DISC.radius - 1e-4).any(), "exact: no point is unsafe"
-assert unsafe(moved).sum() >= 0.8 * hit.sum() > 16, "large effect: segments still are"
-assert unsafe(grown).sum() < 4, "large effect: a grown disc is enough"
+assert unsafe(moved).sum() >= 0.8 * hit.sum() > 16 and unsafe(grown).sum() < 4, "large effect: segments still are, until it is grown"
 widgets.table({"plans": ["as drawn", "points moved out", "points moved out of the grown disc"], "an unsafe point":
     [f"{int((x - centre).norm(dim=-1).lt(DISC.radius - 1e-4).any(1).sum())} of 32" for x in (free, moved, grown)],
     "an unsafe segment": [f"{int(unsafe(x).sum())} of 32" for x in (free, moved, grown)]})
@@ -216,7 +215,7 @@ tries = {"no rule": obstacles.planned([], SEED), "points moved": obstacles.plann
     "refused and drawn again": obstacles.planned([DISC], SEED, form="select")}
 
 # %% tags=["punchline"]
-panels = {name: [x for x, good in zip(t.curves, t.kept) if good or "refused" not in name] for name, t in tries.items()}
+panels = {name: [x for x, good in zip(t.curves, t.kept, strict=True) if good or "refused" not in name] for name, t in tries.items()}
 obstacles.in_maze(panels, [DISC], alt="Four panels of the maze with two ways and a disc in the right corridor: plans without "
     "a rule run through it, moved points cut its edge, strong guidance cuts walls, and refused candidates leave safe plans.")
 
