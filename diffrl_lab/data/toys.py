@@ -44,6 +44,66 @@ class Gaussian:
         return (self.mean + (noise @ root.mT)[..., None]).float()
 
 
+@dataclass(frozen=True)
+class Truncated:
+    """N(0, 1) given that x lies within [lo, hi], or outside of it: what a constraint makes of a Gaussian.
+
+    Inside, with phi the density and P = Phi(hi) - Phi(lo): mean (phi(lo) - phi(hi)) / P and second moment
+    1 + (lo phi(lo) - hi phi(hi)) / P. Raises ValueError unless lo < hi.
+    """
+
+    lo: float = -math.inf
+    hi: float = math.inf
+    outside: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.lo < self.hi:
+            raise ValueError(f"a constraint needs lo < hi, got {self.lo} and {self.hi}")
+
+    def holds(self, x: Tensor) -> Tensor:
+        """Whether x satisfies the constraint. -> bool, the shape of x"""
+        return ((x >= self.lo) & (x <= self.hi)) != self.outside
+
+    @property
+    def share(self) -> float:
+        """P(the constraint holds) under N(0, 1)."""
+        inside = _upper(self.lo) - _upper(self.hi)
+        return 1 - inside if self.outside else inside
+
+    @property
+    def mean(self) -> float:
+        return self._moments[0]
+
+    @property
+    def std(self) -> float:
+        mean, second = self._moments
+        return math.sqrt(second - mean**2)
+
+    @property
+    def _moments(self) -> tuple[float, float]:
+        inside, ends = _upper(self.lo) - _upper(self.hi), (self.lo, self.hi)
+        (low, high), edges = (_density(c) for c in ends), [c * _density(c) if math.isfinite(c) else 0.0 for c in ends]
+        first, second = low - high, inside + edges[0] - edges[1]  # times P
+        return (-first / self.share, (1 - second) / self.share) if self.outside else (first / inside, second / inside)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n draws [n, 1] (float32), by rejection."""
+        kept = torch.empty(0, 1)
+        while len(kept) < n:
+            x = torch.randn(math.ceil(2 * n / self.share), 1, generator=generator)
+            kept = torch.cat([kept, x[self.holds(x[:, 0])]])
+        return kept[:n]
+
+
+def _density(x: float) -> float:
+    return math.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+
+
+def _upper(c: float) -> float:
+    """P(x > c) of N(0, 1)."""
+    return math.erfc(c / math.sqrt(2)) / 2
+
+
 def two_modes(p: float = 0.3, distance: float = 2.0, std: float = 0.2) -> Mixture:
     """One number: N(-distance / 2, std^2) with probability p, N(+distance / 2, std^2) otherwise; event [1]."""
     _check_share("p", p)

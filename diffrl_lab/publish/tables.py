@@ -221,6 +221,31 @@ STUDIES: dict[str, Study] = {
     "predictions in avoid": Study(
         "parameterisations-avoid.json", ("predict", "sigma_data"), {"success": ".2f", "entropy": ".2f"}
     ),
+    "rules": Study(
+        "safety-bent.json",
+        ("form", "grown", "scale"),
+        {"points": ".3f", "segments": ".3f", "walls": ".3f", "gap": ".3f"},
+        {
+            "grown": "grown by, m",
+            "points": "unsafe point",
+            "segments": "unsafe segment",
+            "walls": "touches a wall",
+            "gap": "points against velocities, m",
+        },
+    ),
+    "rules driven": Study(
+        "safety-driven.json",
+        ("maze", "arm"),
+        dict.fromkeys(("given up", "plan safe", "plan clear", "drive safe", "reached", "driven safely", "all"), ".3f")
+        | {"cpu": ".2f"},
+        {"arm": "planner", "driven safely": "safe and reached", "all": "plan and drive", "cpu": "a task, CPU s"},
+    ),
+    "margins": Study(
+        "safety-margins.json",
+        ("n", "level"),
+        {"margin": ".3f", "coverage": ".3f", "low": ".3f", "high": ".3f"},
+        {"n": "drives measured", "margin": "margin, m", "low": "5 %", "high": "95 %"},
+    ),
     "windows": Study(
         "unconditioned.json",
         ("world", "size", "T"),
@@ -358,7 +383,7 @@ def table(study: Study) -> str:
         lines.append([*key, *(cell(same, name, form) for name, form in study.columns.items())])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     numbers = [n for n in map(trainings, rows.values()) if n]
-    least, most = min(numbers), max(numbers)
+    least, most = min(numbers, default=1), max(numbers, default=1)
     seeds = f"{least} to {most}" if least < most else f"{most}"
     hours = results.about["hours"] + results.about.get("training_hours", 0.0)
     cost = f"{60 * hours:.1f} CPU minutes" if hours < 1 else f"{hours:.1f} CPU hours"

@@ -1,0 +1,89 @@
+"""The study of safety and what lesson 08 draws of it: laws with exact answers, on no trained network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from diffrl_lab.data.toys import Truncated
+from diffrl_lab.studies import obstacles, safety
+from diffrl_lab.worlds.driving import Episode
+from diffrl_lab.worlds.walls import Walls
+from diffrl_lab.worlds.zones import Disc
+
+WALLS = Walls.named("two-ways")
+
+
+def driven(way: np.ndarray, plan: np.ndarray, reached: bool = True) -> Episode:
+    """An episode along `way` [T, 2] whose first plan was `plan` [n, 2]."""
+    state = lambda x: np.concatenate([x, np.zeros_like(x)], 1)  # noqa: E731
+    T = len(way) - 1
+    success = np.arange(T) == T - 1 if reached else np.zeros(T, bool)
+    extras = {"reference": state(plan) if len(plan) else np.empty((0, 4)), "plans": 1}
+    return Episode(0, state(way), np.zeros((T, 2)), np.zeros(T), False, True, way[-1], success, {}, extras)
+
+
+LEFT = np.array([[0.0, 1.5], [-2.0, 1.5], [-2.0, -1.5], [0.0, -1.5]])
+RIGHT = LEFT * [-1, 1]
+BLOCK = np.array([[0.0, 1.5], [0.0, 0.0], [0.0, -1.5]])
+DISC = [Disc(2.0, 0.0, 0.3)]  # no state of RIGHT lies in it, and a segment does
+
+
+def test_a_drive_that_jumps_over_a_disc_is_unsafe_although_no_state_of_it_lies_inside() -> None:
+    found = safety.outcome(driven(RIGHT, RIGHT), DISC, WALLS)
+    assert not found["plan safe"] and not found["drive safe"] and found["reached"] and not found["driven safely"]
+    assert all(safety.outcome(driven(LEFT, LEFT), DISC, WALLS)[k] for k in ("plan safe", "plan clear", "all"))
+
+
+def test_a_plan_through_a_wall_is_safe_and_not_clear_and_a_plan_given_up_is_neither() -> None:
+    through = safety.outcome(driven(LEFT, BLOCK), DISC, WALLS)
+    assert through["plan safe"] and not through["plan clear"] and through["driven safely"] and not through["all"]
+    nothing = safety.outcome(driven(np.zeros((5, 2)) + LEFT[0], np.empty((0, 2)), reached=False), DISC, WALLS)
+    assert nothing["given up"] and nothing["drive safe"] and not nothing["plan safe"] and not nothing["driven safely"]
+
+
+@pytest.mark.parametrize("maze", ["two-ways", "large"])
+def test_a_task_has_the_same_discs_each_time_and_they_leave_start_goal_and_a_way_free(maze: str) -> None:
+    walls, place = Walls.named(maze), safety.discs(maze)
+    middles = walls.centre(np.argwhere(~walls.blocked))
+    for seed in range(30):
+        start, goal = middles[seed % len(middles)], middles[(7 * seed + 3) % len(middles)]
+        found = place(np.r_[start, 0, 0], goal, seed)
+        assert found == place(np.r_[start, 0, 0], goal, seed)
+        if maze == "two-ways":
+            assert len(found) == 1 and 1.7 <= abs(found[0].x) <= 2.3 and abs(found[0].y) <= 0.8
+            continue
+        assert len(found) == 3 and len(set(found)) == 3
+        at = np.array([[zone.x, zone.y] for zone in found])
+        assert np.linalg.norm(at - start, axis=1).min() > 0.8 and np.linalg.norm(at - goal, axis=1).min() > 0.8
+        cells = walls.centre(walls.cell(at))
+        assert not walls.inside(cells).any() and np.allclose(np.linalg.norm(at - cells, axis=1), 0.3 * 2**0.5)
+
+
+def test_margins_cover_the_other_scores_as_often_as_they_say_and_vary_less_from_more_drives() -> None:
+    scores = np.random.default_rng(0).exponential(size=400)
+    few, many = (safety.coverage(scores, n, draws=1000) for n in (19, 99))
+    for row in (few, many):
+        assert abs(row["coverage"] - 0.9) < 0.01
+    assert few["high"] - few["low"] > 1.5 * (many["high"] - many["low"])
+
+
+def test_a_drive_is_off_its_plan_by_its_largest_distance_at_the_same_step() -> None:
+    away = LEFT + np.array([[0, 0], [0.1, 0], [0, 0.3], [0, 0.2]])
+    assert_close(safety.off_plan(driven(away, LEFT)), 0.3)
+    assert_close(safety.off_plan(driven(away, LEFT[:2])), 0.1)
+
+
+def test_projected_draws_lie_on_the_boundary_as_often_as_they_were_unsafe() -> None:
+    law, x = Truncated(1.0), torch.randn(100_000, 1, generator=torch.Generator().manual_seed(0))
+    assert abs(obstacles.on_boundary(x.clamp(min=1.0), 1.0) - (1 - law.share)) < 0.005
+    assert obstacles.on_boundary(law.sample(100_000, torch.Generator().manual_seed(1)), 1.0) < 0.004
+
+
+def test_a_row_of_a_table_is_found_by_its_columns_and_by_enough_of_them() -> None:
+    table = obstacles.Study("bent")
+    assert table.row(form="none")["walls"] < 0.05
+    with pytest.raises(ValueError, match="rows have"):
+        table.row(form="cost")
