@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,16 @@ def test_a_circle_would_be_noticed() -> None:
 def test_every_way_to_import_is_seen(text: str) -> None:
     assert rooms_imported(text, "diffrl_lab.diffusion") & forbidden("diffusion") == {"nets"}
     assert not rooms_imported(text, "diffrl_lab.methods") & forbidden("methods")
+
+
+PACKAGES = sorted(
+    path.parent for path in PACKAGE.rglob("__init__.py") if path.parent.parent in (PACKAGE, PACKAGE / "methods")
+)
+
+
+@pytest.mark.parametrize("folder", PACKAGES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_help_of_a_package_says_what_is_in_it(folder: Path) -> None:
+    """A module's name, two spaces or more, what it is: an entry for each module and package, and no others."""
+    said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()), clean=False) or ""
+    there = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert set(re.findall(r"^ {0,4}(\w+) {2,}\S", said, re.M)) == there - {"__init__"}

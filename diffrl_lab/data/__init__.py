@@ -1,4 +1,15 @@
-"""Data: recorded episodes and their windows, scaling, toy laws, maze worlds and Minari recordings."""
+"""Data: recorded episodes and their windows, scaling, toy laws, maze worlds and Minari recordings.
+
+episodes  Recorded episodes, and the windows, transitions, returns and resampled segments that methods are
+          trained on
+minari    Recordings: PointMaze with the scripted controller into Minari datasets, and any Minari dataset into
+          Episodes
+scaling   Per-dimension scaling of data to the unit size that diffusion models assume, and back
+shipped   What ships in the folder data/: recordings, weights and results, each with its maker, seed, size and
+          SHA-256
+toys      Toy laws whose every number is known: what an exact denoiser is built from, and what samples are held
+          against
+"""
 
 from diffrl_lab.data.episodes import (
     STEP,

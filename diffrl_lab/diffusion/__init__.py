@@ -1,4 +1,13 @@
-"""The theory in one notation, x_t = alpha_t x_0 + sigma_t eps: schedules, denoisers, samplers, guidance, training."""
+"""The theory in one notation, x_t = alpha_t x_0 + sigma_t eps: schedules, denoisers, samplers, guidance, training.
+
+constraints  Constraints on samples: four ways to keep them, and the exact guide of a constrained Gaussian
+denoisers    Denoisers D(x_t, t, cond) = E[x_0 | x_t, cond]: learned ones, and exact ones to hold them against
+guidance     Guidance: functions from denoiser to denoiser, to be put around each other
+samplers     Samplers: one step from t to s < t, and the chain that is made of such steps
+schedules    Noise schedules: how much signal and how much noise there is at each diffusion time
+training     Training: a loss, one update, a generator of updates, and files from which a stopped run goes on
+             bit for bit
+"""
 
 from .denoisers import (
     Denoiser,

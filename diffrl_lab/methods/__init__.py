@@ -1,4 +1,14 @@
-"""One file, one method: found by its file's name, without a registry."""
+"""One file, one method: found by its file's name, without a registry.
+
+baselines  What needs no training
+guides     What bends samples, whatever it bends: a network J(x_t, t) of the *noisy* sample and the losses that
+           teach it
+models     World models: what the world does next, learned from recordings
+planning   Methods that plan: a whole trajectory is diffused, then followed
+policies   Methods that act: an action or a chunk of actions is drawn at each state
+weights    One file format for the weights of every method: a safetensors file that names method, config and
+           sizes
+"""
 
 from __future__ import annotations
 

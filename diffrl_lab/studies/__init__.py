@@ -1,4 +1,51 @@
-"""What was measured behind the lessons: a lesson's question each, with its parts and seeds (`study.py` runs them)."""
+"""What was measured behind the lessons: a lesson's question each, with its parts and seeds (`study.py` runs them).
+
+actions            What lesson 10 draws around its own few lines: the actions of policies on the bandit, and
+                   what critics believe
+calibration        How often `analysis.diagnose` is wrong about samples whose defect is known: false alarms, and
+                   what it sees
+data               Data, behind lessons 03 and 04: what planners and policies need of it, on the medium and the
+                   large maze
+drawn              A maze that a learner draws: drives in it are recorded, a small planner is trained on them,
+                   and it is tried there
+dreams             What a world model of Breakout draws where the game's law is known, behind lesson 13
+fast               Fast sampling in control, behind lesson 06: what a plan is worth after K evaluations of a
+                   network, and what it costs
+frontiers          What lessons 05 and 05b draw around their own few lines: the knob of guidance on the planner
+                   of two ways
+guidance           Guidance, behind lessons 05 and 05b: what it does to modes, validity and return, and whether
+                   it reaches goals
+imitation          Imitation, behind lesson 09: which policies keep the ways that a demonstrator took, and what
+                   that costs
+improvement        Improvement from data, behind lesson 10: which offline policies find what is paid without
+                   leaving the data
+measured           What lesson 05b shows of the tables that ship: goals reached, what a guide learns, robots;
+                   and whether they hold
+obstacles          What lesson 08 draws around its own few lines: plans and drives beside zones, and samples
+                   beside a truncated law
+offline            What lesson 03 measures, and draws, around its own few lines: clones on a bridge, and values
+                   fitted on a corridor
+pace               What lesson 06 measures and draws around its own few lines: plans of few steps, and a loop
+                   that does not wait
+parameterisations  What a network predicts, and modes that are lost by it: four symmetric modes, two ways, and a
+                   policy in avoid
+planner            The planner, behind the README's table: success and score in three mazes, beside what needs
+                   less or knows more
+planners           What the commands `train` and `evaluate` do: from a maze's name to a recording, a training
+                   and numbers
+robots             Robots, behind lesson 05b: a guided planner against behaviour cloning, on Hopper and
+                   HalfCheetah
+safety             Safety, behind lesson 08: what rules that are given at test time do to plans, and what of it
+                   is driven
+study              The frame of every study: parts, seeds, hours and the manifest; `diffrl-lab study NAME [PART]
+                   --seeds N`
+trajectories       What lessons 04 and 04b measure, and draw, around their own few lines: plans in mazes,
+                   driven, judged, counted
+unconditioned      Unconditioned diffusion of logs, behind lesson 04b (the survey's experiment 1), against model
+                   size and T
+ways               What lesson 09 draws around its own few lines: roll-outs coloured by way, and actions at a
+                   fork against the exact
+"""
 
 from __future__ import annotations
 

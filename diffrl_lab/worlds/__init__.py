@@ -1,1 +1,19 @@
-"""What can be driven, and who drives it: mazes, robots, small MDPs, agents, episodes."""
+"""What can be driven, and who drives it: mazes, robots, small MDPs, agents, episodes.
+
+avoid       Avoid: a point goes up past three rows of 1, 2 and 3 posts, so there are 2 * 3 * 4 = 24 ways, and
+            all are known
+bandit      A bandit with four modes of actions and nothing beside them: what improving a policy from data
+            should give is exact
+behaviours  Behaviour policies: what drives the MuJoCo recordings, trained with PPO and kept as a ladder of
+            checkpoints
+driving     Driving: an agent acts in environments, and what happened are episodes
+games       Games of 10 x 10 cells whose law is known exactly: what a world model is held against
+mazes       PointMaze environments, and a scripted controller that knows the map
+mdps        Small Markov decision processes whose values are known exactly: grids, a comb maze and a corridor
+record      Recording a maze: the scripted controller drives, and what it did becomes a Minari dataset
+robots      Locomotion: Gymnasium's Hopper, HalfCheetah and Walker2d, their behaviour policies, recordings and
+            exact replay
+walls       The walls of a maze: their geometry, which recordings, measures and figures use and a learned
+            planner never reads
+zones       Rules that a plan and a drive are judged by: zones to keep out of, and limits of speed
+"""

@@ -1,1 +1,22 @@
-"""Methods that plan: a whole trajectory is diffused, then followed."""
+"""Methods that plan: a whole trajectory is diffused, then followed.
+
+compositional      CompDiffuser (Luo et al. 2025): a long plan as chunks that are denoised together, each shown
+                   its noisy neighbours
+constrained        Constrained planning (SafeDiffuser, Xiao et al. 2023, and its rivals): rules that are given
+                   when a plan is drawn
+decision_diffuser  Decision Diffuser (Ajay et al. 2023): plans of states only, conditioned on a return or a goal
+                   without a classifier
+diffuser           Diffuser (Janner et al. 2022): planning as denoising
+distilled          A planner of one step, or of a few: a student of a `Diffuser`'s deterministic chain (Luhman
+                   and Luhman 2021; Salimans and Ho 2022, "Progressive Distillation")
+graph              Graph of waypoints (search on the replay buffer: Eysenbach et al. 2019) with a diffusion
+                   model of chunks as motion
+plans              Plans, which several methods draw: what one is, which tasks are held out, and what is read
+                   off the data beside it
+receding           Planning as denoising for robots (Diffuser's locomotion half, Janner et al. 2022): guided
+                   windows, planned again and again
+value_guidance     Value guidance (Diffuser, Janner et al. 2022): a learned J(x_t, t) of the *noisy* plan,
+                   climbed while denoising
+windows            Windows of a robot's log as denoising: Diffuser's plan (Janner et al. 2022) before anything
+                   guides it
+"""
