@@ -239,6 +239,7 @@ STUDIES: dict[str, Study] = {
         dict.fromkeys(("given up", "plan safe", "plan clear", "drive safe", "reached", "driven safely", "all"), ".3f")
         | {"cpu": ".2f"},
         {"arm": "planner", "driven safely": "safe and reached", "all": "plan and drive", "cpu": "a task, CPU s"},
+        of="summary",
     ),
     "margins": Study(
         "safety-margins.json",

@@ -136,7 +136,9 @@ class Obstacle:
     def picture(self, x: float, y: float, radius: float, form: str) -> pictures.Picture:
         """The candidates of the planner under one form of constraint, with the disc at (x, y)."""
         rules = [Disc(x, y, radius)]
-        options = {"form": FORMS[form], "tries": 1 if FORMS[form] == "x0_hat" else 4} if FORMS[form] else {}
+        options: dict[str, Any] = (
+            {"form": FORMS[form], "tries": 1 if FORMS[form] == "x0_hat" else 4} if FORMS[form] else {}
+        )
         judged = planned(rules if options else [], **options)
         kept = [c for c, good in zip(judged.curves, judged.kept, strict=True) if good] if options else judged.curves
         name = form if len(kept) else f"{form}: given up"
@@ -155,10 +157,11 @@ class Study:
 
     def __init__(self, part: str) -> None:
         self.table = Table.load(shipped(f"results/safety-{part}.json"))
+        self.rows: list[dict[str, Any]] = self.table.about.get("summary", self.table.rows)
 
     def row(self, **where: Any) -> dict[str, Any]:
         """The one row with these values. Raises ValueError for none or several."""
-        found = [r for r in self.table.rows if all(r[k] == v for k, v in where.items())]
+        found = [r for r in self.rows if all(r[k] == v for k, v in where.items())]
         if len(found) != 1:
             raise ValueError(f"{len(found)} rows have {where}")
         return found[0]
@@ -171,7 +174,7 @@ class Study:
             said = "–" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v)
             return f"{said} ({ends[0]:.3f} to {ends[1]:.3f})" if ends else said
 
-        rows = [r for r in self.table.rows if all(r[k] == v for k, v in where.items())]
+        rows = [r for r in self.rows if all(r[k] == v for k, v in where.items())]
         return widgets.table({head: [cell(r, name) for r in rows] for name, head in heads.items()})
 
 
