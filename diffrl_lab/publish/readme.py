@@ -46,7 +46,8 @@ def lessons() -> str:
         cost = ["–", "–"] if usage is None else [f"{usage['seconds']:.0f} s", f"{usage['peak_mb']} MB"]
         rows.append([f"[{number(name)} {title(source)}](notebooks/{name}.ipynb)", *cost, minutes[1]])
     table = _table(["lesson", "machine", "peak memory", "learner minutes"], rows)
-    return f"{table}\n\nMeasured by `{measured['command']}` on {measured['machine']}; learner minutes are estimates.\nThe first cell of a lesson says what a slower machine took, up to three times as long."
+    by = f"Measured by `{measured['command']}` on {measured['machine']}; learner minutes are estimates."
+    return f"{table}\n\n{by}\nThe first cell of a lesson says what a slower machine took, up to three times as long."
 
 
 def _with(row: dict[str, Any], key: str, form: str) -> str:
