@@ -507,7 +507,9 @@ def report(
     penalty: Annotated[float, typer.Option(help="Share of the marks that each started day of lateness costs.")] = 0.1,
     attempts: Annotated[str, typer.Option(help="last (in time) or best: which of several counts.")] = "last",
     names: Annotated[bool, typer.Option("--names", help="Names instead of pseudonyms.")] = False,
-    lms: Annotated[list[str] | None, typer.Option(help="moodle or canvas: a file for the upload, with names.")] = None,
+    lms: Annotated[
+        list[str] | None, typer.Option(help="moodle or canvas: marks and feedback for the upload, with names.")
+    ] = None,
 ) -> None:
     """Report on a grading: an index page, CSV, JSON, feedback for each student, similar answers."""
     from diffrl_lab.classroom import report as reports

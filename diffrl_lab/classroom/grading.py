@@ -163,10 +163,9 @@ def _named(parts: Sequence[str], tops: int) -> _Person:
     numbers what they hand in. No name where the file is no notebook that says whose it is.
     """
     for part in parts:
-        stem = _stem(part)
-        for kind, pattern in (("moodle", _MOODLE), ("canvas", _CANVAS), ("canvas", _ANONYMOUS)):
-            if match := pattern.match(stem):
-                return _Person(_composed(match["name"]), match["number"], kind)
+        if found := _downloaded(part):
+            kind, match = found
+            return _Person(_composed(match["name"]), match["number"], kind)
     below = parts[tops:]
     if len(below) > 1 and not below[0].lower().endswith(".zip"):
         return _Person(_composed(below[0]))
@@ -176,6 +175,21 @@ def _named(parts: Sequence[str], tops: int) -> _Person:
         return _Person("")
     above = [_stem(p) for p in parts[:tops] if p.lower().endswith(".zip")]
     return _Person(_composed(lesson[1] or (above[-1] if above else stem) if lesson else stem))
+
+
+def _downloaded(part: str) -> tuple[str, re.Match[str]] | None:
+    """Whose download names a part of a path so, and the match."""
+    stem = _stem(part)
+    for kind, pattern in (("moodle", _MOODLE), ("canvas", _CANVAS), ("canvas", _ANONYMOUS)):
+        if match := pattern.match(stem):
+            return kind, match
+    return None
+
+
+def source(part: str) -> str | None:
+    """Whose download names a folder or a file so: "moodle", "canvas" or None."""
+    found = _downloaded(part)
+    return found[0] if found else None
 
 
 def _stem(name: str) -> str:

@@ -8,6 +8,7 @@
     OUT/pseudonyms.json                which student is which pseudonym: HMAC-SHA256 of the name under a key kept there;
                                        it stays with the instructor, and a second report finds the same pseudonyms
     OUT/moodle.csv, OUT/canvas.csv     only if asked: for the upload, and so with identities from the roster
+    OUT/moodle-feedback.zip, ...       with them: each student's feedback under the name of the download it answers
 Names stand in OUT/report only if asked. Whatever a student wrote is escaped wherever it is shown.
 """
 
@@ -30,6 +31,7 @@ import secrets
 import statistics
 import textwrap
 import unicodedata
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -233,6 +235,15 @@ def report(
         write_text(folder / "index.html", _page(order, title, alias, sheet, worth, about, alike, outsiders))
     for name in lms:
         _csv(out / f"{name}.csv", _upload(name, people, sheet, worth), plain=True)
+        places = {s: {g["file"] for g in grades if g["student"] == s} for s in order}
+        packed = pack(
+            out / f"{name}-feedback.zip",
+            name,
+            {s: files for s, files in places.items() if files},
+            {s: out / "report" / "feedback" / f"{alias[s]}.ipynb" for s in order},
+        )
+        if lost := [s for s in order if places[s] and s not in packed]:
+            tell(f"not in {name}-feedback.zip, for their files are not named as {name.title()} does: {', '.join(lost)}")
     return out / "report" / "index.html"
 
 
@@ -711,6 +722,29 @@ def _upload(
             for s in people
         ),
     ]
+
+
+def pack(path: Path, name: str, files: Mapping[str, Iterable[str]], feedback: Mapping[str, Path]) -> set[str]:
+    """A zip of feedback as an LMS takes it back: each student's notebook under every name that the download gave to
+    what the student handed in. files: student -> paths of submissions; feedback: student -> the notebook. -> who is in.
+
+    Moodle ("Upload multiple feedback files in a zip") finds the student by the folder
+    NAME_NUMBER_assignsubmission_file_ or by a file name that begins so; Canvas ("Upload submissions") by the whole name
+    of the file. No file is written where nobody's files are named so.
+    """
+    path.unlink(missing_ok=True)
+    entries: dict[str, str] = {}
+    for student, paths in files.items():
+        for part in (part for file in paths for part in Path(file).parts if grading.source(part) == name):
+            if not part.lower().endswith(".zip"):
+                within = part if part.lower().endswith(".ipynb") else f"{part}/feedback.ipynb"
+                entries[within] = student
+    if entries:
+        with written(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
+            for within, student in sorted(entries.items()):
+                # a date of its own would make two zips of the same feedback differ
+                archive.writestr(zipfile.ZipInfo(within), feedback[student].read_bytes(), zipfile.ZIP_DEFLATED)
+    return set(entries.values())
 
 
 def markdown(text: str) -> str:

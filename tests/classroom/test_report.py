@@ -12,6 +12,7 @@ import itertools
 import json
 import re
 import textwrap
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -409,6 +410,35 @@ def test_gradebook_files_have_the_columns_that_moodle_and_canvas_read(out: Any, 
         "Ada Lovelace,900111,ada@example.org,A,0.5,0.5",
         "Zed Away,900222,z@example.org,B,,0",
     ]
+
+
+@pytest.mark.parametrize(
+    ("lms", "file", "within"),
+    [
+        ("moodle", "Ada Lovelace_91_assignsubmission_file_/01_ddpm.ipynb", "{}_file_/feedback.ipynb"),
+        ("moodle", "Ada Lovelace_91_assignsubmission_file_01_ddpm.ipynb", "{}_file_01_ddpm.ipynb"),
+        ("moodle", "week1.zip/Ada Lovelace_91_assignsubmission_file_/01_ddpm.ipynb", "{}_file_/feedback.ipynb"),
+        ("canvas", "lovelaceada_LATE_17_4712_01_ddpm-1.ipynb", "lovelaceada_LATE_17_4712_01_ddpm-1.ipynb"),
+        ("canvas", "lovelaceada_17_4712_all.zip/01_ddpm.ipynb", None),
+        ("canvas", "Ada Lovelace_91_assignsubmission_file_/01_ddpm.ipynb", None),
+        ("moodle", "ada/01_ddpm.ipynb", None),
+    ],
+)
+def test_feedback_is_packed_under_the_names_of_the_download(
+    out: Any, tmp_path: Path, lms: str, file: str, within: str | None
+) -> None:
+    one, told = graded("ada17", e01_floor=entry(0.5)), list[str]()
+    folder = out(one | {"file": file})
+    roster = tmp_path / "roster.csv"
+    roster.write_text(ROSTER)
+    reports.report(folder, roster=roster, lms=[lms], tell=told.append)
+    packed = folder / f"{lms}-feedback.zip"
+    if within is None:
+        assert not packed.exists() and any(f"not in {lms}-feedback.zip" in t and "ada17" in t for t in told)
+        return
+    [(name, raw)] = [(n, zipfile.ZipFile(packed).read(n)) for n in zipfile.ZipFile(packed).namelist()]
+    assert name == within.format("Ada Lovelace_91_assignsubmission") and not any("feedback.zip" in t for t in told)
+    assert raw == (folder / "report" / "feedback" / f"{alias(folder)['ada17']}.ipynb").read_bytes()
 
 
 def test_who_handed_nothing_in_has_empty_cells_and_feedback_that_says_so(out: Any, tmp_path: Path) -> None:
