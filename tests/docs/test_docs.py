@@ -109,7 +109,7 @@ def test_lessons_said_to_be_here_are_here_and_planned_ones_are_not() -> None:
         assert state == ("here today" if number in here else "planned"), f"docs/instructor.md: lesson {number}"
 
 
-@pytest.mark.parametrize("sample", ["project_a", "project_b"])
+@pytest.mark.parametrize("sample", ["project_a", "project_b", "project_c"])
 def test_a_samples_numbers_are_what_its_code_prints(sample: str) -> None:
     text = (ROOT / "docs" / "samples" / f"{sample}.md").read_text("utf-8")
     [code] = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
@@ -128,7 +128,7 @@ def test_a_samples_numbers_are_what_its_code_prints(sample: str) -> None:
         assert abs(float(came) - float(wrote)) <= 0.0101
 
 
-@pytest.mark.parametrize("sample", ["project_a", "project_b"])
+@pytest.mark.parametrize("sample", ["project_a", "project_b", "project_c"])
 def test_a_samples_marks_add_up_by_the_rubric(sample: str) -> None:
     text = (ROOT / "docs" / "samples" / f"{sample}.md").read_text("utf-8")
     rubric = (ROOT / "docs" / "rubric.md").read_text("utf-8")
