@@ -114,6 +114,29 @@ STUDIES: dict[str, Study] = {
         of="summary",
         main="success",
     ),
+    "joints": Study(
+        "stitching-joint.json",
+        ("way", "steps"),
+        {"across": ".3f", "law": ".3f", "inside": ".3f", "variance": ".2f"},
+        {"across": "across a joint", "inside": "inside (law: .9)", "variance": "variance at a joint (law: 1)"},
+    ),
+    "far goals": Study(
+        "stitching-mazes.json",
+        ("k", "arm"),
+        {"success": ".3f", "shared": ".3f", "untouched": ".3f", "plans": ".2f", "clear": ".2f", "plan_seconds": ".3f"}
+        | {"train_cpu": ".0f"},
+        {
+            "k": "legs of at most k cells",
+            "success": "far goals reached",
+            "shared": "of them shared",
+            "plans": "plans an episode",
+            "clear": "first plan clear of walls",
+            "plan_seconds": "a plan, s",
+            "train_cpu": "training, CPU s",
+        },
+        of="summary",
+        main="success",
+    ),
     "recorders": Study(
         "data-recorders.json",
         ("recorder", "method"),
