@@ -298,6 +298,10 @@ def diagnose(
     labels: Annotated[str | None, typer.Option(help="The mode of each sample, -1 for none; found by default.")] = None,
     reference_labels: Annotated[str | None, typer.Option(help="The mode of each reference row.")] = None,
     centres: Annotated[str | None, typer.Option(help="A file with the modes' centres [K, ...].")] = None,
+    walls: Annotated[
+        str | None,
+        typer.Option(help="Modes are ways around blocks: a maze's name, or a file with a grid of 0 and 1 (1 m cells)."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for diagnosis.json, .csv, .svg, .pdf and .html.")] = None,
     seed: Annotated[int, typer.Option(help="For the relabellings.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a diagnosis that is there.")] = False,
@@ -307,15 +311,16 @@ def diagnose(
         there = [p for p in map(writable, [out / f"diagnosis.{e}" for e in ("json", "csv", "svg", "pdf", "html")])]
         if not overwrite and any(p.exists() for p in there):
             raise ValueError(f"{out} holds a diagnosis already: name another folder, or replace it with --overwrite")
-    if (labels is None) != (reference_labels is None) or (labels and centres):
-        raise ValueError("--labels and --reference-labels come together, and without --centres")
+    if (labels is None) != (reference_labels is None) or sum(v is not None for v in (labels, centres, walls)) > 1:
+        raise ValueError("--labels and --reference-labels come together, and only one of --labels, --centres, --walls")
+    from diffrl_lab.analysis.diagnose import around
     from diffrl_lab.analysis.diagnose import diagnose as judged
     from diffrl_lab.widgets import diagnosis
 
     found = judged(
         samples,
         reference,
-        modes=(labels, reference_labels) if labels else centres,
+        modes=(labels, reference_labels) if labels else around(walls) if walls else centres,
         states=True if states == "each" else states,
         reference_states=reference_states,
         seed=seed,

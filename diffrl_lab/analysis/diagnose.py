@@ -9,6 +9,7 @@ It asks for independent rows: steps of one episode are not.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from diffrl_lab.analysis.bring import bring, is_minari
 from diffrl_lab.analysis.distance import energy_distance
 from diffrl_lab.analysis.findings import MATTERS, QUESTIONS, UNITS, Diagnosis, Finding, short
 from diffrl_lab.analysis.intervals import wilson
+from diffrl_lab.worlds.walls import Walls
 
 Floats = NDArray[np.float64]
 
@@ -82,6 +84,22 @@ def diagnose(
         notes.append("the samples are constant: every row is the same")
     with tqdm(total=7, disable=not progress, desc="diagnose", leave=False) as bar:
         return _Asked(x, y, gx, gy, modes, level, repeats, most, rng, notes, bar).answer()
+
+
+def around(walls: str) -> Callable[[Any], list[ways.Word | None]]:
+    """Modes of trajectories [N, H, 2+]: the ways around a maze's blocks (`analysis.modes.homotopy`), for `diagnose`.
+
+    walls: the name of a maze, or a file (`analysis.bring`) with a grid of 0 and 1 [R, C]: cells of 1 m, row 0 at the
+    top, the origin in the middle. Raises ValueError for a file that holds something else, and for no such maze.
+    """
+    if not Path(walls).suffix:
+        maze = Walls.named(walls)
+    else:
+        grid = bring(walls, "walls")
+        if grid.ndim != 2 or not np.isin(grid, (0, 1)).all():
+            raise ValueError(f"{walls}: a grid of 0 and 1 is wanted, cells of 1 m; got {list(grid.shape)} numbers")
+        maze = Walls(grid == 1)
+    return lambda plans: ways.homotopy(plans, maze)
 
 
 def _groups(x: Floats, y: Floats, states: Any, reference_states: Any) -> tuple[NDArray, NDArray] | tuple[None, None]:

@@ -105,8 +105,12 @@ def clusters(x: ArrayLike, rng: np.random.Generator, most: int = 1500, agree: fl
 
 
 def _hdbscan(rows: NDArray) -> NDArray:
-    size = max(6, len(rows) // 40)
-    return HDBSCAN(min_cluster_size=size, min_samples=max(3, min(10, size // 2)), copy=True).fit_predict(rows)
+    """On a line distances to the few nearest rows vary so much that gaps within a mode look like gaps between modes:
+    there a density needs as many rows as a mode has at least."""
+    line = rows.shape[1] == 1
+    size = max(6, len(rows) // (20 if line else 40))
+    neighbours = size if line else max(3, min(10, size // 2))
+    return HDBSCAN(min_cluster_size=size, min_samples=neighbours, copy=True).fit_predict(rows)
 
 
 def _spread(rows: NDArray, labels: NDArray, to: NDArray) -> NDArray:

@@ -21,7 +21,7 @@ from diffrl_lab.files import ROOT
 from diffrl_lab.studies.study import Part
 
 RUNS = ROOT / "runs" / "calibration"
-VERSION = "1"  # of what the functions below call
+VERSION = "2"  # of what the functions below call
 SHARES, STD = (0.4, 0.3, 0.2, 0.1), 0.3
 HEALTHY = {64: 100, 256: 100, 1024: 60, 4096: 20}  # n -> cases
 DAMAGED = {64: 3, 256: 3, 1024: 1, 4096: 1}  # n -> cases of each defect and size

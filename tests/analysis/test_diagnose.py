@@ -54,6 +54,14 @@ def test_modes_are_found_where_none_are_given_also_among_columns_of_noise(data: 
     assert asked(noise[:600], noise[600:]).about["modes"] == 1
 
 
+@pytest.mark.parametrize("n", [256, 1024])
+def test_modes_on_a_line_are_found_and_a_single_one_is_not_cut(n: int) -> None:
+    rng = np.random.default_rng(0)
+    sides = [(6.0 * rng.choice(4, n, p=(0.4, 0.3, 0.2, 0.1)) + rng.standard_normal(n))[:, None] for _ in range(2)]
+    assert asked(*sides).about["modes"] == 4
+    assert asked(rng.standard_normal((n, 1)), rng.standard_normal((n, 1))).about["modes"] == 1
+
+
 def test_samples_that_shrink_leave_or_copy_are_told_apart(data: np.ndarray) -> None:
     rng = np.random.default_rng(3)
     narrow = asked(four(600, 4, std=0.2), data, modes=CENTRES)
@@ -270,6 +278,30 @@ def test_the_command_writes_five_files_and_refuses_in_one_sentence(tmp_path: Pat
     assert again.exit_code == 2 and "holds a diagnosis already" in again.output
     missing = CliRunner().invoke(app, ["diagnose", str(tmp_path / "no.npy")])
     assert missing.exit_code == 2 and "there is no file" in missing.output and missing.output.count("\n") == 1
+
+
+def test_the_command_counts_ways_around_the_blocks_of_a_grid(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def plans(left: int, right: int) -> np.ndarray:
+        side = np.repeat([-1.0, 1.0], [left, right])[:, None]
+        line = np.array([(0.0, -1.0), (1.0, -1.0), (1.0, 1.0), (0.0, 1.0)])
+        return np.stack([side * line[:, 0], np.tile(line[:, 1], (left + right, 1))], -1) + 0.05 * rng.standard_normal(
+            (left + right, 4, 2)
+        )
+
+    grid = np.ones((5, 5), int)
+    grid[1:4, 1:4] = 0
+    grid[2, 2] = 1
+    np.savetxt(tmp_path / "grid.csv", grid, delimiter=",", fmt="%d")
+    np.save(tmp_path / "x.npy", plans(100, 0))
+    np.save(tmp_path / "y.npy", plans(100, 100))
+    words = ["diagnose", str(tmp_path / "x.npy"), "--reference", str(tmp_path / "y.npy"), "--walls"]
+    done = CliRunner().invoke(app, [*words, str(tmp_path / "grid.csv")])
+    assert done.exit_code == 0 and "share of the reference in lost modes 0.5" in done.output, done.output
+    for walls, said in (("medim", "a maze is one of"), (str(tmp_path / "x.npy"), "a grid of 0 and 1 is wanted")):
+        refused = CliRunner().invoke(app, [*words, walls])
+        assert refused.exit_code == 2 and said in refused.output
 
 
 def test_ten_thousand_rows_of_64_numbers_take_less_than_a_minute() -> None:
