@@ -4,16 +4,14 @@
 - `mazes`: legs of at most 2 and of at most 3 cells; goals farther than 3 cells, at most 4 plans an episode.
 
 The goals are the 94 that `data stitching` asks for and those of 134 resets on which nothing was ever tuned. One model
-of chunks is behind `compositional` (12 candidates of each number of chunks, or 24) and `graph`. Points, weights and the
-recording (made where it is missing) are kept, in runs/stitching and as `diffrl-lab record pointmaze-medium` has it. How
-it came about: docs/studies/stitching.md.
+of chunks is behind `compositional` and `graph`. Points, weights and the recording (made where it is missing) are kept,
+in runs/stitching and as `diffrl-lab record pointmaze-medium` has it. How it came about: docs/studies/stitching.md.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -36,8 +34,7 @@ from diffrl_lab.worlds.mazes import make_maze
 RUNS, VERSION = ROOT / "runs" / "stitching", "1"
 LEGS, FAR, PLANS, STEPS = (2, 3), 3, 4, 200_000  # cells; cells; in one episode; of the recording
 SETS = {"shared": (1000, 134), "untouched": (50_000, 134)}  # first seed of the environment and how many
-ARMS = ("compositional", "compositional-24", "graph", "planner", "bc", "retrieval")
-CHUNKS = {"graph": "compositional", "compositional-24": "compositional"}  # arms that share one model of chunks
+ARMS = ("compositional", "graph", "planner", "bc", "retrieval")
 FLAT = diffuser.CONFIGS[MAZE]
 
 
@@ -80,12 +77,9 @@ def trial(arm: str, k: int, *, seed: int) -> dict[str, Any]:
     if arm == "retrieval":
         agent: Any = retrieval(episodes)
     else:
-        kind = CHUNKS.get(arm, arm)
-        model, cpu = trained(kind, k, seed)
-        if arm == "compositional-24":
-            model.config = replace(model.config, candidates=24)
+        model, cpu = trained("compositional" if arm == "graph" else arm, k, seed)
         made = {"compositional": compositional.Agent, "planner": diffuser.Agent, "bc": cloning.Agent}
-        agent = graph.Agent(graph.Graph.around(model, episodes)) if arm == "graph" else made[kind](model)
+        agent = graph.Agent(graph.Graph.around(model, episodes)) if arm == "graph" else made[arm](model)
     if isinstance(agent, Follower):
         agent = Follower(agent.route, most=PLANS)
     env, walls = make_maze(MAZE), named_walls(MAZE)
@@ -142,8 +136,9 @@ def mazes(seeds: Sequence[int]) -> Table:
     learned = [{"arm": arm, "k": k} for k in LEGS for arm in ARMS if arm != "retrieval"]
     grids = [(learned, seeds), ([{"arm": "retrieval", "k": k} for k in LEGS], seeds[:1])]
     table = Table.joined(run_grid(trial, g, seeds=s, cache=RUNS, version=VERSION) for g, s in grids)
-    runs = {(CHUNKS.get(r["arm"], r["arm"]), r["k"], r["seed"]): r["train_cpu"] for r in table.rows}
-    hours = sum(runs.values()) / 3600  # chunks are trained once for three arms
+    kind = {"graph": "compositional"}
+    runs = {(kind.get(r["arm"], r["arm"]), r["k"], r["seed"]): r["train_cpu"] for r in table.rows}
+    hours = sum(runs.values()) / 3600  # chunks are trained once for two arms
     return Table(table.rows, table.about | {"maze": MAZE, "training_hours": hours, "summary": by_arm(table)})
 
 
