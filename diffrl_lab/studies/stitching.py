@@ -1,6 +1,7 @@
 """Stitching, behind lesson 07: from recordings of short legs to goals that no leg reaches, in the medium maze.
 
 - `joint`: windows of a process whose law is known, averaged, by Bethe, neighbours shown, resampled (`joints.py`);
+- `weights`: what the lesson opens, of the first training;
 - `mazes`: legs of at most 2 and of at most 3 cells; goals farther than 3 cells, at most 4 plans an episode.
 
 The goals are the 94 that `data stitching` asks for and those of 134 resets on which nothing was ever tuned. One model
@@ -17,17 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from diffrl_lab.analysis.intervals import bootstrap, wilson
 from diffrl_lab.analysis.sweeps import Table, run_grid
+from diffrl_lab.diffusion import load
 from diffrl_lab.files import ROOT
 from diffrl_lab.methods.baselines.retrieval import retrieval
 from diffrl_lab.methods.planning import compositional, diffuser, graph
 from diffrl_lab.methods.policies import cloning
 from diffrl_lab.studies import joints
 from diffrl_lab.studies.data.recordings import MAZE, cells_apart, named_walls, recorded
-from diffrl_lab.studies.study import Part, summary
+from diffrl_lab.studies.study import Part, Tensors, summary
 from diffrl_lab.worlds.driving import Follower, arrived, drive
 from diffrl_lab.worlds.mazes import make_maze
 
@@ -148,7 +151,27 @@ def windows(seeds: Sequence[int]) -> Table:
     return summary(joints.joint, rows, seeds)
 
 
+def shipping(seeds: Sequence[int]) -> Tensors:
+    """What lesson 07 opens, from legs of at most 3 cells: the graph with its chunks, the flat planner, and 400 legs as
+    positions [N, 2] with the number of states of each [400]."""
+    episodes, k, seed = recorded("expert", 3, STEPS, 0), 3, seeds[0]
+    chunks, _ = trained("compositional", k, seed)
+    trained("planner", k, seed)
+    graph.Graph.around(chunks, episodes).save(RUNS / "graph.safetensors")
+    some = torch.linspace(0, len(episodes.starts) - 1, 400).long()
+    position = episodes.obs[:, :2].half()
+    pieces = [position[a : b + 1] for a, b in zip(episodes.starts[some].tolist(), episodes.ends[some].tolist(), strict=True)]
+    lengths = torch.tensor([len(p) for p in pieces])
+    legs = {"position": torch.cat(pieces), "length": lengths}
+    return {
+        "weights/stitching-graph.safetensors": load(RUNS / "graph.safetensors"),
+        "weights/stitching-flat.safetensors": load(RUNS / f"planner-{k}-{seed}.safetensors"),
+        "results/stitching-legs.safetensors": (legs, {"maze": MAZE, "cells": k}),
+    }
+
+
 PARTS = {
+    "weights": Part(shipping, seeds=1),
     "joint": Part(windows, "results/stitching-joint.json", seeds=1),
     "mazes": Part(mazes, "results/stitching-mazes.json"),
 }

@@ -93,7 +93,7 @@ class Graph(nn.Module):
         self.motion = Compositional(config, obs, act)
         M = config.waypoints
         self.register_buffer("places", torch.zeros(M, obs // 2))
-        self.register_buffer("cost", torch.full((M, M), torch.inf, dtype=torch.float64))
+        self.register_buffer("cost", torch.full((M, M), torch.inf))
 
     @classmethod
     def around(cls, motion: Compositional, episodes: Episodes, config: Config | None = None) -> Graph:
