@@ -137,6 +137,28 @@ STUDIES: dict[str, Study] = {
         of="summary",
         main="success",
     ),
+    "compounding": Study(
+        "horizon-compounding.json",
+        ("way", "steps"),
+        {"off": ".3f", "worst_tenth": ".3f", "plans": ".0f"},
+        {"steps": "after steps", "off": "off, median, m", "worst_tenth": "a tenth is off by more than, m"},
+        of="summary",
+        main="off",
+    ),
+    "replan": Study(
+        "horizon-replan.json",
+        ("driver", "every"),
+        {"reached": ".2f", "plans": ".1f", "steps": ".0f", "plan_ms": ".0f"},
+        {
+            "every": "plans again after steps",
+            "reached": "goals reached",
+            "plans": "plans an episode",
+            "steps": "steps to the goal",
+            "plan_ms": "a plan, ms",
+        },
+        of="summary",
+        main="reached",
+    ),
     "recorders": Study(
         "data-recorders.json",
         ("recorder", "method"),
