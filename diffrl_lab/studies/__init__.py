@@ -20,6 +20,8 @@ imitation          Imitation, behind lesson 09: which policies keep the ways tha
                    that costs
 improvement        Improvement from data, behind lesson 10: which offline policies find what is paid without
                    leaving the data
+joints             Joints of windows, exactly: what four ways to put windows of a known process together leave of
+                   the correlation across a joint
 measured           What lesson 05b shows of the tables that ship: goals reached, what a guide learns, robots;
                    and whether they hold
 obstacles          What lesson 08 draws around its own few lines: plans and drives beside zones, and samples
@@ -38,6 +40,8 @@ robots             Robots, behind lesson 05b: a guided planner against behaviour
                    HalfCheetah
 safety             Safety, behind lesson 08: what rules that are given at test time do to plans, and what of it
                    is driven
+stitching          Stitching, behind lesson 07: from recordings of short legs to goals that no leg reaches, in the
+                   medium maze
 study              The frame of every study: parts, seeds, hours and the manifest; `diffrl-lab study NAME [PART]
                    --seeds N`
 trajectories       What lessons 04 and 04b measure, and draw, around their own few lines: plans in mazes,
