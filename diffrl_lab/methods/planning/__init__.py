@@ -13,6 +13,8 @@ graph              Graph of waypoints (search on the replay buffer: Eysenbach et
                    model of chunks as motion
 hierarchical       Hierarchical planning with diffusion (Chen et al. 2024): subgoals every K points first, then the
                    legs between them
+latent             Latent plans (after LatentDiffuser, Li 2023): an autoencoder of plans, and a diffusion model
+                   over its code
 plans              Plans, which several methods draw: what one is, which tasks are held out, and what is read
                    off the data beside it
 receding           Planning as denoising for robots (Diffuser's locomotion half, Janner et al. 2022): guided
