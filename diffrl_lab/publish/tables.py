@@ -137,6 +137,14 @@ STUDIES: dict[str, Study] = {
         of="summary",
         main="success",
     ),
+    "compounding": Study(
+        "horizon-compounding.json",
+        ("way", "steps"),
+        {"off": ".3f", "worst_tenth": ".3f", "plans": ".0f"},
+        {"steps": "after steps", "off": "off, median, m", "worst_tenth": "a tenth is off by more than, m"},
+        of="summary",
+        main="off",
+    ),
     "recorders": Study(
         "data-recorders.json",
         ("recorder", "method"),

@@ -15,6 +15,7 @@ frontiers          What lessons 05 and 05b draw around their own few lines: the 
                    of two ways
 guidance           Guidance, behind lessons 05 and 05b: what it does to modes, validity and return, and whether
                    it reaches goals
+horizon            Long horizons, behind lesson 07: what goes wrong over a plan's length, in the large maze
 imitation          Imitation, behind lesson 09: which policies keep the ways that a demonstrator took, and what
                    that costs
 improvement        Improvement from data, behind lesson 10: which offline policies find what is paid without

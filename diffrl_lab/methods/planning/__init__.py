@@ -11,6 +11,10 @@ distilled          A planner of one step, or of a few: a student of a `Diffuser`
                    and Luhman 2021; Salimans and Ho 2022, "Progressive Distillation")
 graph              Graph of waypoints (search on the replay buffer: Eysenbach et al. 2019) with a diffusion
                    model of chunks as motion
+hierarchical       Hierarchical planning with diffusion (Chen et al. 2024): subgoals every K points first, then the
+                   legs between them
+latent             Latent plans (after LatentDiffuser, Li 2023): an autoencoder of plans, and a diffusion model
+                   over its code
 plans              Plans, which several methods draw: what one is, which tasks are held out, and what is read
                    off the data beside it
 receding           Planning as denoising for robots (Diffuser's locomotion half, Janner et al. 2022): guided
