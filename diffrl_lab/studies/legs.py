@@ -1,0 +1,172 @@
+"""What lesson 07 draws around its own few lines: windows of a process, chunks over recorded legs, drives to far goals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from diffrl_lab import widgets
+from diffrl_lab.analysis.sweeps import Table
+from diffrl_lab.data.shipped import shipped
+from diffrl_lab.diffusion import Function, load
+from diffrl_lab.diffusion.denoisers import Cond
+from diffrl_lab.methods.planning.compositional import Compositional, beside
+from diffrl_lab.methods.planning.diffuser import Diffuser
+from diffrl_lab.methods.planning.graph import Graph
+from diffrl_lab.studies import stitching
+from diffrl_lab.widgets import pictures
+from diffrl_lab.widgets.mazes import draw_maze
+from diffrl_lab.widgets.tables import Columns
+from diffrl_lab.worlds.driving import Episode, Follower, arrived, drive, follow
+from diffrl_lab.worlds.mazes import make_maze
+
+WALLS = stitching.named_walls(stitching.MAZE)
+ARMS = {
+    "graph": "graph of waypoints",
+    "compositional": "composed chunks",
+    "planner": "flat planner",
+    "bc": "behaviour cloning",
+    "retrieval": "nearest recorded leg",
+}
+
+
+@lru_cache(maxsize=1)
+def graph() -> Graph:
+    """The shipped graph around a model of chunks, from legs of at most 3 cells; one training."""
+    return Graph.load(shipped("weights/stitching-graph.safetensors"))
+
+
+@lru_cache(maxsize=1)
+def flat() -> Diffuser:
+    """The flat planner that was trained on the same legs; one training."""
+    return Diffuser.load(shipped("weights/stitching-flat.safetensors"))
+
+
+@lru_cache(maxsize=1)
+def recorded() -> list[NDArray[np.float64]]:
+    """400 of the recorded legs, as positions [n, 2]."""
+    tensors, _ = load(shipped("results/stitching-legs.safetensors"))
+    return [p.double().numpy() for p in tensors["position"].split(tensors["length"].tolist())]
+
+
+def seeds(n: int, skip: int = 0) -> tuple[int, ...]:
+    """The environment's seeds of n goals farther than any leg, on which nothing was tuned."""
+    return stitching.far("untouched")[skip : skip + n]
+
+
+def task(seed: int) -> tuple[Tensor, Tensor]:
+    """The state [4] and the goal [2] that a seed of the environment gives."""
+    env = make_maze(stitching.MAZE)
+    seen, _ = env.reset(seed=int(seed))
+    env.close()
+    return torch.tensor(seen["observation"]).float(), torch.tensor(seen["desired_goal"]).float()
+
+
+def joined(model: Compositional, neighbours: Callable[[Tensor], Tensor], known: Tensor, value: Tensor) -> Function:
+    """The denoiser of one plan of c chunks x_t [c, h, 2n + 1] at once: each chunk is shown what `neighbours` gives of
+    the states, [c, h, 2n] -> [c, 2, 2n], and what both chunks say of a joint is averaged. known, value as in
+    `Compositional.ends`, of one plan."""
+    d = 2 * model.n
+    told = torch.ones(len(known), 2, dtype=torch.bool)
+    told[0, 0] = told[-1, 1] = False
+
+    def together(x_t: Tensor, t: Tensor, _: Cond = None) -> Tensor:
+        cond = {"known": known, "beside": beside(neighbours(x_t[..., :d]).to(x_t), told)}
+        x0_hat = model.denoiser(torch.where(known, value, x_t), t, cond).clone()
+        both = (x0_hat[:-1, -1, :d] + x0_hat[1:, 0, :d]) / 2
+        x0_hat[:-1, -1, :d], x0_hat[1:, 0, :d] = both, both
+        return torch.where(known, value, x0_hat)
+
+    return Function(together, model.denoiser.schedule)
+
+
+def course(seed: int, planner: Any) -> tuple[Callable, Callable, Tensor, Tensor]:
+    """What a driving loop needs of one task: plan(obs, goal) -> states [K, 4], step(obs, target) -> the next state [4],
+    the first state and the goal. A step leads to the target by PD control."""
+    env = make_maze(stitching.MAZE)
+    seen, _ = env.reset(seed=int(seed))
+    count = iter(range(1_000_000))
+
+    def plan(obs: ArrayLike, goal: ArrayLike) -> Tensor:
+        route = planner.route(np.asarray(obs, float), np.asarray(goal, float), int(seed) + 1_000_003 * next(count))
+        return torch.as_tensor(np.asarray(route)).double()
+
+    def step(obs: ArrayLike, target: ArrayLike) -> Tensor:
+        action = follow(np.asarray(target, float), np.asarray(obs, float))
+        return torch.tensor(env.step(np.clip(action, -1, 1))[0]["observation"]).double()
+
+    return plan, step, torch.tensor(seen["observation"]).double(), torch.tensor(seen["desired_goal"]).double()
+
+
+def driven(route: Callable, which: Sequence[int]) -> list[Episode]:
+    """Drives to the goals of some seeds, with at most four plans each."""
+    env = make_maze(stitching.MAZE)
+    episodes = drive([env], Follower(route, most=stitching.PLANS), list(which), until=arrived)
+    env.close()
+    return episodes
+
+
+def crosses(points: ArrayLike) -> bool:
+    """Whether the way through positions [T, 2+] crosses a wall."""
+    p = np.asarray(points, float)[:, :2]
+    return bool(WALLS.crosses(p[:-1], p[1:]).any())
+
+
+def over(
+    panels: Mapping[str, Sequence[ArrayLike]], start: ArrayLike, goal: ArrayLike, *, alt: str, legs: int = 150
+) -> pictures.Picture:
+    """Panels of the maze: recorded legs in grey, and over them lines [n, 2+], each in a colour of its own with a dot
+    where it ends: the chunks of a plan, say."""
+    fig, axes = pictures.figure(2.9, 1, len(panels))
+    every = recorded()
+    for ax, (title, lines) in zip(np.atleast_1d(axes), panels.items(), strict=True):
+        draw_maze(ax, WALLS, np.asarray(start)[:2], np.asarray(goal)[:2])
+        for leg in every[:: max(1, len(every) // max(1, legs))] if legs else []:
+            ax.plot(*leg.T, color="0.6", lw=0.6, zorder=1)
+        for i, line in enumerate(lines):
+            style = pictures.nth_look(i, f"chunk {i + 1}")
+            x = np.asarray(line)[:, :2]
+            ax.plot(*x.T, lw=2.2, color=style["color"], zorder=3)
+            ax.plot(*x[-1], marker="o", ms=5, color=style["color"], mec="white", zorder=4)
+        ax.set_title(title, fontsize=10)
+    return pictures.Picture(fig, alt)
+
+
+class Study:
+    """A table of the studies `stitching` or `horizon`, as the lesson shows it."""
+
+    def __init__(self, name: str):
+        self.rows = Table.load(shipped(f"results/{name}.json")).about["summary"]
+
+    def row(self, **where: Any) -> dict[str, Any]:
+        """The one row with these entries. Raises ValueError where there is another number of them."""
+        found = [r for r in self.rows if all(r[k] == v for k, v in where.items())]
+        if len(found) != 1:
+            raise ValueError(f"{len(found)} rows have {where}")
+        return found[0]
+
+    def reached(self, k: int, *, alt: str) -> pictures.Picture:
+        """Far goals reached from legs of at most k cells, with intervals."""
+        rows = [self.row(k=k, arm=arm) for arm in ARMS]
+        lines = [(ARMS[r["arm"]], r["success"], *r["interval"]) for r in rows]
+        return widgets.intervals(lines, xlabel="far goals reached", alt=alt)
+
+    def arms(self) -> Columns:
+        """Every arm: what it reaches from legs of 2 and of 3 cells, and what it costs."""
+        rows = {k: [self.row(k=k, arm=arm) for arm in ARMS] for k in stitching.LEGS}
+        columns: dict[str, Sequence[Any]] = {"planner": list(ARMS.values())}
+        for k, of in rows.items():
+            columns[f"legs of {k} cells: reached"] = [
+                f"{r['success']:.2f} ({r['interval'][0]:.2f} to {r['interval'][1]:.2f})" for r in of
+            ]
+        last = rows[stitching.LEGS[-1]]
+        columns["first plan clear of walls"] = ["–" if r["clear"] is None else f"{r['clear']:.2f}" for r in last]
+        columns["a plan, s"] = ["–" if r["plan_seconds"] is None else f"{r['plan_seconds']:.2f}" for r in last]
+        columns["training, CPU s"] = [f"{r['train_cpu']:.0f}" for r in last]
+        return widgets.table(columns)

@@ -1,0 +1,326 @@
+# %% [markdown]
+# ![Three panels of a maze. Left: short recorded legs in grey, none of which reaches from start to goal. Middle: one plan of several coloured chunks that runs over them from start to goal. Right: the way that the ball drove.](attachment:07.png)
+#
+# # 07 · Planners
+#
+# **The question.** All recorded drives are short. Can a planner put pieces of them together, and reach a goal that no recording reached?
+#
+# A planner that copies needs a recording that leads to the goal. Putting recorded pieces together is called *stitching*. Here you see what is lost at a joint between two pieces, first where the answer is known exactly, then in a maze. Then you ask what goes wrong over the length of a plan, and how often one should plan again.
+#
+# **Afterwards you can**
+# - combine denoisers of short windows to a denoiser of a long process, and say what is lost at the joints;
+# - write what a chunk is shown of its neighbours, and find the cheapest way through a graph of waypoints;
+# - tell a check that sees a bad joint from one that cannot;
+# - write the loop that follows a plan and plans again, and say what compounds and what does not.
+#
+# **You need** lesson 01 (chains) and lesson 04 (plans). **Machine:** about 30 seconds on two CPU cores, no network.
+# **You:** 80 minutes (an estimate).
+
+# %% tags=["collapsed"]
+import torch
+from torch import Tensor
+
+from diffrl_lab import widgets
+from diffrl_lab.course import check, guess, hint, mine
+from diffrl_lab.diffusion import Function, chain, ddim, ddpm, sample
+from diffrl_lab.studies import joints, legs
+from diffrl_lab.widgets.movie import movie
+
+torch.set_num_threads(1)  # for tensors this small a second thread costs more than it brings
+
+# %% tags=["parameters"]
+PROFILE = "class"  # smoke: seconds; class: a minute; full: more goals
+SEED = 0
+
+# %%
+N, FAR, TASKS = {"smoke": (1000, 4, 2), "class": (4000, 24, 10), "full": (40_000, 91, 40)}[PROFILE]
+generator = torch.Generator().manual_seed(SEED)
+widgets.component_map(["diffusion model", "conditioning", "execution"], alt="The survey's component map with three boxes "
+    "lit, diffusion model, conditioning and execution: this lesson puts short models together and drives long plans.")
+
+# %% [markdown]
+# ## 1 · A long process from short windows
+#
+# Take a process whose states are numbers: $x_k = 0.9\, x_{k-1} + \text{noise}$, with variance 1. Two states that are $n$ steps apart have the correlation $0.9^n$. We own denoisers of *windows* of 9 states, and no denoiser of the whole. Three windows that share their ends make 25 states. The middles of two neighbouring windows are 8 steps apart, and one joint lies between them.
+
+# %%
+process = joints.Chain(rho=0.9, horizon=9, windows=3)
+truth = process.cov(process.length)
+first, second = process.middles[:2]
+across = joints.correlation(truth, first, second)
+widgets.table({"correlation of": ["two neighbouring states", "the middles of two neighbouring windows"], "exact": [f"{truth[0, 1]:.3f}", f"{across:.3f}"]})
+
+# %% [markdown]
+# Each window's denoiser is exact: the best guess of its 9 states from its 9 noisy states. At a joint two windows speak of one state. The simplest way takes the mean of what they say. That is how many planners put windows together.
+
+# %%
+torn = guess("07.torn", "Windows are denoised together, and averaged where they meet. What is the correlation of the middles?", 0.0, 0.5, "")
+torn
+
+# %%
+averaged = joints.joint("averaged", steps=50)
+torn.reveal(averaged["across"])
+
+# %% [markdown]
+# So most of the correlation is gone. Is the mean the wrong way to combine? There is a principled one. The score of the whole is the sum of the windows' scores, less the score of each joint, which was counted twice. This is the *Bethe* combination. In terms of $\hat{x}_0$ it says: add what the windows say of a state, and subtract $(n - 1)$ times what the state alone says, where $n$ windows hold it. Alone, a state of $\mathcal{N}(0, 1)$ says $\mathbb{E}[x_0 \mid x_t] = \alpha_t x_t / (\alpha_t^2 + \sigma_t^2)$.
+#
+# **Exercise 1** (medium, 15 minutes). Write it. Pitfalls: states that one window alone holds, and $\alpha_t^2 + \sigma_t^2$, which need not be 1.
+
+# %% tags=["exercise"]
+def bethe(says: Tensor, places: Tensor, x_t: Tensor, alpha: float, sigma: float) -> Tensor:
+    """says [c, h] of the states at places [c, h] (whole numbers), x_t [L]. -> x0_hat of the whole, [L]"""
+    ### BEGIN SOLUTION
+    total = torch.zeros(len(x_t), dtype=says.dtype).index_add(0, places.flatten(), says.flatten())
+    count = torch.bincount(places.flatten(), minlength=len(x_t))
+    return total - (count - 1) * alpha / (alpha**2 + sigma**2) * x_t
+    ### END SOLUTION
+
+
+check("07.bethe", bethe)
+
+# %%
+bethe, window = mine("07.bethe"), joints.Chain(windows=1)
+
+
+def together(x_t: Tensor, t: Tensor, cond=None) -> Tensor:
+    """Your combination as a denoiser of the whole, x_t [N, 25]."""
+    alpha, sigma = (float(v) for v in process.schedule(t))
+    says = x_t[:, process.places] @ joints.matrix(window, "exact", float(t)).T
+    return torch.stack([bethe(s, process.places, x, alpha, sigma) for s, x in zip(says, x_t, strict=True)])
+
+
+drawn = sample(Function(together, process.schedule), torch.randn(N // 4, process.length, generator=generator, dtype=torch.float64),
+    steps=25, step=ddpm(), generator=generator)
+yours = float(torch.corrcoef(drawn.T)[first, second])
+
+# %%
+ways = {way: joints.joint(way, steps=50) for way in joints.WAYS}
+titles = {"exact": "one denoiser of the whole (exact)", "averaged": "averaged", "bethe": "Bethe", "shown": "neighbours shown", "resampled": "averaged, each step 20 times"}
+assert ways["exact"]["across"] > 0.4 and all(ways[w]["across"] < 0.3 for w in joints.WAYS[1:]), "exact: every way of joining loses correlation"
+assert all(v["inside"] > 0.87 for v in ways.values()), "exact: inside a window nothing is seen"
+assert abs(yours - joints.joint("bethe", steps=25)["across"]) < 0.12, "exact: your combination has the computed correlation"
+widgets.table({"windows are": list(titles.values()), "across a joint": [f"{ways[w]['across']:.3f}" for w in titles], "law": [f"{across:.3f}"] * 5,
+    "inside a window": [f"{ways[w]['inside']:.3f}" for w in titles], "variance at a joint": [f"{ways[w]['variance']:.2f}" for w in titles]})
+
+# %% [markdown]
+# **Exact.** Every way of putting windows together loses correlation across the joint. Averaging and Bethe lose the most. If each window is *shown* its neighbours' noisy ends (section 2), hardly more is kept. If the chain repeats each step, more is kept, and the joint has too little variance. Look at the column *inside a window*: there every way looks right. **A check inside the windows cannot see a bad joint.**
+
+# %%
+laws = {way: joints.law(process, way, steps=50) for way in ("averaged", "bethe", "shown", "resampled")}
+apart = list(range(process.length - first))
+widgets.lines(apart, {"exact": [joints.correlation(truth, first, first + k) for k in apart]} | {titles[w]: [joints.correlation(v, first, first + k) for k in apart] for w, v in laws.items()},
+    xlabel="steps from the middle of the first window", ylabel="correlation", alt="Correlation against distance from the middle of the first window: all ways follow the dashed exact curve up to the joint "
+    "at 4 steps, and fall below it behind it, the resampled one least.")
+
+# %% [markdown]
+# ## 2 · Short legs, far goals
+#
+# Now a maze. Its recordings were cut into *legs* that never go farther than 3 cells. A model of **chunks** learned pieces of these legs: 16 points, and how long the piece takes. Goals lie more than 3 cells away, so no leg leads from a start to its goal.
+#
+# A plan is several chunks that are denoised together. The last state of one chunk is the first state of the next. A chunk is shown what its neighbours have at its two ends, at the same noise as its own states.
+#
+# **Exercise 2** (easy, 10 minutes). Write what is shown. Pitfall: the first chunk has nobody before it, and the last nobody after it; there the place stays 0.
+
+# %% tags=["exercise"]
+def neighbours(x_t: Tensor) -> Tensor:
+    """x_t [c, h, d], c chunks in a row. -> [c, 2, d]: the state before each chunk's first, and after its last"""
+    ### BEGIN SOLUTION
+    near = torch.zeros(len(x_t), 2, x_t.shape[-1], dtype=x_t.dtype)
+    near[1:, 0] = x_t[:-1, -1]
+    near[:-1, 1] = x_t[1:, 0]
+    return near
+    ### END SOLUTION
+
+
+check("07.neighbours", neighbours)
+
+# %% [markdown]
+# One plan of four chunks, drawn with your function. The maze is not told to the model. Scrub: each colour is a chunk, and a dot is one of its points.
+
+# %%
+neighbours, planner = mine("07.neighbours"), legs.graph()
+model = planner.motion
+obs, goal = legs.task(legs.seeds(1)[0])
+known, value = (v[0] for v in model.ends(obs[None], goal[None], 4))
+frames = list(chain(legs.joined(model, neighbours, known, value), torch.randn(value.shape, generator=generator), steps=20, step=ddim(1.0), generator=generator))
+movie(frames, transform=model.scaler.inverse, maze=legs.WALLS, start=obs[:2], goal=goal, groups=[f"chunk {k + 1}" for k in range(4)], show="x0_hat", schedule=model.denoiser.schedule,
+    alt="Four chunks of a plan come out of noise in a maze, each in its own colour. Their ends meet, and the chain leads from the start to the goal, not always around the walls.")
+
+# %% [markdown]
+# The ends meet by construction. Whether the plan keeps to the corridors is another question. The model has never seen a wall; it has seen where legs go. So several plans are drawn, and the one that contradicts itself least is driven.
+#
+# **Where should the chunks end?** A *graph* gives an answer. Waypoints are recorded positions. An edge leads from $i$ to $j$ if some leg went from near the one to near the other, and costs the steps it took. The cheapest way from the start to the goal names the places where chunks end.
+#
+# **Exercise 3** (medium, 15 minutes). Compute what it costs to get from every waypoint to the goal. It is value iteration, as in lesson 03. Pitfalls: the direction of an edge, and a goal that costs 0.
+
+# %% tags=["exercise"]
+def way(cost: Tensor, goal: int) -> Tensor:
+    """cost [M, M], from i to j, infinite where there is no edge. -> [M], the cost of the cheapest way to the goal"""
+    ### BEGIN SOLUTION
+    left = torch.full((len(cost),), torch.inf, dtype=cost.dtype)
+    left[goal] = 0
+    for _ in range(len(cost)):
+        left = torch.minimum(left, (cost + left).min(1).values)
+    return left
+    ### END SOLUTION
+
+
+check("07.way", way)
+
+# %%
+way, places = mine("07.way"), planner.places
+nearest = lambda p: int((places - p).norm(dim=1).argmin())
+left, at = way(planner.cost, nearest(goal)), nearest(obs[:2])
+path = [places[at]]
+while left[at] > 0:
+    at = int((planner.cost[at] + left).argmin())
+    path.append(places[at])
+plans = planner.drawn(obs, goal, 8, torch.Generator().manual_seed(SEED))
+best = int(plans.gaps.argmin())
+drive = legs.driven(planner.route, legs.seeds(1))[0]
+
+# %% tags=["punchline"]
+legs.over({"the cheapest way": [torch.stack(path)], "a plan of chunks": list(plans.points[best]), "driven": [drive.obs]}, obs, goal,
+    alt="Three panels of a maze: recorded legs in grey and a line through waypoints from start to goal; a plan of coloured chunks along it; the way that the ball drove, to the goal.")
+
+# %% [markdown]
+# The picture at the top: no grey leg reaches from start to goal. The chunks do, and the ball follows.
+#
+# ## 3 · Who reaches far goals?
+#
+# A study drove to 185 such goals with at most 4 plans each. *Flat planner*: the planner of lesson 04, one window for the whole plan, trained on the same legs. *Nearest recorded leg*: no model; it follows the leg whose start and end fit best. The nearest leg is the hardest baseline in the README's mazes.
+
+# %%
+far = legs.Study("stitching-mazes")
+flat = guess("07.flat", "The flat planner never saw a drive longer than 3 cells. How many of these goals does it reach?", 0, 100, "%")
+flat
+
+# %%
+row = lambda arm, k=3: far.row(k=k, arm=arm)
+flat.reveal(100 * row("planner")["success"])
+
+# %%
+assert row("graph")["interval"][0] > row("planner")["interval"][1], "large effect: the graph reaches more than the flat planner"
+assert row("compositional")["interval"][0] > row("planner")["interval"][1], "large effect: so do composed chunks"
+assert row("retrieval")["interval"][1] < row("planner")["interval"][0], "large effect: and retrieval reaches fewer"
+far.reached(3, alt="Far goals reached from legs of at most 3 cells, with intervals: the graph of waypoints nearly all, composed chunks above nine in ten, the flat planner three in four, cloning and the nearest leg fewer.")
+
+# %%
+far.arms()
+
+# %% [markdown]
+# **Large effect** (three trainings; retrieval has none). Planners that put pieces together reach more far goals than the flat planner, and the flat planner reaches more than the nearest leg. Two columns need care. The graph *looks at where recordings lie* when it chooses waypoints; composed chunks do not. And first plans are often not clear of walls: planning again repairs much.
+#
+# Drive some of these goals here, with the shipped weights (one training).
+
+# %%
+routes = {"graph of waypoints": planner.route, "flat planner": legs.flat().route}
+here = {name: legs.driven(route, legs.seeds(FAR, skip=1)) for name, route in routes.items()}
+share = {name: sum(bool(e.reached) for e in found) / FAR for name, found in here.items()}
+if PROFILE != "smoke":
+    assert share["graph of waypoints"] > share["flat planner"] + 0.1, "large effect: also on these goals"
+widgets.table({"planner": list(share), f"reached, of {FAR} far goals": [f"{v:.2f}" for v in share.values()], "plans an episode": [f"{sum(e.plans for e in found) / FAR:.1f}" for found in here.values()]})
+
+# %% [markdown]
+# ## 4 · What compounds?
+#
+# It is said that errors compound over a long plan. Which errors? In the large maze a study compared a plan with what happens along it. *Own actions*: the actions that lead from each state of the plan to the next are executed without looking. *Controller*: the ball is steered to the plan's next state, from where it is. *One-step model*: a network predicts state after state from its own predictions.
+
+# %%
+length = legs.Study("horizon-compounding")
+STEPS = (5, 10, 25, 50, 100, 150)
+off = {w: [length.row(way=w, steps=s)["off"] for s in STEPS] for w in ("controller", "own actions", "network", "least squares")}
+assert off["own actions"][-1] > 10 * off["own actions"][0], "large effect: executed without looking, errors compound"
+assert max(off["controller"]) < 0.2, "large effect: followed by a controller, they do not"
+assert off["network"][0] < off["own actions"][0] and off["network"][-1] > 10 * off["network"][1], "large effect: a one-step model begins better, and compounds too"
+widgets.lines(STEPS, {"controller": off["controller"], "own actions": off["own actions"], "one-step network": off["network"], "one-step least squares": off["least squares"]},
+    points=True, logy=True, xlabel="steps of the plan", ylabel="off, m (median)", alt="Distance from the plan or the world against the number of steps, on a logarithmic axis: the controller stays level, own actions and one-step models grow by more than ten times.")
+
+# %% [markdown]
+# **Large effect** (100 plans of one training; the network three trainings). The plan itself does not get worse with its index: whoever looks stays within a few centimetres of it from its first step to its last. What compounds is acting without looking, and predicting from predictions.
+#
+# So look, and plan again when the world has drifted. How often?
+#
+# **Exercise 4** (hard, 25 minutes). This is the synthesis of the lesson: write the loop. Plan; in each step aim at the plan's next state; after `every` steps plan again. It is judged in a world of wind in which each step is known. Pitfalls: row 0 of a plan is where it begins; a new plan begins where you *are*; the counter goes back; behind the end of a plan its last state stays the target.
+
+# %% tags=["exercise"]
+def drive_on(plan, step, obs: Tensor, goal: Tensor, every: int, limit: int) -> Tensor:
+    """plan(obs, goal) -> states [K, d]; step(obs, target) -> the next state. -> the path, [limit + 1, d]"""
+    ### BEGIN SOLUTION
+    path = [obs]
+    for n in range(limit):
+        if n % every == 0:
+            route, k = plan(path[-1], goal), 0
+        k += 1
+        path.append(step(path[-1], route[min(k, len(route) - 1)]))
+    return torch.stack(path)
+    ### END SOLUTION
+
+
+check("07.drive", drive_on)
+
+# %%
+drive_on = mine("07.drive")
+EVERY, LIMIT = (10, 50, 400), 400
+some = {"graph of waypoints": planner, "flat planner": legs.flat()}
+
+
+def arrives(who, seed: int, every: int) -> bool:
+    """Whether a drive comes nearer than 0.45 m to its goal."""
+    plan, step, obs, goal = legs.course(seed, who)
+    return bool(((drive_on(plan, step, obs, goal, every, LIMIT)[:, :2] - goal).norm(dim=1) < 0.45).any())
+
+
+often = {name: [sum(arrives(who, s, e) for s in legs.seeds(TASKS)) / TASKS for e in EVERY] for name, who in some.items()}
+if PROFILE != "smoke":
+    assert often["flat planner"][0] > often["flat planner"][2] + 0.1, "large effect: a planner that stitches badly needs to plan again"
+widgets.table({"plans again after": ["10 steps", "50 steps", "never"], **{f"{name}: reached, of {TASKS}": [f"{v:.2f}" for v in often[name]] for name in often}})
+
+# %% [markdown]
+# **Large effect.** The flat planner reaches more far goals if it plans again often: each new plan begins nearer to the goal. The graph's plans are good enough to be followed to their end. Planning again costs a plan each time; in lesson 06 that is what a deadline forbids.
+#
+# ## 5 · Break it: any plan will do
+#
+# A colleague saves time: "The chunks meet, so one plan is as good as another. Drive the first that is drawn." Compare the first of 8 plans with the one that is chosen. What is chosen has the smallest *gap*: by how much the positions of a plan contradict its velocities, in metres.
+
+# %%
+drawn_plans = []
+for s in legs.seeds(FAR):
+    o, g = legs.task(s)
+    found = planner.drawn(o, g, 8, torch.Generator().manual_seed(SEED + s))
+    drawn_plans.append((o, g, found, [legs.crosses(model.reference(p, d)) for p, d in zip(found.points, found.durations, strict=True)]))
+tries = {"the first": lambda f: 0, "the smallest gap": lambda f: int(f.gaps.argmin()), "the largest gap": lambda f: int(f.gaps.argmax())}
+walls = {name: sum(c[pick(f)] for _, _, f, c in drawn_plans) / FAR for name, pick in tries.items()}
+gap = {name: sorted(float(f.gaps[pick(f)]) for _, _, f, _ in drawn_plans)[FAR // 2] for name, pick in tries.items()}
+
+# %% tags=["broken"]
+o, g, found, _ = max(drawn_plans, key=lambda d: float(d[2].gaps.max()))
+legs.over({f"{name}: {float(found.gaps[pick(found)]):.2f} m": list(found.points[pick(found)]) for name, pick in tries.items()}, o, g, legs=0,
+    alt="Three plans of chunks to one goal: the first that was drawn, the one with the smallest gap, and the one with the largest gap, which bends where it contradicts its own velocities.")
+
+# %%
+if PROFILE != "smoke":
+    assert walls["the largest gap"] > walls["the smallest gap"] + 0.1, "large effect: the gap warns of walls that the model never saw"
+widgets.table({"which of 8 plans": list(walls), "gap, m (median)": [f"{v:.2f}" for v in gap.values()], "crosses a wall": [f"{v:.2f}" for v in walls.values()]})
+
+# %% [markdown]
+# **Large effect.** Plans with a large gap cross walls more often. The gap needs no map: a plan that contradicts itself is one that no recording looked like.
+#
+# | signature | in the picture | the number that gives it away | cure |
+# |---|---|---|---|
+# | a joint that is torn | each piece looks right, the whole does not | correlation *across* the joint beside its law | show neighbours, repeat steps, or end chunks at known places |
+# | any plan will do | chunks meet and cut corners | the gap between positions and velocities | draw several, take the smallest gap |
+# | acting without looking | the plan is fine, the drive is metres off | distance from the plan, by its index | a controller that looks, or plan again |
+#
+# ## What the survey claims, and what we saw
+#
+# | It is said | Measured here | Verdict |
+# |---|---|---|
+# | Generating whole trajectories handles long horizons (the survey, confidence medium). | Far goals from short legs: planners that compose pieces reach more than a flat planner, and all of them more than the nearest leg (medium maze, three trainings). | held, where pieces are composed |
+# | Errors compound while a long plan is denoised (failure signature 3). | A plan that is followed by a controller is as good at its last step as at its first; its own actions, executed without looking, and one-step models compound (large maze). | failed for the plan, held for executing actions |
+#
+# **Symbols.** $x_0, x_t, \hat{x}_0, \alpha_t, \sigma_t$ as in lesson 01; $x_k$ a state of the process; $n$ a number of steps, or of windows that hold a state; $\mathbb{E}, \mathcal{N}$ mean and normal distribution; $i, j$ waypoints.
+#
+# **References.** Luo et al., "Generative Trajectory Stitching through Diffusion Composition" (2025). Eysenbach et al., "Search on the Replay Buffer: Bridging Planning and Reinforcement Learning" (2019). Lugmayr et al., "RePaint: Inpainting using Denoising Diffusion Probabilistic Models" (2022). Janner et al., "Planning with Diffusion for Flexible Behavior Synthesis" (2022). The survey: "Diffusion Models for Reinforcement Learning" (arXiv 2510.12253, 2025).
+#
+# **Next.** Lesson 08 adds rules that appear after the training.
