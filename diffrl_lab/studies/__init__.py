@@ -22,6 +22,8 @@ improvement        Improvement from data, behind lesson 10: which offline polici
                    leaving the data
 joints             Joints of windows, exactly: what four ways to put windows of a known process together leave of
                    the correlation across a joint
+legs               What lesson 07 draws around its own few lines: chunks over recorded legs, and drives to far
+                   goals
 measured           What lesson 05b shows of the tables that ship: goals reached, what a guide learns, robots;
                    and whether they hold
 obstacles          What lesson 08 draws around its own few lines: plans and drives beside zones, and samples
@@ -36,6 +38,8 @@ planner            The planner, behind the README's table: success and score in 
                    less or knows more
 planners           What the commands `train` and `evaluate` do: from a maze's name to a recording, a training
                    and numbers
+practice           Practice in a dream, behind lesson 13: is a player who practised in a dreamed Breakout any
+                   good at the real one?
 robots             Robots, behind lesson 05b: a guided planner against behaviour cloning, on Hopper and
                    HalfCheetah
 safety             Safety, behind lesson 08: what rules that are given at test time do to plans, and what of it

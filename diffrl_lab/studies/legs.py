@@ -1,4 +1,4 @@
-"""What lesson 07 draws around its own few lines: windows of a process, chunks over recorded legs, drives to far goals."""
+"""What lesson 07 draws around its own few lines: chunks over recorded legs, and drives to far goals."""
 
 from __future__ import annotations
 

@@ -281,9 +281,9 @@ def by_arm(table: Table) -> list[dict[str, Any]]:
 
 
 def players(seeds: Sequence[int]) -> Table:
-    """The table of players; the scripted one has one seed alone."""
-    learned = [{"arm": arm} for arm in ARMS if arm != "scripted"]
-    grids = [(learned, seeds), ([{"arm": "scripted"}], seeds[:1])]
+    """The table of players; the scripted one and the dream that was hardly trained have one seed alone."""
+    once = ("scripted", "dream, early")
+    grids = [([{"arm": a} for a in ARMS if a not in once], seeds), ([{"arm": a} for a in once], seeds[:1])]
     table = Table.joined(run_grid(point, g, seeds=s, cache=RUNS, version=VERSION) for g, s in grids)
     return Table(table.rows, table.about | {"frames": FRAMES, "summary": by_arm(table)})
 

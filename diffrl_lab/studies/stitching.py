@@ -159,8 +159,9 @@ def shipping(seeds: Sequence[int]) -> Tensors:
     trained("planner", k, seed)
     graph.Graph.around(chunks, episodes).save(RUNS / "graph.safetensors")
     some = torch.linspace(0, len(episodes.starts) - 1, 400).long()
-    position = episodes.obs[:, :2].half()
-    pieces = [position[a : b + 1] for a, b in zip(episodes.starts[some].tolist(), episodes.ends[some].tolist(), strict=True)]
+    position = episodes.obs[:, :2].float()
+    first, last = episodes.starts[some].tolist(), episodes.ends[some].tolist()
+    pieces = [position[a : b + 1] for a, b in zip(first, last, strict=True)]
     lengths = torch.tensor([len(p) for p in pieces])
     legs = {"position": torch.cat(pieces), "length": lengths}
     return {

@@ -1,0 +1,54 @@
+"""What lesson 07 draws: its denoiser of chunks is the library's, and what ships is what the text says of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from diffrl_lab.course.exercises import e07_drive, e07_neighbours
+from diffrl_lab.studies import legs, stitching
+from diffrl_lab.studies.data.recordings import cells_apart
+from diffrl_lab.worlds.driving import REACHED
+
+
+def test_the_lessons_denoiser_is_the_librarys_with_the_right_neighbours_and_another_with_others() -> None:
+    model = legs.graph().motion
+    obs, goal = legs.task(legs.seeds(1)[0])
+    known, value = model.ends(obs[None], goal[None], 3)
+    x_t, t = torch.randn(value.shape, generator=torch.Generator().manual_seed(0)), torch.tensor(0.6)
+    with torch.no_grad():
+        theirs = model.joined(known, value)(x_t, t)[0]
+        mine = legs.joined(model, e07_neighbours.right, known[0], value[0])(x_t[0], t)
+        wrong = legs.joined(model, e07_neighbours.own, known[0], value[0])(x_t[0], t)
+    assert_close(mine, theirs)
+    assert (wrong - theirs).abs().max() > 0.01
+
+
+def test_no_recorded_leg_goes_farther_than_three_cells_and_every_goal_is_farther() -> None:
+    starts, ends = (np.array([leg[k] for leg in legs.recorded()]) for k in (0, -1))
+    apart = cells_apart(legs.WALLS, starts, ends)
+    assert len(starts) == 400 and apart.max() <= 3 and (apart == 3).any()
+    tasks = [legs.task(s) for s in legs.seeds(5)]
+    far = cells_apart(legs.WALLS, np.array([o[:2].numpy() for o, _ in tasks]), np.array([g.numpy() for _, g in tasks]))
+    assert far.min() > stitching.FAR
+
+
+def test_the_graph_drives_to_a_far_goal_in_the_learners_loop_as_in_the_library() -> None:
+    seed = legs.seeds(3)[2]
+    plan, step, obs, goal = legs.course(seed, legs.graph())
+    path = e07_drive.right(plan, step, obs, goal, 50, 300)
+    assert (path[:, :2] - goal).norm(dim=1).min() < REACHED
+    assert (path[1:, :2] - path[:-1, :2]).norm(dim=1).max() < 0.2, "a ball does not jump"
+    [episode] = legs.driven(legs.graph().route, [seed])
+    assert episode.reached and episode.plans <= stitching.PLANS
+
+
+def test_a_row_that_is_not_one_row_is_refused() -> None:
+    study: Any = legs.Study("stitching-mazes")
+    assert study.row(k=3, arm="graph")["success"] > study.row(k=3, arm="retrieval")["success"]
+    with pytest.raises(ValueError, match="2 rows have"):
+        study.row(arm="graph")
