@@ -145,6 +145,14 @@ STUDIES: dict[str, Study] = {
         of="summary",
         main="off",
     ),
+    "players": Study(
+        "practice.json",
+        ("arm",),
+        {"bricks": ".1f", "practice": ".0f"},
+        {"bricks": "bricks before the first lost ball", "practice": "practice, CPU s"},
+        of="summary",
+        main="bricks",
+    ),
     "recorders": Study(
         "data-recorders.json",
         ("recorder", "method"),

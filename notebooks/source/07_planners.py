@@ -217,8 +217,8 @@ far.arms()
 routes = {"graph of waypoints": planner.route, "flat planner": legs.flat().route}
 here = {name: legs.driven(route, legs.seeds(FAR, skip=1)) for name, route in routes.items()}
 share = {name: sum(bool(e.reached) for e in found) / FAR for name, found in here.items()}
-if PROFILE != "smoke":
-    assert share["graph of waypoints"] > share["flat planner"] + 0.1, "large effect: also on these goals"
+assert share["graph of waypoints"] > 0.7, "large effect: the graph reaches most of these goals, too"
+assert PROFILE == "smoke" or share["graph of waypoints"] > share["flat planner"] + 0.1, "large effect: and more than the flat planner"
 widgets.table({"planner": list(share), f"reached, of {FAR} far goals": [f"{v:.2f}" for v in share.values()], "plans an episode": [f"{sum(e.plans for e in found) / FAR:.1f}" for found in here.values()]})
 
 # %% [markdown]
@@ -272,8 +272,7 @@ def arrives(who, seed: int, every: int) -> bool:
 
 
 often = {name: [sum(arrives(who, s, e) for s in legs.seeds(TASKS)) / TASKS for e in EVERY] for name, who in some.items()}
-if PROFILE != "smoke":
-    assert often["flat planner"][0] > often["flat planner"][2] + 0.1, "large effect: a planner that stitches badly needs to plan again"
+assert PROFILE == "smoke" or often["flat planner"][0] > often["flat planner"][2] + 0.1, "large effect: a planner that stitches badly needs to plan again"
 widgets.table({"plans again after": ["10 steps", "50 steps", "never"], **{f"{name}: reached, of {TASKS}": [f"{v:.2f}" for v in often[name]] for name in often}})
 
 # %% [markdown]
@@ -299,8 +298,7 @@ legs.over({f"{name}: {float(found.gaps[pick(found)]):.2f} m": list(found.points[
     alt="Three plans of chunks to one goal: the first that was drawn, the one with the smallest gap, and the one with the largest gap, which bends where it contradicts its own velocities.")
 
 # %%
-if PROFILE != "smoke":
-    assert walls["the largest gap"] > walls["the smallest gap"] + 0.1, "large effect: the gap warns of walls that the model never saw"
+assert PROFILE == "smoke" or walls["the largest gap"] > walls["the smallest gap"] + 0.1, "large effect: the gap warns of walls that the model never saw"
 widgets.table({"which of 8 plans": list(walls), "gap, m (median)": [f"{v:.2f}" for v in gap.values()], "crosses a wall": [f"{v:.2f}" for v in walls.values()]})
 
 # %% [markdown]
