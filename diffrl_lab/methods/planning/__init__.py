@@ -1,5 +1,7 @@
 """Methods that plan: a whole trajectory is diffused, then followed.
 
+adapt_diffuser     AdaptDiffuser (Liang et al. 2023): a planner draws plans for new tasks, filters them, and is tuned
+                   on what is left
 compositional      CompDiffuser (Luo et al. 2025): a long plan as chunks that are denoised together, each shown
                    its noisy neighbours
 constrained        Constrained planning (SafeDiffuser, Xiao et al. 2023, and its rivals): rules that are given

@@ -1,6 +1,6 @@
 """Latent plans (after LatentDiffuser, Li 2023): an autoencoder of plans, and a diffusion model over its code.
 
-What is diffused: a code z [k] of a whole plan x [H, 2n + 1] as in `diffuser` (n positions and n velocities at H moments,
+What is diffused: a code z [k] of a whole plan x [H, 2n + 1] as in `diffuser` (n positions and n velocities, H times,
 the logarithm of its steps), each number of it with mean 0 and variance 1 over the recorded plans.
 What is learned: first an autoencoder by squared error, z = E(x) and x ~ F(z); then D(z_t, t, ends), ends [3n] being the
 state in which a plan begins and the position at which it comes to rest.
