@@ -21,6 +21,8 @@ plans              Plans, which several methods draw: what one is, which tasks a
                    off the data beside it
 receding           Planning as denoising for robots (Diffuser's locomotion half, Janner et al. 2022): guided
                    windows, planned again and again
+tree               Monte-Carlo tree diffusion (Yoon et al. 2025): a tree of chunks, grown where plans through it come
+                   out well
 value_guidance     Value guidance (Diffuser, Janner et al. 2022): a learned J(x_t, t) of the *noisy* plan,
                    climbed while denoising
 windows            Windows of a robot's log as denoising: Diffuser's plan (Janner et al. 2022) before anything
