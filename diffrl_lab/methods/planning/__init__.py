@@ -11,6 +11,7 @@ decision_diffuser  Decision Diffuser (Ajay et al. 2023): plans of states only, c
 diffuser           Diffuser (Janner et al. 2022): planning as denoising
 distilled          A planner of one step, or of a few: a student of a `Diffuser`'s deterministic chain (Luhman
                    and Luhman 2021; Salimans and Ho 2022, "Progressive Distillation")
+forcing            Diffusion Forcing (Chen et al. 2024): every point of a plan has a noise level of its own
 graph              Graph of waypoints (search on the replay buffer: Eysenbach et al. 2019) with a diffusion
                    model of chunks as motion
 hierarchical       Hierarchical planning with diffusion (Chen et al. 2024): subgoals every K points first, then the
