@@ -76,6 +76,7 @@ def network(episodes: Episodes, seed: int, updates: int = UPDATES) -> Model:
         return {"loss": (net(into(x[rows])) - out(y[rows])).square().mean()}
 
     update = descend(loss, net, lr=2e-3, schedule=cosine_decay(updates, warmup=100), ema=0.999)
+    assert update.ema is not None
     for _ in range(updates):
         update(None)
     best = update.ema.module.eval()

@@ -60,7 +60,7 @@ class Straight(nn.Module):
 
 def straight(**options) -> Tree:
     model = Tree(replace(TINY, **options), 4, 2)
-    model.motion = Straight()
+    model.motion = Straight()  # type: ignore[assignment]
     return model
 
 
