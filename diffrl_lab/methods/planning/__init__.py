@@ -1,5 +1,7 @@
 """Methods that plan: a whole trajectory is diffused, then followed.
 
+adapt_diffuser     AdaptDiffuser (Liang et al. 2023): a planner draws plans for new tasks, filters them, and is tuned
+                   on what is left
 compositional      CompDiffuser (Luo et al. 2025): a long plan as chunks that are denoised together, each shown
                    its noisy neighbours
 constrained        Constrained planning (SafeDiffuser, Xiao et al. 2023, and its rivals): rules that are given
@@ -9,6 +11,7 @@ decision_diffuser  Decision Diffuser (Ajay et al. 2023): plans of states only, c
 diffuser           Diffuser (Janner et al. 2022): planning as denoising
 distilled          A planner of one step, or of a few: a student of a `Diffuser`'s deterministic chain (Luhman
                    and Luhman 2021; Salimans and Ho 2022, "Progressive Distillation")
+forcing            Diffusion Forcing (Chen et al. 2024): every point of a plan has a noise level of its own
 graph              Graph of waypoints (search on the replay buffer: Eysenbach et al. 2019) with a diffusion
                    model of chunks as motion
 hierarchical       Hierarchical planning with diffusion (Chen et al. 2024): subgoals every K points first, then the
@@ -19,6 +22,8 @@ plans              Plans, which several methods draw: what one is, which tasks a
                    off the data beside it
 receding           Planning as denoising for robots (Diffuser's locomotion half, Janner et al. 2022): guided
                    windows, planned again and again
+tree               Monte-Carlo tree diffusion (Yoon et al. 2025): a tree of chunks, grown where plans through it come
+                   out well
 value_guidance     Value guidance (Diffuser, Janner et al. 2022): a learned J(x_t, t) of the *noisy* plan,
                    climbed while denoising
 windows            Windows of a robot's log as denoising: Diffuser's plan (Janner et al. 2022) before anything

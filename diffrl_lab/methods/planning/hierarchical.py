@@ -168,13 +168,13 @@ class Hierarchical(nn.Module):
         self, obs: ArrayLike, goal: ArrayLike, *, n: int = 1, generator: torch.Generator | None = None
     ) -> Tensor:
         """n plans for each state obs [B, 2n] and goal [B, n], in units with their steps. -> [B, n, S K + 1, 2n + 1]"""
-        ends = [np.repeat(np.asarray(v, float), n, 0) for v in (obs, goal)]
-        return self.drawn(*ends, generator).with_steps.unflatten(0, (-1, n))
+        start, end = (np.repeat(np.asarray(v, float), n, 0) for v in (obs, goal))
+        return self.drawn(start, end, generator).with_steps.unflatten(0, (-1, n))
 
     def plan(self, obs: ArrayLike, goal: ArrayLike, generator: torch.Generator | None = None) -> Plan:
         """`candidates` plans from the state obs [2n] to the position goal [n], in one batch."""
-        ends = [np.repeat(np.asarray(v, float)[None], self.config.candidates, 0) for v in (obs, goal)]
-        return self.drawn(*ends, generator)
+        start, end = (np.repeat(np.asarray(v, float)[None], self.config.candidates, 0) for v in (obs, goal))
+        return self.drawn(start, end, generator)
 
     def route(self, obs: ArrayLike, goal: ArrayLike, seed: int) -> Array:
         """A plan for a `Follower`: the best of the candidates, as a state for every step."""

@@ -1,6 +1,6 @@
 """Latent plans (after LatentDiffuser, Li 2023): an autoencoder of plans, and a diffusion model over its code.
 
-What is diffused: a code z [k] of a whole plan x [H, 2n + 1] as in `diffuser` (n positions and n velocities at H moments,
+What is diffused: a code z [k] of a whole plan x [H, 2n + 1] as in `diffuser` (n positions and n velocities, H times,
 the logarithm of its steps), each number of it with mean 0 and variance 1 over the recorded plans.
 What is learned: first an autoencoder by squared error, z = E(x) and x ~ F(z); then D(z_t, t, ends), ends [3n] being the
 state in which a plan begins and the position at which it comes to rest.
@@ -163,13 +163,13 @@ class Latent(nn.Module):
         self, obs: ArrayLike, goal: ArrayLike, *, n: int = 1, generator: torch.Generator | None = None
     ) -> Tensor:
         """n plans for each state obs [B, 2n] and goal [B, n], in units with their steps. -> [B, n, H, 2n + 1]"""
-        ends = [np.repeat(np.asarray(v, float), n, 0) for v in (obs, goal)]
-        return self.drawn(*ends, generator)[0].with_steps.unflatten(0, (-1, n))
+        start, end = (np.repeat(np.asarray(v, float), n, 0) for v in (obs, goal))
+        return self.drawn(start, end, generator)[0].with_steps.unflatten(0, (-1, n))
 
     def plan(self, obs: ArrayLike, goal: ArrayLike, generator: torch.Generator | None = None) -> Plan:
         """`candidates` plans from the state obs [2n] to the position goal [n], in one batch."""
-        ends = [np.repeat(np.asarray(v, float)[None], self.config.candidates, 0) for v in (obs, goal)]
-        return self.drawn(*ends, generator)[0]
+        start, end = (np.repeat(np.asarray(v, float)[None], self.config.candidates, 0) for v in (obs, goal))
+        return self.drawn(start, end, generator)[0]
 
     def route(self, obs: ArrayLike, goal: ArrayLike, seed: int) -> Array:
         """A plan for a `Follower`: the best of the candidates, as a state for every step."""
