@@ -14,6 +14,8 @@ diffusion_policy  Diffusion Policy (Chi et al. 2023): behaviour cloning that sam
                   actions at a time
 diffusion_ql      Diffusion-QL (Wang et al. 2023): a diffusion policy that imitates the data and climbs Q
                   through its whole chain
+fql               FQL (Park et al. 2025): a flow that clones, and beside it a policy of one step that learns from
+                  it and climbs Q
 gaussian          A Gaussian policy by maximum likelihood: mean and deviation as functions of the state (Nix and
                   Weigend 1994)
 idql              IDQL (Hansen-Estruch et al. 2023): a diffusion model of what was done, and a critic that
