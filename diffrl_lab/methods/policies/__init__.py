@@ -14,6 +14,8 @@ diffusion_policy  Diffusion Policy (Chi et al. 2023): behaviour cloning that sam
                   actions at a time
 diffusion_ql      Diffusion-QL (Wang et al. 2023): a diffusion policy that imitates the data and climbs Q
                   through its whole chain
+dsrl              DSRL (Wagenmaker et al. 2025): a frozen diffusion policy is steered by the noise that its chain
+                  begins with
 edp               EDP (Kang et al. 2023): a diffusion policy that climbs Q at the action that one denoising gives,
                   not a whole chain
 fql               FQL (Park et al. 2025): a flow that clones, and beside it a policy of one step that learns from
