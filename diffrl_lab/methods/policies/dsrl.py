@@ -2,8 +2,8 @@
 
 What is diffused: one action a [a], given the state s [d]; both scaled to unit variance.
 What is learned: D(a_t, t, s) by cloning, and then nothing more of it: DDIM's chain from w is a fixed map a(s, w). In
-its noise w: a policy pi(s) within [-bound, bound], which climbs Q_w(s, w); Q_w, which is taught Q(s, a(s, w)) at normal w
-cut to the box (noise aliasing: no slope goes through the chain); and two Q(s, a) that look ahead with a(s, pi(s)).
+its noise w: a policy pi(s) within [-bound, bound], which climbs Q_w(s, w); Q_w, which is taught Q(s, a(s, w)) at normal
+w cut to the box (noise aliasing: no slope goes through the chain); and two Q(s, a) that look ahead with a(s, pi(s)).
 Whatever Q says, an action is one that the clone itself makes of likely noise.
 How it acts: it does a(s, pi(s)); nothing is drawn, so of several good actions it has one.
 What differs from the paper: pi is deterministic, without SAC's entropy, since nothing is explored offline; what is
