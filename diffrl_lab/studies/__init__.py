@@ -25,6 +25,8 @@ measured           What lesson 05b shows of the tables that ship: goals reached,
                    and whether they hold
 obstacles          What lesson 08 draws around its own few lines: plans and drives beside zones, and samples
                    beside a truncated law
+offline            Offline policies where errors add up over steps, behind lesson 10's *Further*: avoid, its 24 ways
+                   paid differently
 pace               What lesson 06 measures and draws around its own few lines: plans of few steps, and a loop
                    that does not wait
 parameterisations  What a network predicts, and modes that are lost by it: four symmetric modes, two ways, and a

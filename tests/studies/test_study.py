@@ -94,6 +94,7 @@ def test_names_of_studies_are_completed_and_each_is_a_module_of_parts() -> None:
         "guidance",
         "imitation",
         "improvement",
+        "offline",
         "parameterisations",
         "planner",
         "robots",
