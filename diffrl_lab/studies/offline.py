@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
@@ -80,7 +81,7 @@ def recorded(seed: int) -> tuple[avoid.Rolled, Episodes]:
     """The trials of a training seed, as they were driven and as every method is given them."""
     rolled = avoid.trials(RECORDED, seed=seed)
     plain = avoid.episodes(rolled, payments=True)
-    return rolled, Episodes(shown(plain.obs.numpy()).astype(np.float32), plain.act, plain.rew, plain.last)
+    return rolled, replace(plain, obs=torch.from_numpy(shown(plain.obs.numpy())).float())
 
 
 class Shown:

@@ -95,7 +95,7 @@ def moved(x: Floats, action: ArrayLike) -> Floats:
 def worth(number: ArrayLike) -> NDArray[np.float64]:
     """What the way of that number, 0 to 23, is paid in all, with payments: its three gaps, and 1. [...] -> [...]"""
     gap = gaps(number)
-    return 1 + sum(np.asarray(pays)[gap[..., row]] for row, pays in enumerate(PAYS))
+    return 1 + np.stack([np.asarray(pays)[gap[..., row]] for row, pays in enumerate(PAYS)]).sum(0)
 
 
 def pay(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
