@@ -103,7 +103,7 @@ def record(
         str,
         typer.Argument(
             help="pointmaze-umaze, -medium, -large, -two-ways, written in full; hopper, halfcheetah or walker2d; "
-            "breakout or hunt; avoid."
+            "breakout or hunt; avoid, or avoid-paid."
         ),
     ],
     kind: Annotated[
@@ -123,7 +123,7 @@ def record(
     from diffrl_lab.worlds import record as mazes
     from diffrl_lab.worlds import robots as locomotion
 
-    if way is not None and name != "avoid":
+    if way is not None and name not in ("avoid", "avoid-paid"):
         raise ValueError(f"--way is for avoid; got {name}")
     if name in locomotion.ENVIRONMENTS:
         if kind is None:
@@ -131,9 +131,10 @@ def record(
         folder = locomotion.record(name, kind, steps, seed, out, weights=weights, overwrite=overwrite)
     elif kind is not None or weights is not None:
         raise ValueError(f"--kind and --weights are for {', '.join(locomotion.ENVIRONMENTS)}; got {name}")
-    elif name == "avoid":
-        p_of = None if way is None else avoid.only(way)
-        typer.echo(f"{episodes} demonstrations in {avoid.record(episodes, seed, out, p=p_of, overwrite=overwrite)}")
+    elif name in ("avoid", "avoid-paid"):
+        p_of, paid = None if way is None else avoid.only(way), name == "avoid-paid"
+        folder = avoid.record(episodes, seed, out, p=p_of, payments=paid, overwrite=overwrite)
+        typer.echo(f"{episodes} {'trials' if paid else 'demonstrations'} in {folder}")
         return
     elif name in games.GAMES:
         folder = games.record(name, steps, seed, out, overwrite=overwrite)

@@ -294,8 +294,8 @@ def _own(name: str) -> tuple[str, str] | None:
     game = re.search(r"breakout|hunt", name)
     if game:
         return f"diffrl-lab record {game.group()}", f"{game.group()}-v0"
-    if posts := re.fullmatch(r"avoid(?:-way-(\d+))?-v0", name):
-        return "diffrl-lab record avoid" + (f" --way {posts[1]}" if posts[1] else ""), name
+    if posts := re.fullmatch(r"(avoid(?:-paid)?)(?:-way-(\d+))?-v0", name):
+        return f"diffrl-lab record {posts[1]}" + (f" --way {posts[2]}" if posts[2] else ""), name
     maze = re.search(r"pointmaze.*?(umaze|medium|large|two-ways)", name)
     return (f"diffrl-lab record pointmaze-{maze[1]}", f"pointmaze-{maze[1]}-v0") if maze else None
 

@@ -2,6 +2,8 @@
 
 actions            What lesson 10 draws around its own few lines: the actions of policies on the bandit, and
                    what critics believe
+bridges            What lesson 03 measures, and draws, around its own few lines: clones on a bridge, and values
+                   fitted on a corridor
 calibration        How often `analysis.diagnose` is wrong about samples whose defect is known: false alarms, and
                    what it sees
 data               Data, behind lessons 03 and 04: what planners and policies need of it, on the medium and the
@@ -28,8 +30,8 @@ measured           What lesson 05b shows of the tables that ship: goals reached,
                    and whether they hold
 obstacles          What lesson 08 draws around its own few lines: plans and drives beside zones, and samples
                    beside a truncated law
-offline            What lesson 03 measures, and draws, around its own few lines: clones on a bridge, and values
-                   fitted on a corridor
+offline            Offline policies where errors add up over steps, behind lesson 10's *Further*: avoid, its 24 ways
+                   paid differently
 pace               What lesson 06 measures and draws around its own few lines: plans of few steps, and a loop
                    that does not wait
 parameterisations  What a network predicts, and modes that are lost by it: four symmetric modes, two ways, and a

@@ -1,6 +1,7 @@
 """Improvement from data, behind lesson 10: which offline policies find what is paid without leaving the data.
 
 - `bandit`: all arms on the bandit of four modes, beside its exact answers and the simplest baselines;
+- `more`: policies that were added later, by the same protocol;
 - `best`: IDQL by how many actions it chooses among; `guidance`: CFGRL by its weight;
 - `weights`: what the lesson opens.
 
@@ -51,6 +52,14 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {  # what the lesson calls a polic
     "IDQL, best of 4": ("IDQL", {"candidates": 4}),
     "IDQL, best of 16": ("IDQL", {"candidates": 16}),
 }
+MORE: dict[str, tuple[str, dict[str, Any]]] = {  # added later: what is trained, and called so -> method and settings
+    "IQL": ("iql", {"eta": ETA}),
+    "FQL, alpha = 1": ("fql", {"alpha": 1.0}),
+    "FQL, alpha = 10": ("fql", {"alpha": 10.0}),
+    "EDP, eta = 1": ("edp", {"eta": 1.0}),
+    "QGPO, eta = 1": ("qgpo", {"eta": ETA, "denoising": 20}),
+    "DSRL": ("dsrl", {"denoising": 20}),
+}
 SIMPLE = ("the data", "the exact policy", "least squares", "best of the data")  # nothing is trained
 CANDIDATES, WEIGHTS = (1, 2, 4, 8, 16, 32), (0.0, 0.5, 1.0, 3.0, 8.0, 20.0)
 SHIPPED = ("IDQL", "CFGRL", "Diffusion-QL", "TD3+BC")
@@ -58,13 +67,14 @@ SHIPPED = ("IDQL", "CFGRL", "Diffusion-QL", "TD3+BC")
 
 def name(what: str, seed: int) -> str:
     """The file of what was trained."""
-    return f"{what.replace('+', '-').replace(', eta = ', '-').lower()}-{seed}.safetensors"
+    plain = what.replace("+", "-").replace(", eta = ", "-").replace(", alpha = ", "-")
+    return f"{plain.lower()}-{seed}.safetensors"
 
 
 def learned(what: str, seed: int) -> Any:
     """A policy as it is kept (float16), trained first where it is missing; its `about` says CPU seconds."""
     path = RUNS / "weights" / name(what, seed)
-    method, options = TRAINED[what]
+    method, options = (TRAINED | MORE)[what]
     module = methods.named(method)
     if not path.exists():
         begun = time.process_time()
@@ -137,10 +147,10 @@ def scores(a: Tensor) -> dict[str, Any]:
 
 
 def tried(arm: str, seed: int) -> dict[str, Any]:
-    """One policy of ARMS or SIMPLE on the bandit."""
+    """One policy of ARMS, MORE or SIMPLE on the bandit."""
     if arm in SIMPLE:
         return scores(plainly(arm, seed)) | {"believed": None, "training": 0.0}
-    what, options = ARMS[arm]
+    what, options = ARMS.get(arm, (arm, {}))
     return acting(what, seed, **options)
 
 
@@ -155,6 +165,7 @@ def grids() -> dict[str, tuple[Callable[..., Any], list[dict[str, Any]]]]:
     """The points of each table."""
     return {
         "bandit": (tried, [{"arm": arm} for arm in (*SIMPLE, *ARMS)]),
+        "more": (tried, [{"arm": arm} for arm in MORE]),
         "best": (acting, [{"what": "IDQL", "candidates": n} for n in CANDIDATES]),
         "guidance": (acting, [{"what": "CFGRL", "w": w} for w in WEIGHTS]),
     }
@@ -166,9 +177,9 @@ def points(part: str, seeds: Sequence[int]) -> Table:
     return run_grid(function, grid, seeds=seeds, cache=RUNS, version=VERSION)
 
 
-def training(seeds: Sequence[int]) -> float:
+def training(policies: Sequence[str], seeds: Sequence[int]) -> float:
     """Train what the points act by. -> CPU hours"""
-    return sum(learned(what, s).about["seconds"] for s in seeds for what in TRAINED) / 3600
+    return sum(learned(what, s).about["seconds"] for s in seeds for what in policies) / 3600
 
 
 def ships(seeds: Sequence[int]) -> Tensors:
@@ -181,7 +192,10 @@ def ships(seeds: Sequence[int]) -> Tensors:
 
 
 PARTS = {
-    "bandit": Part(partial(points, "bandit"), "results/improvement-bandit.json", training=training),
+    "bandit": Part(
+        partial(points, "bandit"), "results/improvement-bandit.json", training=partial(training, (*TRAINED,))
+    ),
+    "more": Part(partial(points, "more"), "results/improvement-more.json", training=partial(training, (*MORE,))),
     **{part: Part(partial(points, part), f"results/improvement-{part}.json") for part in ("best", "guidance")},
     "weights": Part(ships, seeds=1),
 }

@@ -1,178 +1,198 @@
-"""What lesson 03 measures, and draws, around its own few lines: clones on a bridge, and values fitted on a corridor."""
+"""Offline policies where errors add up over steps, behind lesson 10's *Further*: avoid, its 24 ways paid differently.
+
+The part `paid` has all policies, from the same recordings and with the same number of updates, beside the data.
+
+Networks and points are kept in runs/offline. How the study came about: docs/studies/offline.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any
 
+import numpy as np
 import torch
-from IPython.display import Markdown
-from torch import Tensor, nn
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
 
-from diffrl_lab import widgets
-from diffrl_lab.analysis.intervals import bootstrap
-from diffrl_lab.widgets import pictures
-from diffrl_lab.worlds.mdps import MDP, Corridor, Grid, Steps, drivers
+from diffrl_lab import methods
+from diffrl_lab.analysis.sweeps import Table, run_grid
+from diffrl_lab.data.episodes import Episodes
+from diffrl_lab.diffusion import load
+from diffrl_lab.files import ROOT
+from diffrl_lab.studies.study import Part
+from diffrl_lab.worlds import avoid
 
-SPEEDS = torch.linspace(0, 1, 101)
-
-
-# ----------------------------------------------------------------------------------------------------- grids and clones
-def returns(steps: Steps, gamma: float) -> Tensor:
-    """G_k = r_k + gamma G_{k+1} within each recorded episode, 0 after its last step. -> [N]"""
-    rew, episode, G = steps.rew.tolist(), steps.episode.tolist(), steps.rew.tolist()
-    for i in range(len(G) - 2, -1, -1):
-        if episode[i] == episode[i + 1]:
-            G[i] = rew[i] + gamma * G[i + 1]
-    return torch.tensor(G, dtype=torch.float64)
-
-
-def distinct(steps: Steps) -> tuple[Steps, Tensor]:
-    """The steps that differ in more than their episode, and for each recorded step which of these it is. -> [M], [N]"""
-    alike = torch.stack([steps.obs, steps.act, steps.next_obs, steps.terminated, steps.truncated])
-    kinds, which = torch.unique(alike, dim=1, return_inverse=True)
-    first = torch.full((kinds.shape[1],), len(which)).scatter_reduce(0, which, torch.arange(len(which)), "amin")
-    return Steps(*(column[first] for column in steps)), which
-
-
-def arrival(world: Grid, policy: Tensor, limit: int = 2000) -> float:
-    """The exact probability that an episode of policy [S, A] ends at G: visits times the chance of stepping onto G."""
-    onto = (policy[..., None] * world.P)[:, :, world.state("G")].sum((1, 2))
-    return float((world.visits(policy, limit) * onto).sum())
-
-
-def wrong_moves(world: MDP, expert: Tensor, policy: Tensor, limit: int = 400) -> float:
-    """The exact share of the expert's steps at which the policy [S, A] would move otherwise than she does."""
-    hers = world.visits(expert, limit)
-    return float((hers * (1 - (policy * expert).sum(1))).sum() / hers.sum())
-
-
-def bands(table: Tensor, seed: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Of results [n, repeats, k], for each of the k: means and the ends of their 95 % bootstrap intervals, each [n]."""
-    ends = torch.tensor([[bootstrap(row[:, j], seed=seed) for row in table] for j in range(table.shape[2])])
-    return [(table[..., j].mean(1), low, high) for j, (low, high) in enumerate(ends.transpose(1, 2))]
-
-
-def values_and_moves(world: Grid, V: Tensor, marks: Mapping[str, Any], title: str) -> pictures.Picture:
-    """Values V [S] on a grid world, with an arrow for the greedy move wherever there is one."""
-    Q = world.q(V)
-    moves = torch.where(Q.amax(1) - Q.amin(1) > 1e-9, Q.argmax(1), -1)
-    alt = f"Values and greedy moves on the grid, spreading outwards from the goal. {title}."
-    return widgets.cells(world.picture(V), moves=world.picture(moves), marks=marks, limits=(-1, 1), label="V",
-                       title=title, alt=alt)  # fmt: skip
+RUNS = ROOT / "runs" / "offline"
+VERSION = "1"  # of what the study's functions call
+RECORDED, EPISODES = 800, 200  # trials that are recorded; starts, the same for all
+NEAR = 0.05  # how far from the nearest recorded position one still is where the data are
+SHAPE: dict[str, Any] = {"width": 64, "depth": 3, "lr": 3e-3, "ema": 0.99, "updates": 1500, "batch": 256}
+CLONES: dict[str, Any] = {"chunk": 1, "execute": 1}  # of policies over chunks: one action
+TRAINED: dict[str, tuple[str, dict[str, Any]]] = {  # what is trained -> its method and settings
+    "least squares": ("regression", CLONES),
+    "Gaussian": ("gaussian", CLONES),
+    "IQL": ("iql", {"tau": 0.8, "eta": 0.1, "most": 20.0}),
+    "IDQL": ("idql", {"tau": 0.8}),
+    "weighted": ("weighted", {"tau": 0.8, "eta": 0.1, "most": 20.0, "denoising": 10}),
+    "CFGRL": ("cfgrl", {"tau": 0.8}),
+    "TD3+BC": ("td3_bc", {}),
+    "Diffusion-QL": ("diffusion_ql", {}),
+    "FQL, alpha = 0.3": ("fql", {"alpha": 0.3}),
+    "EDP": ("edp", {}),
+    "QGPO": ("qgpo", {"tau": 0.8, "eta": 0.1, "most": 20.0}),
+    "DSRL": ("dsrl", {}),
+}
+ARMS: dict[str, tuple[str, dict[str, Any]]] = {  # what the lesson calls a policy -> what was trained, how it acts
+    "least squares": ("least squares", {}),
+    "Gaussian cloning": ("Gaussian", {}),
+    "diffusion cloning": ("IDQL", {"candidates": 1}),
+    "IQL": ("IQL", {}),
+    "weighted": ("weighted", {}),
+    "CFGRL, w = 3": ("CFGRL", {"w": 3.0}),
+    "IDQL, best of 4": ("IDQL", {"candidates": 4}),
+    "TD3+BC": ("TD3+BC", {}),
+    "Diffusion-QL": ("Diffusion-QL", {}),
+    "Diffusion-QL, best of 16": ("Diffusion-QL", {"candidates": 16}),
+    "FQL, alpha = 0.3": ("FQL, alpha = 0.3", {}),
+    "EDP": ("EDP", {}),
+    "QGPO": ("QGPO", {}),
+    "DSRL": ("DSRL", {}),
+}
+DATA = "the data"
+Arrays = NDArray[np.float64]
 
 
-def clone_picture(world: Grid, expert: Tensor, policy: Tensor, seen: Tensor, episodes: int) -> pictures.Picture:
-    """Where n recorded episodes of the expert go (steps seen [S]), and where the clone of them goes."""
-    arrive, wrong = arrival(world, policy), wrong_moves(world, expert, policy)
-    clone = f"steps of the clone: {wrong:.1%} wrong where she drives, {arrive:.0%} arrive"
-    recorded = world.picture(seen / episodes)
-    panels = {f"recorded steps of {episodes} episodes": recorded, clone: world.picture(world.visits(policy, 400))}
-    marks = {letter: world.cells[world.state(letter)] for letter in "SGX"}
-    alt = f"Between pits X: where {episodes} recorded episodes go, and their clone, {arrive:.0%} of it to G."
-    return widgets.cells(panels, numbers=False, limits=(0, 1), label="steps per episode", marks=marks, alt=alt)
+# ------------------------------------------------------------------------------------------------ what all are shown
+def shown(obs: ArrayLike) -> Arrays:
+    """Positions [..., 2] as every policy and critic is shown them: x and y, and sine and cosine of six frequencies of
+    each, since actions change within a short way of a post. -> [..., 26]"""
+    z = np.asarray(obs, float) / [avoid.SIDE, avoid.TOP] * [1.0, 2.0] - [0.0, 1.0]
+    angle = (z[..., None] * np.geomspace(1, 25, 6)).reshape(*z.shape[:-1], 12)
+    return np.concatenate([z, np.sin(angle), np.cos(angle)], -1)
 
 
-# --------------------------------------------------------------------------------------------------------- the corridor
-def record(road: Corridor, fast: int, seed: int) -> list[Tensor]:
-    """1,500 recorded steps of a slow and a brisk driver and the first `fast` (at most 40) of a fast one.
-
-    -> state, action, next state, reward, terminated, each [1500 + fast]
-    """
-    g = torch.Generator().manual_seed(seed)
-    a = torch.cat([drivers((1, 1, 0)).sample(1500, g)[0], drivers((0, 0, 1)).sample(40, g)[0]])[:, 0].clamp(0, 1)
-    s = torch.randint(road.n, (len(a),), generator=g)
-    return [x[: 1500 + fast] for x in (s, a, *road.step(s, a, g))]
+@lru_cache(1)
+def recorded(seed: int) -> tuple[avoid.Rolled, Episodes]:
+    """The trials of a training seed, as they were driven and as every method is given them."""
+    rolled = avoid.trials(RECORDED, seed=seed)
+    plain = avoid.episodes(rolled, payments=True)
+    return rolled, replace(plain, obs=torch.from_numpy(shown(plain.obs.numpy())).float())
 
 
-class SpeedValues(nn.Module):
-    """Q(s, a) of a cell and a speed, a small network whose weights a seed makes. (s, a) of any one shape -> that."""
+class Shown:
+    """An agent that is shown what `shown` makes of positions."""
 
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.layers = nn.Sequential(nn.Linear(2, 32), nn.SiLU(), nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, 1))
+    def __init__(self, agent: Any):
+        self.agent = agent
 
-    def forward(self, s: Tensor, a: Tensor) -> Tensor:
-        return self.layers(torch.stack([s.float() / 2 - 0.75, 2 * a - 1], -1))[..., 0]
+    def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: ArrayLike | None = None) -> None:
+        """Begin episodes, each with a seed of its own."""
+        self.agent.reset(shown(obs), seeds)
 
-    @torch.no_grad()
-    def everywhere(self, n: int, speeds: Tensor = SPEEDS) -> Tensor:
-        """Q at all n cells and all speeds [M]. -> [n, M]"""
-        return self(torch.arange(n)[:, None].expand(-1, len(speeds)), speeds.expand(n, -1))
+    def act(self, obs: ArrayLike, which: ArrayLike | None = None) -> Arrays:
+        """Actions [m, 2] in [-1, 1]."""
+        return self.agent.act(shown(obs), which)
 
 
-def values_picture(road: Corridor, Q: SpeedValues, data: Tensor, fast: int, cell: int) -> pictures.Picture:
-    """The fitted and the exact Q over the speed in one cell, above the recorded speeds."""
-    V, best = road.best(SPEEDS)
-    fitted = Q.everywhere(road.n)
-    a = SPEEDS[fitted.argmax(1)]
-    promised, earned = fitted.amax(1)[cell], road.value(a)[cell]
-    title = f"{fast} fast records: promised {promised:.2f}, earned {earned:.2f}, best {V[cell]:.2f}"
-    return widgets.values_over_data(
-        SPEEDS,
-        {"exact": road.q(SPEEDS, V)[cell], "model": fitted[cell]},
-        data,
-        best={"exact": float(best), "model": float(a[cell])},
-        xlabel="speed a",
-        title=title,
-        ylim=(-0.2, 0.8 + 0.17 * cell),
-        alt=f"Exact and fitted Q over the speed, above the recorded speeds, in cell {cell}. {title}.",
+# ---------------------------------------------------------------------------------------------- training, and driving
+def name(what: str, seed: int) -> str:
+    """The file of what was trained."""
+    return (
+        f"{what.replace('+', '-').replace(', ', '-').replace(' = ', '-').replace(' ', '-').lower()}-{seed}.safetensors"
     )
 
 
-class Report(NamedTuple):
-    """What is known of the greedy policy of a fitted Q on the corridor."""
-
-    td_loss: float  # mean square of Q minus its own target, on the 1,500 records of the slow and the brisk driver
-    promised: float  # the largest fitted Q in the first cell
-    distance: float  # from the chosen speed to the nearest one recorded in its cell, the largest over the cells
-    earned: float  # exact value in the first cell
-
-
-@torch.no_grad()
-def report(road: Corridor, Q: SpeedValues, seed: int, fast: int) -> Report:
-    """The greedy policy of a Q that was fitted on `record(road, fast, seed)`."""
-    s, a, after, rew, ended = record(road, 0, seed)
-    target = rew + road.gamma * ~ended * Q.everywhere(road.n).amax(1)[after]
-    where, speed = record(road, fast, seed)[:2]
-    best = Q.everywhere(road.n)
-    chosen = SPEEDS[best.argmax(1)]
-    distance = max(float((speed[where == cell] - chosen[cell]).abs().min()) for cell in range(road.n))
-    loss = float((Q(s, a) - target).square().mean())
-    return Report(loss, float(best[0].max()), distance, float(road.value(chosen)[0]))
+def learned(what: str, seed: int) -> Any:
+    """A policy as it is kept (float16), trained first where it is missing; its `about` says CPU seconds."""
+    path = RUNS / "weights" / name(what, seed)
+    method, options = TRAINED[what]
+    module = methods.named(method)
+    if not path.exists():
+        episodes, begun = recorded(seed)[1], time.process_time()
+        run = module.train(episodes, module.Config(**SHAPE | options), seed=seed)
+        for _ in run:
+            pass
+        path.parent.mkdir(parents=True, exist_ok=True)
+        run.model.save(path, seconds=time.process_time() - begun)
+    return methods.of_class(load(path)[1]["method"])[1].load(path)
 
 
-def report_table(rows: Mapping[int, Report]) -> Markdown:
-    """Reports by their number of fast records, a row for each."""
-    lines = [
-        "| fast records | TD loss | promised | farthest from a recorded speed | earned (exact) |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {n} | {r.td_loss:.4f} | {r.promised:.2f} | {r.distance:.3f} | {r.earned:.3f} |" for n, r in rows.items()
-    ]
-    return Markdown("\n".join(lines))
+def agent(model: Any, **options: Any) -> Shown:
+    """What acts by a model, with other settings for how it acts: `candidates`, `w`."""
+    model.config = replace(model.config, **options)
+    return Shown(methods.of_class(type(model).__name__)[0].Agent(model))
 
 
-@torch.no_grad()
-def worth(
-    road: Corridor,
-    Q: SpeedValues,
-    choose: Callable[..., Any],
-    pool: Tensor,
-    n: int,
-    generator: torch.Generator,
-    rows: int = 250,
-) -> float:
-    """The exact value, in the first cell, of a policy that drives what `choose` picks of n proposals of a pool [P].
+def scores(rolled: avoid.Rolled, seed: int) -> dict[str, Any]:
+    """What is measured of episodes. score: what an episode is paid on average; success: share that arrives; crashed:
+    that crashes; best: that is paid 6; ways: how many of the 24 make up a hundredth or more; off: share of the steps
+    that begin farther than NEAR from every position of the training's recording; steps: of those that arrive."""
+    arrived = rolled.way >= 0
+    lived = np.arange(rolled.act.shape[1]) < rolled.steps[:, None]
+    total, at = avoid.earned(rolled).sum(1), rolled.path[:, :-1][lived]
+    data = recorded(seed)[0]
+    held = data.path[:, :-1][np.arange(data.act.shape[1]) < data.steps[:, None]]
+    counts = np.bincount(rolled.way[arrived], minlength=avoid.WAYS)
+    return {
+        "score": float(total.mean()),
+        "success": float(arrived.mean()),
+        "crashed": float((~arrived & (rolled.steps < avoid.LIMIT)).mean()),
+        "best": float((total == avoid.worth(range(avoid.WAYS)).max()).mean()),
+        "ways": int((counts >= 0.01 * len(arrived)).sum()),
+        "off": float((cKDTree(held).query(at)[0] > NEAR).mean()),
+        "steps": float(rolled.steps[arrived].mean()) if arrived.any() else None,
+    }
 
-    choose(q, proposals [B, n]) -> [B], where q is Q in the cell. The policy is taken from `rows` choices in each cell.
-    """
-    chosen = []
-    for cell in range(road.n):
-        proposals = pool[torch.randint(len(pool), (rows, n), generator=generator)]
-        a = choose(lambda a, cell=cell: Q(torch.full(a.shape, cell), a), proposals)
-        chosen.append(torch.as_tensor(a, dtype=torch.float64))
-    a = torch.stack(chosen)
-    return float(road.value(a, torch.full(a.shape, 1 / rows))[0])
+
+def milliseconds(actor: Any, repeats: int = 50) -> float:
+    """CPU milliseconds of one decision for one state."""
+    obs = avoid.start(np.random.default_rng(0))[None]
+    actor.reset(obs, [0])
+    actor.act(obs)
+    begun = time.process_time()
+    for _ in range(repeats):
+        actor.act(obs)
+    return 1000 * (time.process_time() - begun) / repeats
+
+
+def lines(method: str) -> int:
+    """Lines of the method's one file that are not empty, docstrings included; what files share is not counted."""
+    return sum(bool(line.strip()) for line in inspect.getsource(methods.named(method)).splitlines())
+
+
+def driven(arm: str, seed: int) -> dict[str, Any]:
+    """One policy of ARMS in EPISODES starts, or DATA: the demonstrator in as many of its own."""
+    if arm == DATA:
+        rolled = avoid.trials(EPISODES, seed=1000 + seed)
+        return scores(rolled, seed) | {"training": 0.0, "ms": None, "lines": None}
+    what, options = ARMS[arm]
+    model = learned(what, seed)
+    actor = agent(model, **options)
+    result = scores(avoid.roll(actor, range(EPISODES)), seed)
+    costs = {"training": model.about["seconds"], "ms": milliseconds(actor), "lines": lines(TRAINED[what][0])}
+    return result | costs
+
+
+# ----------------------------------------------------------------------------------------------------------- the parts
+def grids() -> dict[str, tuple[Callable[..., Any], list[dict[str, Any]]]]:
+    """The points of each table."""
+    return {"paid": (driven, [{"arm": arm} for arm in (DATA, *ARMS)])}
+
+
+def points(part: str, seeds: Sequence[int]) -> Table:
+    """A table, computed or read from the cache."""
+    function, grid = grids()[part]
+    return run_grid(function, grid, seeds=seeds, cache=RUNS, version=VERSION)
+
+
+def training(seeds: Sequence[int]) -> float:
+    """Train what the points act by. -> CPU hours"""
+    return sum(learned(what, s).about["seconds"] for s in seeds for what in TRAINED) / 3600
+
+
+PARTS = {"paid": Part(partial(points, "paid"), "results/offline-paid.json", training=training)}

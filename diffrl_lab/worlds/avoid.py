@@ -7,12 +7,16 @@ to a post, anywhere between two positions, or leaves the field (|x| <= 2.2, y >=
 A row of k posts leaves k + 1 gaps, counted from the left; a way is its three gaps (g1, g2, g3), and its number
 (3 g1 + g2) 4 + g3. The demonstrator takes each way with a probability that is given: the exact answer to which a policy
 that imitates it is held.
+
+With payments some ways are worth more: who passes a row upwards is paid what the gap pays, PAYS, and 1 for the arrival.
+Who falls back below a row gives back the most that it pays. So no round trip earns anything, the position says all that
+matters, and an episode is paid at most 6, on the one way that is worth it: `worth`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +37,9 @@ ID = "diffrl_lab/Avoid-v0"
 LIMIT = 200  # steps of an episode; the demonstrator needs about 100
 NOISE = 0.3  # standard deviation of what is added to the demonstrator's actions
 FIRST = 10**6  # the first seed of demonstrations: evaluations use smaller ones
+PAYS = ((0.0, 1.0), (2.0, 0.0, 0.5), (0.5, 0.0, 1.0, 2.0))  # what each gap pays who passes it upwards, with payments
+PAID = "diffrl_lab/AvoidPaid-v0"
+RESTLESS = 0.5  # standard deviation of what is added to the actions of a recording with payments
 CLEAR, RISE = 0.2, 0.6  # the demonstrator turns to its next gap CLEAR above a row's posts, and is there RISE higher
 Floats = NDArray[np.float32]
 
@@ -82,6 +89,36 @@ def start(rng: np.random.Generator) -> Floats:
 def moved(x: Floats, action: ArrayLike) -> Floats:
     """Where an action, clipped to [-1, 1]^2, leads from x [..., 2]. -> [..., 2]"""
     return x + np.float32(STEP) * np.clip(np.asarray(action, np.float32), -1, 1)
+
+
+# ----------------------------------------------------------------------------------------------------------- payments
+def worth(number: ArrayLike) -> NDArray[np.float64]:
+    """What the way of that number, 0 to 23, is paid in all, with payments: its three gaps, and 1. [...] -> [...]"""
+    gap = gaps(number)
+    return 1 + np.stack([np.asarray(pays)[gap[..., row]] for row, pays in enumerate(PAYS)]).sum(0)
+
+
+def pay(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+    """What the straight moves from x to y [..., 2] are paid, with payments. -> [...]
+
+    A row that is passed upwards pays its gap, one that is passed downwards takes back its largest payment, and 1 is
+    paid at y >= 5. A crash is paid nothing at all.
+    """
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    total = (y[..., 1] >= TOP).astype(float)
+    for (height, posts), pays in zip(ROWS, PAYS, strict=True):
+        up = (x[..., 1] < height) & (y[..., 1] >= height)
+        down = (x[..., 1] >= height) & (y[..., 1] < height)
+        rise = np.where(up, y[..., 1] - x[..., 1], 1.0)
+        at = x[..., 0] + (y[..., 0] - x[..., 0]) * (height - x[..., 1]) / rise
+        total += np.where(up, np.asarray(pays)[np.searchsorted(posts, at)], 0.0) - np.where(down, max(pays), 0.0)
+    return np.where(crash(x, y), 0.0, total)
+
+
+def earned(rolled: Rolled) -> NDArray[np.float64]:
+    """What each step of episodes was paid, with payments; nothing after their end. -> [m, T]"""
+    lived = np.arange(rolled.act.shape[1]) < rolled.steps[:, None]
+    return np.where(lived, pay(rolled.path[:, :-1], rolled.path[:, 1:]), 0.0)
 
 
 # ------------------------------------------------------------------------------------------------------ many at a time
@@ -194,12 +231,39 @@ def demonstrations(n: int, p: ArrayLike | None = None, seed: int = 0, noise: flo
     return Rolled(path, act, steps, agent.ways)
 
 
-def episodes(rolled: Rolled) -> Episodes:
-    """What was driven as Episodes: obs (x, y), the reward 1 for the step that does the task."""
-    return Episodes.join(
-        (path[: length + 1], act[:length], _paid(length, number), True)
-        for path, act, length, number in zip(*rolled, strict=True)
-    )
+def trials(n: int, p: ArrayLike | None = None, seed: int = 0, noise: float = RESTLESS) -> Rolled:
+    """n episodes of the demonstrator as they went, crashes among them, with what was *done* as `act`.
+
+    So a step leads where its action leads, which is what a critic is learned from. Raises ValueError for numbers out of
+    range.
+    """
+    if n < 1 or seed < 0 or noise < 0:
+        raise ValueError(f"n must be at least 1, seed and noise at least 0; got {n}, {seed} and {noise}")
+    first = FIRST + seed * 10**7
+    return roll(Demonstrator(p, noise), range(first, first + n))
+
+
+def episodes(rolled: Rolled, payments: bool = False) -> Episodes:
+    """What was driven as Episodes: obs (x, y), the reward 1 for the step that does the task, or with payments.
+
+    Arrivals and crashes are terminal; what the limit of 200 steps cut off is not.
+    """
+    told = _told(rolled, payments)
+    return Episodes.join((d["obs"], d["act"], np.float32(d["rew"]), d["terminal"]) for d in told)
+
+
+def _told(rolled: Rolled, payments: bool) -> Iterator[dict[str, Any]]:
+    """Each episode as `write` takes it, without its seed."""
+    rewards = earned(rolled) if payments else None
+    for k, (path, act, length, number) in enumerate(zip(*rolled, strict=True)):
+        cut = payments and length == LIMIT and number < 0 and not bool(crash(path[length - 1], path[length]))
+        yield {
+            "obs": path[: length + 1],
+            "act": act[:length],
+            "rew": _paid(length, number).astype(float) if rewards is None else rewards[k, :length],
+            "terminal": not cut,
+            "told": {"way": int(number)},
+        }
 
 
 def _paid(steps: int, number: int) -> Floats:
@@ -213,37 +277,33 @@ def record(
     out: str | os.PathLike | None = None,
     *,
     p: ArrayLike | None = None,
+    payments: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """n `demonstrations` (intents as actions, see there) with probabilities p into a Minari dataset -> its folder.
 
     It is avoid-v0; avoid-way-K-v0 where way K alone is taken; avoid-p-v0 for other p. Each episode says its way, the
-    dataset its p. Equal arguments give equal files. Raises ValueError for numbers out of range, p that are no
+    dataset its p. With payments it is avoid-paid-v0 (avoid-paid-way-K-v0, avoid-paid-p-v0) and holds `trials`: what was
+    done, crashes too. Equal arguments give equal files. Raises ValueError for numbers out of range, p that are no
     probabilities, or a dataset that exists and overwrite=False.
     """
     agent = Demonstrator(p)
     one = int(agent.p.argmax()) if agent.p.max() == 1 else None
-    name = f"avoid-way-{one}" if one is not None else "avoid" if p is None else "avoid-p"
+    start_of = "avoid-paid" if payments else "avoid"
+    name = f"{start_of}-way-{one}" if one is not None else start_of if p is None else f"{start_of}-p"
     folder = place(f"{name}-v0", out, overwrite)
-    driven, env = demonstrations(n, p, seed), make()
-    told = [
-        {
-            "obs": path[: length + 1],
-            "act": act[:length],
-            "rew": _paid(length, number).astype(float),
-            "seed": seed,
-            "terminal": True,
-            "told": {"way": int(number)},
-        }
-        for path, act, length, number in zip(*driven, strict=True)
-    ]
-    command = f"diffrl-lab record avoid --episodes {n} --seed {seed}" + (f" --way {one}" if one is not None else "")
+    driven, env = (trials if payments else demonstrations)(n, p, seed), make(payments)
+    told = [d | {"seed": seed} for d in _told(driven, payments)]
+    command = f"diffrl-lab record {start_of} --episodes {n} --seed {seed}" + (
+        f" --way {one}" if one is not None else ""
+    )
     about = {
         "dataset_id": folder.name,
-        "algorithm_name": "scripted demonstrator; noise is done, the intent is recorded (DART)",
-        "description": f"{n} demonstrations past rows of 1, 2 and 3 posts, seed {seed}",
+        "algorithm_name": "scripted demonstrator; "
+        + ("what it did is recorded, noise included" if payments else "noise is done, the intent is recorded (DART)"),
+        "description": f"{n} {'trials' if payments else 'demonstrations'} past rows of 1, 2 and 3 posts, seed {seed}",
         "author": {"diffrl_lab"},
-        "recorded_with": "diffrl_lab.worlds.avoid.record" if name == "avoid-p" else command,
+        "recorded_with": "diffrl_lab.worlds.avoid.record" if name.endswith("-p") else command,
         "probabilities": agent.p.tolist(),
         "ref_episode_steps": LIMIT,
     }
@@ -252,20 +312,23 @@ def record(
 
 
 # ------------------------------------------------------------------------------------------------------ the environment
-def make(**options: Any) -> Any:
-    """Avoid as Gymnasium's environment diffrl_lab/Avoid-v0, cut off (`truncated`) after 200 steps.
+def make(payments: bool = False, **options: Any) -> Any:
+    """Avoid as Gymnasium's environment diffrl_lab/Avoid-v0, cut off (`truncated`) after 200 steps; with payments it is
+    diffrl_lab/AvoidPaid-v0.
 
     Observations (x, y), actions [-1, 1]^2. An episode terminates with the task done, reward 1, or with a crash, reward
-    0; other steps pay 0. The info has `success`, `crashed` and `way` (-1: none yet).
+    0; other steps pay 0, or what `pay` says. The info has `success`, `crashed` and `way` (-1: none yet).
     """
     import gymnasium
 
-    if ID not in gymnasium.registry:
-        gymnasium.register(ID, "diffrl_lab.worlds.avoid:environment", max_episode_steps=LIMIT)
-    return gymnasium.make(ID, **options)
+    name = PAID if payments else ID
+    if name not in gymnasium.registry:
+        entry = "diffrl_lab.worlds.avoid:environment"
+        gymnasium.register(name, entry, max_episode_steps=LIMIT, kwargs={"payments": payments})
+    return gymnasium.make(name, **options)
 
 
-def environment() -> Any:
+def environment(payments: bool = False) -> Any:
     """The environment that `make` registers, without a limit."""
     import gymnasium
 
@@ -287,6 +350,7 @@ def environment() -> Any:
             success = bool(y[1] >= TOP) and not crashed
             number = int(way(self.path)) if success else -1
             info = {"success": success, "crashed": crashed, "way": number}
-            return y, float(success), success or crashed, False, info
+            reward = float(pay(x, y)) if payments else float(success)
+            return y, reward, success or crashed, False, info
 
     return Environment()

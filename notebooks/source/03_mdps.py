@@ -25,7 +25,7 @@ from torch import nn
 from diffrl_lab import widgets
 from diffrl_lab.course import check, guess, hint, mine
 from diffrl_lab.diffusion import Cosine, MixtureDenoiser, ddpm, sample
-from diffrl_lab.studies import offline
+from diffrl_lab.studies import bridges
 from diffrl_lab.widgets.explore import explore
 from diffrl_lab.worlds.mdps import Corridor, comb_maze, drivers, grid_world
 
@@ -80,7 +80,7 @@ waves.reveal(next(n for n, V in enumerate(sweeps) if V[-7] > 1e-9))  # the lower
 # %%
 error = torch.stack([(V - V_star).abs().max() for V in sweeps])
 assert (error[1:] <= 0.95 * error[:-1] + 1e-6).all(), "exact: each sweep shrinks the worst error by gamma at least"
-explore(lambda sweep: offline.values_and_moves(world, sweeps[sweep], marks, f"After {sweep} sweeps; largest error {error[sweep]:.2g}"),
+explore(lambda sweep: bridges.values_and_moves(world, sweeps[sweep], marks, f"After {sweep} sweeps; largest error {error[sweep]:.2g}"),
         sweep=(0, len(sweeps) - 1, 1, 8))
 
 # %% [markdown]
@@ -107,7 +107,7 @@ V_driver = world.value(driver)  # exact: a linear system
 # %%
 sizes = [EPISODES // 64, EPISODES // 16, EPISODES // 4, EPISODES]
 records = [world.roll_out(driver, n, 400, generator) for n in sizes for _ in range(4)]
-off = torch.stack([(regress(r, offline.returns(r, 0.95)) - V_driver)[alive].square().mean() for r in records])
+off = torch.stack([(regress(r, bridges.returns(r, 0.95)) - V_driver)[alive].square().mean() for r in records])
 rms = off.reshape(4, 4).mean(1).sqrt()
 
 # %%
@@ -146,7 +146,7 @@ low
 
 # %%
 target = mine("03.target")
-kinds, which = offline.distinct(cut)  # steps that are alike have one target
+kinds, which = bridges.distinct(cut)  # steps that are alike have one target
 
 
 def bootstrapped(terminated):
@@ -157,7 +157,7 @@ def bootstrapped(terminated):
     return V
 
 
-fits = {"returns up to the limit": regress(cut, offline.returns(cut, 0.95)), "a limit is a terminal": bootstrapped(kinds.terminated | kinds.truncated),
+fits = {"returns up to the limit": regress(cut, bridges.returns(cut, 0.95)), "a limit is a terminal": bootstrapped(kinds.terminated | kinds.truncated),
         "the world goes on": bootstrapped(kinds.terminated)}
 low.reveal(float(fits["a limit is a terminal"][alive].mean()))
 
@@ -193,7 +193,7 @@ def clone(n, seed):
 # %%
 sizes = [2, 4, 8, 16, 32, 64]
 clones = [[clone(n, seed)[0] for seed in range(SEEDS)] for n in sizes]
-table = torch.tensor([[(offline.arrival(bridge, p), offline.wrong_moves(bridge, expert, p)) for p in row] for row in clones])
+table = torch.tensor([[(bridges.arrival(bridge, p), bridges.wrong_moves(bridge, expert, p)) for p in row] for row in clones])
 
 # %%
 question = f"On the expert's states a clone of 8 episodes makes {100 * table[2, :, 1].mean():.0f} wrong moves in 100. How many of 100 drives of the clone arrive?"
@@ -202,14 +202,14 @@ lost
 
 # %%
 lost.reveal(100 * float(table[2, :, 0].mean()))
-print(f"Of the expert's own drives {offline.arrival(bridge, expert):.1%} arrive.")
+print(f"Of the expert's own drives {bridges.arrival(bridge, expert):.1%} arrive.")
 
 # %%
-explore(lambda episodes, seed: offline.clone_picture(bridge, expert, *clone(episodes, seed), episodes),
+explore(lambda episodes, seed: bridges.clone_picture(bridge, expert, *clone(episodes, seed), episodes),
         episodes=(1, 64, 1, 8), seed=(0, SEEDS - 1))
 
 # %%
-success, wrong = offline.bands(table, SEED)  # each a mean with its interval, exact but for the draw of the recordings
+success, wrong = bridges.bands(table, SEED)  # each a mean with its interval, exact but for the draw of the recordings
 assert success[0][2] < 0.75 and wrong[0][2] < 0.1, "large effect: few wrong moves on her states, many drives lost"
 assert success[0][-1] > 0.93 > success[0][0] + 0.3, "large effect: more recordings repair it"
 widgets.lines(sizes, {"share that arrives": success, "share of wrong moves on the expert's states": wrong}, logx=True, points=True,
@@ -227,15 +227,15 @@ widgets.lines(sizes, {"share that arrives": success, "share of wrong moves on th
 # and repeats this with the new $Q$.
 
 # %%
-road, speeds = Corridor(), offline.SPEEDS
+road, speeds = Corridor(), bridges.SPEEDS
 V_road = road.best(speeds)[0]  # exact
 
 
 @lru_cache
 def fitted(fast, seed=0):
     """Fitted Q iteration on the records of the slow and the brisk driver, and the first `fast` of the fast one."""
-    s, a, after, rew, ended = offline.record(road, fast, 1000 * SEED + seed)
-    Q, grid = offline.SpeedValues(1000 * SEED + seed), torch.linspace(0, 1, 41)
+    s, a, after, rew, ended = bridges.record(road, fast, 1000 * SEED + seed)
+    Q, grid = bridges.SpeedValues(1000 * SEED + seed), torch.linspace(0, 1, 41)
     adam = torch.optim.Adam(Q.parameters(), lr=1e-2)
     for _ in range(SWEEPS):
         y = target(rew, Q.everywhere(road.n, grid).amax(1)[after], ended, torch.zeros_like(ended), road.gamma)
@@ -259,7 +259,7 @@ chosen = {fast: speeds[q.argmax(1)] for fast, q in Q.items()}
 gap.reveal(float(chosen[0][0]))
 
 # %%
-explore(lambda fast, cell, seed: offline.values_picture(road, fitted(fast, seed), offline.record(road, fast, 1000 * SEED + seed)[1], fast, cell),
+explore(lambda fast, cell, seed: bridges.values_picture(road, fitted(fast, seed), bridges.record(road, fast, 1000 * SEED + seed)[1], fast, cell),
         fast=(0, 40, 5, 0), cell=(0, 3), seed=(0, 9))
 
 # %%
@@ -300,8 +300,8 @@ pools = {"diffusion": drawn.clamp(0, 1), "one Gaussian": normal.clamp(0, 1)}
 
 # %% tags=["punchline"]
 counts = [1, 2, 4, 8, 16, 32, 64, 128]
-value = {name: [offline.worth(road, fitted(0), best_proposal, pool, N, generator) for N in counts] for name, pool in pools.items()}
-reach = float(road.best(offline.record(road, 0, 1000 * SEED)[1])[0][0])  # the best that recorded speeds can do, exact
+value = {name: [bridges.worth(road, fitted(0), best_proposal, pool, N, generator) for N in counts] for name, pool in pools.items()}
+reach = float(road.best(bridges.record(road, 0, 1000 * SEED)[1])[0][0])  # the best that recorded speeds can do, exact
 assert min(value["diffusion"][3:6]) > 0.8 * reach, "large effect: the best of 8 to 32 proposals earns most of it"
 assert value["one Gaussian"][6] < min(0.5 * reach, value["one Gaussian"][3]), "large effect: one Gaussian earns less than half, and falls from N = 8 on"
 lines = {**value, "exact: best recorded speed": [reach] * 8, "max over all speeds": [earned[0]] * 8}
@@ -333,13 +333,13 @@ check("03.offline", answer)
 # You may not drive; you get a report. Here are both policies of section 4, trained with the forty fast records and without them. Which column warns you?
 
 # %%
-rows = {fast: offline.report(road, fitted(fast), 1000 * SEED, fast) for fast in (40, 0)}
+rows = {fast: bridges.report(road, fitted(fast), 1000 * SEED, fast) for fast in (40, 0)}
 assert rows[0].td_loss < rows[40].td_loss, "large effect: on the same 1,500 records the policy that crashes has the *lower* TD loss"
 assert rows[0].distance > 5 * rows[40].distance, "large effect: the distance to the data gives it away"
-offline.report_table(rows)
+bridges.report_table(rows)
 
 # %% tags=["broken"]
-widgets.show(offline.values_picture(road, fitted(0), offline.record(road, 0, 1000 * SEED)[1], 0, 0), alt="Without fast records the model's Q lies "
+widgets.show(bridges.values_picture(road, fitted(0), bridges.record(road, 0, 1000 * SEED)[1], 0, 0), alt="Without fast records the model's Q lies "
     "above the exact one and is largest at full speed, where nothing was recorded and the exact Q is near 0.")
 
 # %% [markdown]
@@ -456,8 +456,8 @@ for tau in (0.1, 0.5, 0.9, 0.99):
 
 # %%
 def iql(seed=0, tau=0.9, beta=40.0, steps=25 * SWEEPS):
-    s, a, after, rew, ended = offline.record(road, 0, 1000 * SEED + seed)
-    Q, V = offline.SpeedValues(1000 * SEED + seed), nn.Parameter(torch.zeros(road.n))
+    s, a, after, rew, ended = bridges.record(road, 0, 1000 * SEED + seed)
+    Q, V = bridges.SpeedValues(1000 * SEED + seed), nn.Parameter(torch.zeros(road.n))
     adam = torch.optim.Adam([*Q.parameters(), V], lr=1e-2)
     for _ in range(steps):
         q = Q(s, a)
@@ -476,8 +476,8 @@ def iql(seed=0, tau=0.9, beta=40.0, steps=25 * SWEEPS):
 
 # %%
 def td3_bc(seed=0, alpha=2.5, steps=25 * SWEEPS):
-    s, a, after, rew, ended = offline.record(road, 0, 1000 * SEED + seed)
-    Q, actor = offline.SpeedValues(1000 * SEED + seed), nn.Parameter(torch.zeros(road.n))
+    s, a, after, rew, ended = bridges.record(road, 0, 1000 * SEED + seed)
+    Q, actor = bridges.SpeedValues(1000 * SEED + seed), nn.Parameter(torch.zeros(road.n))
     adam = torch.optim.Adam([{"params": Q.parameters(), "lr": 1e-2}, {"params": [actor], "lr": 3e-2}])
     for _ in range(steps):
         pi = actor.sigmoid()
@@ -493,7 +493,7 @@ def td3_bc(seed=0, alpha=2.5, steps=25 * SWEEPS):
 
 
 # %%
-all_data = offline.record(road, 0, 1000 * SEED)[1]
+all_data = bridges.record(road, 0, 1000 * SEED)[1]
 rows = [("copy the drivers", float(road.value(all_data.expand(4, -1), torch.full((4, 1500), 1 / 1500))[0])),
         ("max of fitted Q", [float(road.value(speeds[fitted(0, k).everywhere(road.n).argmax(1)])[0]) for k in range(3)]),
         ("TD3+BC", [td3_bc(k) for k in range(3)]), ("IQL", [iql(k) for k in range(3)]),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffrl_lab import methods
 from diffrl_lab.diffusion import Cosine, MixtureDenoiser
 from diffrl_lab.studies import actions, improvement
 from diffrl_lab.worlds import bandit
@@ -46,6 +47,18 @@ def test_what_a_noisy_action_may_become_has_the_mean_of_the_exact_denoiser() -> 
 
 
 def test_files_of_trainings_have_names_of_their_own() -> None:
-    files = {improvement.name(what, seed) for what in improvement.TRAINED for seed in (0, 1)}
-    assert len(files) == 2 * len(improvement.TRAINED) and not any(" " in f or "+" in f for f in files)
+    every = improvement.TRAINED | improvement.MORE
+    files = {improvement.name(what, seed) for what in every for seed in (0, 1)}
+    assert len(files) == 2 * len(every) and not any(" " in f or "+" in f for f in files)
+    assert len(every) == len(improvement.TRAINED) + len(improvement.MORE) and not set(improvement.ARMS) & {
+        *improvement.MORE
+    }
     assert {what for what, _ in improvement.ARMS.values()} == set(improvement.TRAINED)
+
+
+def test_what_was_added_later_has_a_method_its_settings_and_rows_of_its_own() -> None:
+    function, grid = improvement.grids()["more"]
+    assert function is improvement.tried and [p["arm"] for p in grid] == list(improvement.MORE)
+    for method, options in improvement.MORE.values():
+        module = methods.named(method)
+        module.Config(**improvement.SHAPE | options)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from diffrl_lab import commands
 from diffrl_lab.cli import app
 from diffrl_lab.data import minari
+from diffrl_lab.data.episodes import TERMINAL
 from diffrl_lab.worlds import avoid
 from diffrl_lab.worlds.avoid import GAPS, POSTS, RADIUS, ROWS, WAYS, Demonstrator, roll, way
 from diffrl_lab.worlds.driving import Uniform, drive
@@ -148,3 +149,67 @@ def test_the_control_of_one_way_is_a_recording_of_its_own_and_what_learned_of_it
     tiny = [("updates", "3"), ("width", "8"), ("batch", "8")]
     path = commands.train("cloning", str(tmp_path / "avoid-way-7-v0"), tiny, out=tmp_path, progress=False)
     assert commands.evaluate(path, episodes=2, progress=False)["success"] is not None
+
+
+# ----------------------------------------------------------------------------------------------------------- payments
+def paid_in_all(path: np.ndarray) -> float:
+    return float(avoid.pay(path[:-1], path[1:]).sum())
+
+
+def test_each_of_the_24_ways_is_paid_its_gaps_and_one_and_one_way_is_paid_six() -> None:
+    worth = [paid_in_all(through(*xs)) for xs in product(*GAPS)]
+    assert worth == [1 + a + b + c for a, b, c in product(*avoid.PAYS)] == avoid.worth(range(WAYS)).tolist()
+    assert sorted(worth)[-2:] == [5, 6] and avoid.worth(np.arange(WAYS).reshape(4, 6)).shape == (4, 6)
+
+
+def test_no_round_trip_earns_anything_and_a_crash_is_paid_nothing() -> None:
+    direct = through(0.5, -1.0, 1.5)
+    loop = np.array([[-1.0, 2.2], [-1.0, 2.8], [0.0, 2.8], [0.0, 2.2]])  # up where it pays 2, down where it pays 0
+    again = np.concatenate([direct[:3], loop, loop, direct[3:]])
+    assert paid_in_all(direct) == 6 == paid_in_all(again) and paid_in_all(np.concatenate([loop, loop[:1]])) == 0
+    rng = np.random.default_rng(0)
+    for path in rng.uniform([-2, -0.4], [2, 5.4], (200, 60, 2)):
+        at, total = np.array([0.0, 0.0]), 0.0
+        for there in path[~avoid.crash(path, path)]:  # a walk that leaves out what would crash
+            if not avoid.crash(at, there):
+                total += float(avoid.pay(at, there)) - (there[1] >= avoid.TOP)
+                at = there
+        assert total <= 5
+    assert avoid.pay([0.3, 0.9], [-0.3, 1.1]) == 0 and avoid.pay([0.5, 0.9], [0.5, 1.1]) == 1
+
+
+def test_with_payments_the_environment_pays_what_is_earned_side_by_side() -> None:
+    for agent, seeds in ((Demonstrator(noise=0.9), range(8)), (Uniform(2), range(4))):
+        rolled = roll(agent, seeds)
+        earned = avoid.earned(rolled)
+        for k, one in enumerate(drive([avoid.make(payments=True) for _ in range(4)], agent, seeds)):
+            assert_array_equal(one.rew, earned[k, : one.steps])
+            assert (earned[k, one.steps :] == 0).all()
+    assert avoid.make(payments=True).spec.id == avoid.PAID and avoid.make().spec.id == avoid.ID
+
+
+def test_a_recording_with_payments_holds_what_was_done_crashes_too(tmp_path: Path) -> None:
+    words = ["record", "avoid-paid", "--episodes", "60", "--seed", "3", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0 and "60 trials" in done.stdout
+    driven = avoid.trials(60, seed=3, noise=avoid.RESTLESS)
+    read, held = minari.read(tmp_path / "avoid-paid-v0"), avoid.episodes(driven, payments=True)
+    for name in ("obs", "act", "rew", "last"):
+        assert_array_equal(getattr(read, name).numpy(), getattr(held, name).numpy())
+    assert abs(float(read.rew.sum()) - avoid.earned(driven).sum()) < 1e-4
+    rows = np.flatnonzero(held.last.numpy() == 0)
+    moved = held.obs.numpy()[rows] + np.float32(avoid.STEP) * held.act.numpy()[rows]
+    assert_array_equal(held.obs.numpy()[rows + 1], moved)  # the step leads where its action leads
+    assert minari._own("avoid-paid-v0") == ("diffrl-lab record avoid-paid", "avoid-paid-v0")
+    assert minari._own("avoid-paid-way-3-v0") == ("diffrl-lab record avoid-paid --way 3", "avoid-paid-way-3-v0")
+
+
+def test_what_the_limit_cuts_off_is_no_end_of_the_task_with_payments() -> None:
+    crashing = avoid.trials(300, seed=1, noise=1.5)
+    last = avoid.episodes(crashing, payments=True).last
+    ends = last[last > 0].numpy()
+    at = crashing.path[np.arange(300), crashing.steps]
+    before = crashing.path[np.arange(300), crashing.steps - 1]
+    over = avoid.crash(before, at) | (at[:, 1] >= avoid.TOP)
+    assert_array_equal(ends == TERMINAL, over)
+    assert 0 < (~over).sum() < 300 and avoid.crash(before, at).sum() > 20

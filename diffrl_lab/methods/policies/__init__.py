@@ -14,6 +14,12 @@ diffusion_policy  Diffusion Policy (Chi et al. 2023): behaviour cloning that sam
                   actions at a time
 diffusion_ql      Diffusion-QL (Wang et al. 2023): a diffusion policy that imitates the data and climbs Q
                   through its whole chain
+dsrl              DSRL (Wagenmaker et al. 2025): a frozen diffusion policy is steered by the noise that its chain
+                  begins with
+edp               EDP (Kang et al. 2023): a diffusion policy that climbs Q at the action that one denoising gives,
+                  not a whole chain
+fql               FQL (Park et al. 2025): a flow that clones, and beside it a policy of one step that learns from
+                  it and climbs Q
 gaussian          A Gaussian policy by maximum likelihood: mean and deviation as functions of the state (Nix and
                   Weigend 1994)
 idql              IDQL (Hansen-Estruch et al. 2023): a diffusion model of what was done, and a critic that
@@ -22,6 +28,8 @@ iql               IQL (Kostrikov et al. 2022): critics that never leave the data
                   better actions
 mixture           Mixture density policy: K Gaussians whose weights, means and deviations depend on the state
                   (Bishop 1994)
+qgpo              QGPO (Lu et al. 2023): a clone, guided by an energy that contrast teaches at every noise level,
+                  so that it is exact
 regression        Least squares over chunks: the next actions as a function of the state, in the manner of ACT
                   (Zhao et al. 2023)
 td3_bc            TD3+BC (Fujimoto and Gu 2021): a deterministic policy that climbs Q and is held to the data by
