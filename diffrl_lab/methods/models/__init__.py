@@ -2,4 +2,6 @@
 
 diamond  DIAMOND (Alonso et al. 2024): a world model that draws the next picture by diffusion, given the last
          ones
+synther  SynthER (Lu et al. 2023): new transitions for an old recording, drawn by diffusion, to train offline
+         methods on
 """
