@@ -70,7 +70,7 @@ def starts(n: int, generator: torch.Generator) -> Tensor:
     return observed(math.pi * u[:, 0], u[:, 1])
 
 
-def record(steps: int, *, seed: int, noise: float = 0.4, wild: float = 0.4) -> Episodes:
+def record(steps: int, *, seed: int, noise: float = 1.2, wild: float = 0.4) -> Episodes:
     """`steps` transitions of episodes of at most 200 steps, a share `wild` of them driven at random.
 
     The others are driven by `swing` with Gaussian noise of deviation `noise` on the action. Each seed is a recording
