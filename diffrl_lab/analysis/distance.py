@@ -127,6 +127,15 @@ def memorised(x: Tensor, train: Tensor, fresh: Tensor, level: float = 0.05) -> M
     )
 
 
+def nearest_ratio(x: Tensor, train: Tensor, fresh: Tensor) -> float:
+    """The median distance of samples x [n, ...] to their nearest row of `train`, over that of `fresh` [m, ...].
+
+    Fresh rows are data not trained on, so 1 is what new samples of the same law have; well below 1: copies, and far
+    above 1: samples of another law. The medians let it stand where few rows are far off. Scale the columns first.
+    """
+    return float((nearest(x, train).median() / nearest(fresh, train).median()).detach())
+
+
 def floor(
     metric: Metric,
     draw: Callable[[int, torch.Generator], Tensor],

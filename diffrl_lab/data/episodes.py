@@ -212,6 +212,28 @@ def transitions(episodes: Episodes) -> Transitions:
     return Transitions(e.obs[i], e.act[i], e.rew[i], e.obs[i + 1], e.last[i + 1] == TERMINAL)
 
 
+def loose(t: Transitions) -> Episodes:
+    """Every transition as an episode of one step, so that what trains on episodes trains on rows that belong together
+    in no order: `transitions(loose(t))` is t. An end that is not terminal counts as a time limit."""
+    n = len(t.rew)
+    obs = torch.stack([t.obs, t.next_obs], 1).flatten(0, 1)
+    act, rew = t.act.new_zeros(2 * n, *t.act.shape[1:]), t.rew.new_zeros(2 * n)
+    last = torch.zeros(2 * n, dtype=torch.uint8)
+    act[::2], rew[::2] = t.act, t.rew
+    last[1::2] = torch.where(t.terminal, TERMINAL, TIME_LIMIT).to(torch.uint8)
+    return Episodes(obs, act, rew, last)
+
+
+def together(*parts: Episodes) -> Episodes:
+    """The episodes of several recordings as one, in the order given. Raises ValueError for other widths, or none."""
+    if not parts or len({(p.obs.shape[1:], p.act.shape[1:]) for p in parts}) > 1:
+        raise ValueError(
+            "recordings of one world are wanted, with observations and actions of the same shape, got "
+            f"{[(list(p.obs.shape[1:]), list(p.act.shape[1:])) for p in parts]}"
+        )
+    return Episodes(*(torch.cat([getattr(p, k) for p in parts]) for k in ("obs", "act", "rew", "last")))
+
+
 def window_starts(episodes: Episodes, horizon: int, stride: int = 1, *, final: bool = False) -> Tensor:
     """First row of each window of `horizon` rows that lies in one episode -> [N].
 

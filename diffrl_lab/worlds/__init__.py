@@ -8,8 +8,11 @@ behaviours  Behaviour policies: what drives the MuJoCo recordings, trained with 
             checkpoints
 driving     Driving: an agent acts in environments, and what happened are episodes
 games       Games of 10 x 10 cells whose law is known exactly: what a world model is held against
+linear      A linear-Gaussian decision process: regression gives its A, B and Sigma back, so what was learned of
+            it can be read
 mazes       PointMaze environments, and a scripted controller that knows the map
 mdps        Small Markov decision processes whose values are known exactly: grids, a comb maze and a corridor
+pendulum    Gymnasium's Pendulum as equations: every transition can be held against the true dynamics
 record      Recording a maze: the scripted controller drives, and what it did becomes a Minari dataset
 robots      Locomotion: Gymnasium's Hopper, HalfCheetah and Walker2d, their behaviour policies, recordings and
             exact replay

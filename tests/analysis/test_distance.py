@@ -14,6 +14,7 @@ from diffrl_lab.analysis.distance import (
     floor,
     memorised,
     nearest,
+    nearest_ratio,
     noise_floor,
     precision_recall,
     shift,
@@ -227,3 +228,12 @@ def test_metrics_refuse_what_has_no_answer() -> None:
         smallest_defect(energy_distance, two_modes, shift(torch.ones(2)), [1, 0.5], 4, generator=torch.Generator())
     with pytest.raises(ValueError, match="got 2 and 3"):
         sliced_w2(torch.zeros(4, 2), torch.zeros(4, 3))
+
+
+def test_the_nearest_ratio_is_1_for_fresh_data_0_for_copies_and_large_for_another_law() -> None:
+    g = torch.Generator().manual_seed(0)
+    train, fresh, new = (torch.randn(500, 4, generator=g) for _ in range(3))
+    assert abs(nearest_ratio(new, train, fresh) - 1) < 0.1
+    assert nearest_ratio(train[:50], train, fresh) < 1e-3
+    assert_close(nearest_ratio(3 * new, 3 * train, 3 * fresh), nearest_ratio(new, train, fresh))
+    assert nearest_ratio(4 * new, train, fresh) > 3

@@ -86,6 +86,7 @@ CALLS: dict[str, Callable[[Put], Any]] = {
     "distance.sliced_w2": lambda p: distance.sliced_w2(p(x), p(y), generator=G()),
     "distance.precision_recall": lambda p: distance.precision_recall(p(x), p(y)),
     "distance.memorised": lambda p: distance.memorised(p(x), p(y), p(eighths(20, 3, seed=3))),
+    "distance.nearest_ratio": lambda p: distance.nearest_ratio(p(x), p(y), p(eighths(20, 3, seed=3))),
     "distance.floor": lambda p: distance.floor(
         distance.energy_distance, lambda n, g: p(eighths(n, 2, seed=g.initial_seed())), 4, generator=G(), repeats=2
     ),

@@ -14,10 +14,12 @@ from diffrl_lab.data import (
     TIME_LIMIT,
     Episodes,
     Scaler,
+    loose,
     padded_windows,
     resample,
     returns_to_go,
     segments,
+    together,
     transitions,
     windows,
 )
@@ -226,3 +228,19 @@ def test_a_number_that_is_not_finite_is_named_with_its_episode_and_step(name):
     values[name][40 + 7] = math.nan
     with pytest.raises(ValueError, match=rf"{name} must be finite, .* in row 47 \(episode 1, step 7\)"):
         Episodes(**values)
+
+
+def test_loose_transitions_are_episodes_of_one_step_and_come_back_as_they_were() -> None:
+    t = transitions(made())
+    alone = loose(t)
+    assert alone.lengths.tolist() == [1] * len(t.rew)
+    for a, b in zip(transitions(alone), t, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_recordings_together_are_one_whose_transitions_follow_one_another() -> None:
+    both = together(made(), loose(transitions(made())))
+    for a, b in zip(transitions(both), transitions(made()), strict=True):
+        assert torch.equal(a, torch.cat([b, b]))
+    with pytest.raises(ValueError, match="observations and actions of the same shape"):
+        together(made(), Episodes(np.zeros((2, 9)), np.zeros((2, 1)), np.zeros(2), np.array([0, 2])))
