@@ -6,6 +6,8 @@ bridges            What lesson 03 measures, and draws, around its own few lines:
                    fitted on a corridor
 calibration        How often `analysis.diagnose` is wrong about samples whose defect is known: false alarms, and
                    what it sees
+collapse           Collapse, behind lesson 17: what each number of diversity sees and is blind to, and from how
+                   many samples on
 data               Data, behind lessons 03 and 04: what planners and policies need of it, on the medium and the
                    large maze
 drawn              A maze that a learner draws: drives in it are recorded, a small planner is trained on them,
