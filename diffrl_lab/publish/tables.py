@@ -145,6 +145,19 @@ STUDIES: dict[str, Study] = {
         of="summary",
         main="off",
     ),
+    "replan": Study(
+        "horizon-replan.json",
+        ("driver", "every"),
+        {"reached": ".2f", "plans": ".1f", "steps": ".0f"},
+        {
+            "every": "plans again after steps",
+            "reached": "goals reached",
+            "plans": "plans an episode",
+            "steps": "steps to the goal",
+        },
+        of="summary",
+        main="reached",
+    ),
     "recorders": Study(
         "data-recorders.json",
         ("recorder", "method"),
