@@ -157,6 +157,17 @@ STUDIES: dict[str, Study] = {
         {"bricks": "bricks before the first lost ball", "practice": "practice, CPU s"},
         of="summary",
         main="bricks",
+    "replan": Study(
+        "horizon-replan.json",
+        ("driver", "every"),
+        {"reached": ".2f", "plans": ".1f", "steps": ".0f"},
+        {
+            "every": "plans again after steps",
+            "reached": "goals reached",
+            "plans": "plans an episode",
+            "steps": "steps to the goal",
+        },
+        main="reached",
     ),
     "recorders": Study(
         "data-recorders.json",

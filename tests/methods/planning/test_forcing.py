@@ -103,6 +103,22 @@ def test_a_plan_keeps_its_ends_and_with_no_lag_is_a_chain_of_one_level() -> None
     assert_close(*draws)
 
 
+def test_what_is_known_is_shown_clean_at_every_level_and_said_to_be_known() -> None:
+    model, shown = Forcing(TINY, 4, 2), []
+
+    def D(x_t: Tensor, t: Tensor, cond: dict) -> Tensor:
+        known = diffuser.known_ends(x_t, 2)
+        assert torch.equal(cond["known"].expand(x_t.shape), known)
+        shown.append(x_t[known])
+        return torch.zeros_like(x_t)
+
+    other = weights.around(model, denoiser=Function(D, Cosine()))
+    other.drawn(np.array([[1.0, 2, 3, 4]]), np.array([[5.0, 6]]), torch.Generator().manual_seed(0))
+    assert len(shown) == TINY.denoising + TINY.horizon - 1
+    for values in shown:
+        assert_close(values, torch.tensor([1.0, 2, 3, 4, 5, 6]))
+
+
 def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
     whole = train(field(), TINY, seed=1)
     losses = [float(row["loss"]) for row in whole]

@@ -69,10 +69,11 @@ def every(node: Node) -> list[Node]:
 
 
 def test_a_node_s_visits_and_total_are_those_of_the_plans_below_it_and_its_own() -> None:
-    found = straight().search(np.zeros(4), np.array([2.5, 0]), torch.Generator().manual_seed(0))
+    found = straight(simulations=40).search(np.zeros(4), np.array([2.5, 0]), torch.Generator().manual_seed(0))
     assert found.root.visits == len(found.plans)
     assert found.root.total == pytest.approx(sum(1 / (1 + w) for w in found.plans))
     for node in every(found.root):
+        assert not node.untried or node.depth + 1 < TINY.most
         own = node.visits - sum(child.visits for child in node.children)
         assert own >= 1 and node.depth < TINY.most and len(node.way()) == node.depth
         assert 0 < node.value <= 1
