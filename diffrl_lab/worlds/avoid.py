@@ -324,7 +324,7 @@ def make(payments: bool = False, **options: Any) -> Any:
     name = PAID if payments else ID
     if name not in gymnasium.registry:
         entry = "diffrl_lab.worlds.avoid:environment"
-        gymnasium.register(name, entry, max_episode_steps=LIMIT, kwargs={"payments": payments})
+        gymnasium.register(name, entry, max_episode_steps=LIMIT, kwargs={"payments": True} if payments else None)
     return gymnasium.make(name, **options)
 
 

@@ -200,6 +200,9 @@ def test_a_recording_with_payments_holds_what_was_done_crashes_too(tmp_path: Pat
     rows = np.flatnonzero(held.last.numpy() == 0)
     moved = held.obs.numpy()[rows] + np.float32(avoid.STEP) * held.act.numpy()[rows]
     assert_array_equal(held.obs.numpy()[rows + 1], moved)  # the step leads where its action leads
+    tiny = [("updates", "3"), ("width", "8"), ("batch", "8")]
+    path = commands.train("fql", str(tmp_path / "avoid-paid-v0"), tiny, out=tmp_path, progress=False)
+    assert commands.evaluate(path, episodes=2, progress=False)["success"] is not None
     assert minari._own("avoid-paid-v0") == ("diffrl-lab record avoid-paid", "avoid-paid-v0")
     assert minari._own("avoid-paid-way-3-v0") == ("diffrl-lab record avoid-paid --way 3", "avoid-paid-way-3-v0")
 
