@@ -170,11 +170,10 @@ def _pendulum(seeds: Sequence[int]) -> float:
 
 PARTS = {
     "weights": Part(_weights, seeds=1),
-    "oracle": Part(_oracle, "results/synthetic-oracle.json", seeds=1, training=_pendulum),
+    "oracle": Part(_oracle, "results/synthetic-oracle.json", training=_pendulum),
     "linear": Part(
         _linear,
         "results/synthetic-linear.json",
-        seeds=1,
         training=lambda seeds: trained([("linear", SMALL)], seeds),
     ),
     "downstream": Part(
