@@ -9,6 +9,8 @@ defects), `pooled` (relabellings). `intervals`, `evaluate`, `sweeps` and `fronti
                  or one sentence
     chains       Chains: of states, whether a plan agrees with itself and many with each other; of denoising, when a
                  plan commits to its mode
+    commitment   Which modes a chain can still end in: its futures from any moment, their entropy, and the exact answer
+                 beside it
     diagnose     Did it collapse? `diagnose(samples, reference)` asks up to eight questions of anyone's samples and
                  answers each
     distance     How far apart two sets of samples are, how far apart two samples of one law are by chance alone,

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from diffrl_lab.analysis.commitment import exact_weights, futures, moments
 from diffrl_lab.analysis.samples import real
 from diffrl_lab.diffusion.denoisers import Denoiser, MixtureDenoiser
-from diffrl_lab.diffusion.samplers import Frame, Step, ddpm, sample
+from diffrl_lab.diffusion.samplers import Frame, Step
 from diffrl_lab.diffusion.schedules import tensor
 
 
@@ -91,7 +92,7 @@ def belief_settles(frames: Sequence[Frame], mode: Callable[[Tensor], Tensor]) ->
     """
     beliefs = [f.x0_hat for f in frames[:-1]] + [frames[-1].x_t]
     labels = torch.stack([tensor("a mode", mode(tensor("x0_hat", x))) for x in beliefs])
-    return settled(labels == labels[-1], _times(frames))
+    return settled(labels == labels[-1], moments(frames))
 
 
 def commitment(
@@ -117,13 +118,11 @@ def commitment(
         raise ValueError(
             f"give at least one run, two frames, and places among them; got {again}, {len(frames)}, {list(at)[:9]}"
         )
-    times, ended = _times(frames), tensor("a mode", mode(tensor("x_t", frames[-1].x_t)))
+    ended = tensor("a mode", mode(tensor("x_t", frames[-1].x_t)))
     shares = []
     for k in at:
-        x = tensor("x_t", frames[k].x_t).repeat_interleave(again, 0)
-        if k < len(frames) - 1:  # from the last frame nothing is left to run
-            x = sample(D, x, steps=times[k:], step=step or ddpm(), generator=generator)
-        same = tensor("a mode", mode(x)).reshape(-1, again) == ended[:, None]
+        x = futures(D, frames, k, again=again, step=step, generator=generator)[-1]
+        same = tensor("a mode", mode(x.flatten(0, 1))).reshape(-1, again) == ended[:, None]
         shares.append(same.double().mean(1))
     return torch.stack(shares)
 
@@ -134,13 +133,6 @@ def exact_commitment(D: MixtureDenoiser, frames: Sequence[Frame]) -> Tensor:
     The end's component is the most probable one of x_0. Over chains that end in component c this rises to 1; over all
     chains the mean of p(c | x_t) stays at c's share, at every t (a martingale of the reverse process).
     """
-    at = [D.posterior(f.x_t, f.t)[0] for f in frames]
-    ended = at[-1].argmax(-1, keepdim=True)
-    return torch.stack([r.gather(-1, ended)[..., 0] for r in at]).double()
-
-
-def _times(frames: Sequence[Frame]) -> Tensor:
-    times = [tensor("t", f.t) for f in frames]
-    if any(t.ndim for t in times):
-        raise ValueError(f"frames with one time for all entries are needed, got times of shape {list(times[0].shape)}")
-    return torch.stack(times)
+    weights = exact_weights(D, frames)
+    ended = weights[-1].argmax(-1, keepdim=True)
+    return weights.gather(-1, ended.expand(len(weights), *ended.shape))[..., 0]

@@ -6,6 +6,7 @@ process), `explore` (recompute) and `guess` (predict, then run) have a file each
                network
     draw       A maze to draw: walls are clicked, or painted by dragging, into a grid
     explore    Controls in front of what must be recomputed
+    fan        A fan of futures: pick a moment of a chain, and see how it could have gone on from there
     guess      Predict, then run: the learner commits a number before the lesson computes it, then sees both
     hover      What one hovers over or turns: plain plotly figures, each with a static twin for places that run no
                script

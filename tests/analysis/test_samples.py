@@ -18,6 +18,7 @@ from diffrl_lab import analysis
 from diffrl_lab.analysis import (
     bring,
     chains,
+    commitment,
     diagnose,
     distance,
     dreams,
@@ -80,6 +81,12 @@ CALLS: dict[str, Callable[[Put], Any]] = {
     "chains.belief_settles": lambda p: chains.belief_settles(frames(p), side),
     "chains.commitment": lambda p: chains.commitment(D, frames(p), side, again=3, step=ddim(), generator=G()),
     "chains.exact_commitment": lambda p: chains.exact_commitment(D, frames(p)),
+    "commitment.futures": lambda p: commitment.futures(D, frames(p), 1, again=2, step=ddim()),
+    "commitment.undecided": lambda p: commitment.undecided(D, frames(p), side, 2, again=3, step=ddim()),
+    "commitment.entropy_of": lambda p: commitment.entropy_of(p(share)),
+    "commitment.exact_weights": lambda p: commitment.exact_weights(D, frames(p)),
+    "commitment.open_entropy": lambda p: commitment.open_entropy(D, p(torch.tensor([1.0, 0.5])), 8, G()),
+    "commitment.half_decided": lambda p: commitment.half_decided(p(torch.tensor([1.0, 0.0])), p(share.flip(0)[:2])),
     "distance.energy_distance": lambda p: distance.energy_distance(p(x), p(y)),
     "distance.noise_floor": lambda p: distance.noise_floor(p(y), 5, generator=G(), repeats=3),
     "distance.nearest": lambda p: distance.nearest(p(x), p(y)),
@@ -158,6 +165,7 @@ NO_SAMPLE = {
     "exhibits.varies",
     "exhibits.off",
     "exhibits.unpadded",
+    "commitment.moments",
     "samples.real",
     "samples.array",
     "bring.is_minari",
@@ -195,8 +203,8 @@ def numbers(value: Any) -> Any:
 @pytest.mark.parametrize("name", CALLS)
 def test_what_holds_a_sample_makes_no_difference(name: str, holder: str) -> None:
     # within float32's rounding, in which functions that keep x's precision compute for half precision
-    rtol, atol = (1e-5, 1e-6) if name.startswith("chains.") or "similarity" in name else (1e-9, 1e-12)
-    if name == "chains.exact_commitment" and "16" in holder:
+    rtol, atol = (1e-5, 1e-6) if name.startswith(("chains.", "commitment.")) or "similarity" in name else (1e-9, 1e-12)
+    if name in ("chains.exact_commitment", "commitment.exact_weights") and "16" in holder:
         rtol = 1e-2  # the exact denoiser gives back what it was given: here responsibilities in half precision
     got, wanted = (numbers(CALLS[name](put)) for put in (HOLDERS[holder], lambda v: v))
     for a, b in zip(*((v if isinstance(v, tuple) else (v,)) for v in (got, wanted)), strict=True):
