@@ -11,13 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffrl_lab.analysis import modes
+from diffrl_lab.analysis import commitment, modes
 from diffrl_lab.analysis.distance import energy_distance, precision_recall
 from diffrl_lab.diffusion import Cosine, MixtureDenoiser
 from diffrl_lab.diffusion.denoisers import Denoiser, Function
-from diffrl_lab.diffusion.samplers import Step, chain, ddpm, sample
+from diffrl_lab.diffusion.samplers import Frame, Step, ddpm, sample
 from diffrl_lab.studies import imitation, ways
 from diffrl_lab.widgets import pictures
+from diffrl_lab.widgets.fan import fan as fan_of
+from diffrl_lab.widgets.movie import Movie
 from diffrl_lab.worlds import avoid
 
 SHARES, PLACES, WIDTH = (0.4, 0.1, 0.3, 0.2), (-2.0, -0.6, 0.6, 2.0), 0.15
@@ -169,11 +171,28 @@ def fan(times: Tensor, frames: Tensor, futures: Mapping[int, Tensor], *, alt: st
     return pictures.Picture(fig, alt)
 
 
-def branched(one: Tensor, times: Tensor, k: int, again: int = 16, generator: Any = None, seed: int = 0) -> Tensor:
-    """The ways of `again` futures of one chain [K + 1, 1] from its frame k on, under DDPM. -> [again, K + 1 - k]"""
-    g = generator or torch.Generator().manual_seed(seed)
-    x = one[k].expand(again, -1)
-    return torch.stack([f.x_t[:, 0] for f in chain(EXACT, x, steps=times[k:], step=ddpm(), generator=g)], 1)
+def alone(frames: Sequence[Frame], i: int) -> list[Frame]:
+    """The i-th of many chains, as a chain of its own."""
+    return [Frame(f.t, f.x_t[i : i + 1], f.x0_hat[i : i + 1]) for f in frames]
+
+
+def branched(chain: Sequence[Frame], k: int, again: int = 16, *, generator: torch.Generator) -> Tensor:
+    """The ways of `again` futures of one chain from its frame k on, under DDPM. -> [again, K + 1 - k]"""
+    return commitment.futures(EXACT, chain, k, again=again, generator=generator)[:, 0, :, 0].T
+
+
+def moving(chain: Sequence[Frame], at: Sequence[int], *, seed: int = 0, alt: str) -> Movie:
+    """Sixteen futures of one chain from each of the frames `at`, to be picked, beside the entropy of their modes."""
+    g, times = torch.Generator().manual_seed(seed), commitment.moments(chain)
+    runs = [commitment.futures(EXACT, chain, k, again=16, generator=g)[:, 0] for k in at]
+    ends = [EXACT.responsibilities(run[-1]).argmax(1) for run in runs]
+    counted = [modes.entropy(k, 4, corrected=True) for k in ends]
+    exact = commitment.entropy_of(commitment.exact_weights(EXACT, chain)[:, 0])
+    past = torch.stack([f.x_t[0] for f in chain])
+    names = [f"mode at {x:+.1f}" for x in PLACES]
+    return fan_of(
+        past, runs, at, times, torch.stack(ends), names=names, entropy=counted, exact=(times, exact), alt=alt
+    )  # fmt: skip
 
 
 def ways_left(r: Tensor) -> Tensor:
@@ -266,14 +285,13 @@ def per_state(labels: Mapping[str, Tensor], *, alt: str) -> pictures.Picture:
 
 
 def blind(count: int, n: int, *, seed: int) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """`count` sets of n samples under letters, about half of them healthy, and what each of them is."""
+    """`count` sets of n samples under letters, at least one healthy and one not, and what each of them is."""
     g = torch.Generator().manual_seed(seed)
     faulty = [name for name in DEFECTS if name not in ("healthy", "each sample four times")]
-    shown, truth = {}, {}
-    for letter in "ABCDEFGHIJ"[:count]:
-        ill = bool(torch.rand((), generator=g) < 0.5)
-        name = faulty[int(torch.randint(len(faulty), (), generator=g))] if ill else "healthy"
-        shown[letter], truth[letter] = DEFECTS[name](n, g), name
+    ill = int(torch.randint(1, count, (), generator=g))
+    names = [faulty[int(torch.randint(len(faulty), (), generator=g))] for _ in range(ill)] + ["healthy"] * (count - ill)
+    truth = dict(zip("ABCDEFGHIJ", (names[i] for i in torch.randperm(count, generator=g)), strict=False))
+    shown = {letter: DEFECTS[name](n, g) for letter, name in truth.items()}
     return shown, truth
 
 

@@ -34,7 +34,6 @@ from diffrl_lab.course import check, guess, hint, mine
 from diffrl_lab.diffusion.samplers import chain, ddim, ddpm, sample
 from diffrl_lab.studies import diversity, ways
 from diffrl_lab.studies.diversity import DEFECTS, EXACT, PLACES, RARE, SHARES
-from diffrl_lab.widgets.explore import explore
 
 torch.set_num_threads(1)  # for tensors this small a second thread costs more than it brings
 
@@ -186,7 +185,8 @@ check("17.futures", futures)
 frames = list(chain(EXACT, torch.randn(N, 1, generator=generator), steps=100, step=ddpm(), generator=generator))
 times, paths = torch.stack([f.t for f in frames]), torch.stack([f.x_t for f in frames])
 ended = EXACT.responsibilities(paths[-1]).argmax(1)
-one = paths[:, int((ended == RARE).nonzero()[0])]  # [101, 1]
+alone = diversity.alone(frames, int((ended == RARE).nonzero()[0]))
+one = torch.stack([f.x_t[0] for f in alone])  # [101, 1]
 rare = guess("17.half", "This chain ended in the 10 % mode. Of 200 futures from its frame at t = 0.5, how many end there, too?", 0, 200, "futures")
 rare
 
@@ -197,7 +197,7 @@ ends = diversity.LABEL(futures(step, one, times, HALF, 200))
 rare.reveal(int((ends == RARE).sum()))
 
 # %% tags=["punchline"]
-shown = {k: diversity.branched(one, times, k, generator=generator) for k in (10, 50, 70, 90)}
+shown = {k: diversity.branched(alone, k, generator=generator) for k in (10, 50, 70, 90)}
 diversity.fan(times, one, shown, alt="One chain from noise to the second mode, branched at four moments: sixteen futures fan out to "
     "several modes early on, to fewer from later moments, and stay together near the end.")
 
@@ -212,11 +212,11 @@ widgets.table({"branched at t": [f"{float(times[k]):.1f}" for k in at], "end in 
 # %% [markdown]
 # **Exact.** The futures end in a mode as often as the posterior says, up to chance: within 0.12. For a network no posterior is known, but the futures can be counted in the same way.
 #
-# Move the slider to branch elsewhere. Then look at all chains: when is a mode *committed*, so that it keeps a probability of at least 0.95 to the end?
+# Pick another moment below (slider or arrow keys). Then look at all chains: when is a mode *committed*, so that it keeps a probability of at least 0.95 to the end?
 
 # %%
-explore(lambda moment, seed: diversity.fan(times, one, {moment: diversity.branched(one, times, moment, seed=seed)}, alt="The chain of the "
-    "lesson, branched at the moment of the slider: sixteen futures, and dashed the places of the four modes."), moment=(0, 95, 5, 40), seed=(0, 20))
+diversity.moving(alone, range(0, 100, 5), seed=SEED, alt="The chain of the lesson and sixteen futures from the moment that is picked, "
+    "coloured by the mode they end in; below, the entropy of these modes falls along its exact dashed curve.")
 
 # %%
 sure = exact_commitment(EXACT, frames) >= 0.95
@@ -379,7 +379,7 @@ widgets.table({"policy": ARMS, "goes left, all states": [f"{v.mean():.2f}" for v
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
-    table = run_grid(diversity.point, {"w": [0.0, 1.0, 4.0], "temperature": [0.5, 1.0]}, seeds=[SEED, SEED + 1], cache=folder)
+    table = run_grid(diversity.point, {"w": [0.0, 4.0], "temperature": [0.5, 1.0]}, seeds=[SEED, SEED + 1], cache=folder, progress=False)
 widgets.table({"w": [r["w"] for r in table.rows], "temperature": [r["temperature"] for r in table.rows],
     "modes, exp(entropy)": [f"{r['modes']:.2f}" for r in table.rows], "in no mode": [f"{r['outside']:.3f}" for r in table.rows]})
 
