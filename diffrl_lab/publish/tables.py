@@ -48,6 +48,10 @@ IMPROVED_HEADS = {
     "believed": "believed (Q)",
     "training": "training, CPU s",
 }
+DIVERSITY = ("coverage", "off the modes", "entropy", "entropy per state", "Vendi", "variance", "spread within") + (
+    "energy distance", "sliced W2", "precision", "recall", "density", "coverage of data", "nearest-row ratio", "copies",
+    "classifier",
+)  # fmt: skip
 GRIDS = ("guidance-plans-", "guidance-goals-")  # point by point, what equal return and 500 goals are made from
 
 
@@ -322,6 +326,7 @@ STUDIES: dict[str, Study] = {
         {"kind": "defect", "named": "named"},
         of="power",
     ),
+    "diversity": Study("collapse-measures.json", ("defect",), dict.fromkeys(DIVERSITY, ".2f")),
     "lasting": Study(
         "dreams-lasting.json",
         ("arm", "denoising", "project"),

@@ -4,6 +4,8 @@ actions            What lesson 10 draws around its own few lines: the actions of
                    what critics believe
 calibration        How often `analysis.diagnose` is wrong about samples whose defect is known: false alarms, and
                    what it sees
+collapse           Collapse, behind lesson 17: what each number of diversity sees and is blind to, and from how
+                   many samples on
 data               Data, behind lessons 03 and 04: what planners and policies need of it, on the medium and the
                    large maze
 diversity          What lesson 17 draws around its own few lines: a distribution with known modes, defects, measures,

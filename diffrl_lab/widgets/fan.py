@@ -91,9 +91,8 @@ def scene(
     pad = 0.04 * (high - low) + 1e-3
     given["limits"] = [float(v) for pair in zip(low - pad, high + pad, strict=True) for v in pair]
     if entropy is not None:
-        chart: dict[str, Any] = {
-            "x": "t of branching", "y": "entropy, nats", "curves": {"futures": (t[at], array(entropy))}
-        }
+        chart: dict[str, Any] = {"x": "t of branching", "y": "entropy, nats"}
+        chart["curves"] = {"futures": (t[at], array(entropy))}
         if exact is not None:
             chart["exact"] = {"exact": exact}
         given["charts"] = {"what is still open": chart}

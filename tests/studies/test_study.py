@@ -73,7 +73,7 @@ def test_without_a_part_all_are_computed_tensors_are_saved_and_a_part_without_a_
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["x"], "there is no study 'x'; there are calibration, data, dreams, fast, guidance"),
+        (["x"], "there is no study 'x'; there are calibration, collapse, data, dreams, fast, guidance"),
         (["data", "x"], "no part 'x'; it has guide, efficiency, stitching, recorders"),
         (["data", "guide", "--seeds", "0"], "at least one training seed, got 0"),
     ],
@@ -88,6 +88,7 @@ def test_a_name_that_does_not_exist_is_refused_in_one_sentence_that_lists_what_d
 def test_names_of_studies_are_completed_and_each_is_a_module_of_parts() -> None:
     assert studies.names() == [
         "calibration",
+        "collapse",
         "data",
         "dreams",
         "fast",

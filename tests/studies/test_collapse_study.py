@@ -1,0 +1,92 @@
+"""The study of collapse: its defects are what they are called, its measures what they say, and what its tables show."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from diffrl_lab.files import RESULTS
+from diffrl_lab.studies import collapse as study
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def shares(x: np.ndarray) -> np.ndarray:
+    return np.bincount(np.linalg.norm(x[:, None] - study.CENTRES, axis=2).argmin(1), minlength=4) / len(x)
+
+
+@pytest.mark.parametrize("kind", study.SHIFTED)
+def test_a_shift_changes_the_shares_of_the_modes_and_nothing_within_them(kind: str) -> None:
+    x = study.damaged(kind, 8000, study.law(8000, rng(1)), rng(2))
+    np.testing.assert_allclose(shares(x), study.SHIFTED[kind], atol=0.025)
+    away = np.linalg.norm(x[:, None] - study.CENTRES, axis=2).min(1)
+    assert np.sqrt(np.square(away).mean() / 2) / study.STD == pytest.approx(1, abs=0.03)
+
+
+def test_with_one_mode_per_state_each_state_has_one_and_all_together_have_the_laws_shares() -> None:
+    x = study.damaged("one mode per state", 800, study.law(800, rng(1)), rng(2))
+    label = np.linalg.norm(x[:, None] - study.CENTRES, axis=2).argmin(1)
+    assert all(len(set(label[study.states(800) == s])) == 1 for s in range(100))
+    np.testing.assert_allclose(shares(x), study.SHARES, atol=0.0101)  # 100 states take turns
+
+
+def test_the_other_defects_hit_a_tenth_of_the_rows_or_copy_half_of_them() -> None:
+    data = study.law(4000, rng(1))
+    far, between, moved, copied, again = (
+        study.damaged(k, 4000, data, rng(2))
+        for k in ("far away", "between modes", "modes moved", "copies of the data", "rows repeated")
+    )
+    assert (far.min(1) > 3).mean() == pytest.approx(0.1, abs=0.02)
+    off = np.linalg.norm(between[:, None] - study.CENTRES, axis=2).min(1) > 3 * study.STD
+    assert 0.09 < off.mean() < 0.13  # and 1.1 % of the law itself
+    np.testing.assert_allclose(moved.mean(0), study.law(4000, rng(2)).mean(0) + [study.STD, 0], atol=0.06)
+    assert np.isin(copied[:, 0], data[:, 0]).mean() == pytest.approx(0.5, abs=0.03)
+    assert len(np.unique(np.round(again, 2), axis=0)) <= 1000 * 9
+    with pytest.raises(ValueError, match="no defect 'x'; there are healthy, rarest mode lost"):
+        study.damaged("x", 10, data, rng())
+
+
+def test_measures_of_the_data_themselves_say_copies_and_nothing_else() -> None:
+    data, fresh = study.law(256, rng(1)), study.law(256, rng(2))
+    found = study.measured(data.copy(), data, fresh)
+    assert found["nearest-row ratio"] == pytest.approx(0, abs=1e-6) and found["copies"] == 1 == 1 - found["sliced W2"]
+    assert found["variance"] == pytest.approx(1) and found["coverage"] == 1
+    assert found["precision"] == found["recall"] == 1
+    assert set(found) == set(study.SIDES)
+
+
+def test_samples_far_from_every_mode_have_no_entropy_and_that_counts_as_seen() -> None:
+    data = study.law(64, rng(1))
+    found = study.measured(data + 50, data, study.law(64, rng(2)))
+    assert found["entropy"] is None and found["spread within"] is None and found["off the modes"] == 1
+    assert study.beyond([None, 1.0], (0.0, 2.0)) == (0.0, 0.5)
+
+
+def test_a_floor_holds_95_percent_on_the_sides_that_count() -> None:
+    values = np.arange(1000.0)
+    assert study.beyond(values, study.floor(values, "both")) == pytest.approx((0.025, 0.025), abs=1e-3)
+    assert study.beyond(values, study.floor(values, "high")) == pytest.approx((0.0, 0.05), abs=1e-3)
+
+
+# ------------------------------------------------------------------------------------------------------- what is shipped
+@pytest.fixture(scope="module")
+def grid() -> dict[str, dict]:
+    rows = json.loads((RESULTS / "collapse-measures.json").read_text())["rows"]
+    return {row["defect"]: row for row in rows}
+
+
+def test_healthy_samples_are_beyond_a_floor_about_as_often_as_it_promises(grid) -> None:
+    assert np.mean([grid["healthy"][m] for m in study.SIDES]) < 0.08
+    assert max(grid["healthy"][m] for m in study.SIDES) <= 0.14
+
+
+def test_every_defect_is_seen_by_some_measure_and_every_measure_is_blind_to_some_defect(grid) -> None:
+    for kind in study.DEFECTS:
+        assert max(grid[kind][m] for m in study.SIDES) >= 0.95, kind
+    for m in study.SIDES:
+        assert min(grid[kind][m] for kind in study.DEFECTS) <= 0.2, m
