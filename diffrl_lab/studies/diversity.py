@@ -13,6 +13,8 @@ from torch import Tensor
 
 from diffrl_lab.analysis import commitment, modes
 from diffrl_lab.analysis.distance import energy_distance, precision_recall
+from diffrl_lab.analysis.sweeps import Table
+from diffrl_lab.data.shipped import shipped
 from diffrl_lab.diffusion import Cosine, MixtureDenoiser
 from diffrl_lab.diffusion.denoisers import Denoiser, Function
 from diffrl_lab.diffusion.samplers import Frame, Step, ddpm, sample
@@ -119,15 +121,43 @@ class Grid:
 
     def picture(self, *, alt: str) -> pictures.Picture:
         """Defects in rows, measures in columns; a cell says how many of 100 sets are flagged."""
-        fig, ax = pictures.figure(3.6)
-        ax.imshow(self.share, cmap=pictures.HEAT, vmin=0, vmax=1, aspect="auto")
-        for i, j in np.ndindex(self.share.shape):
-            ink = pictures.ink_on(pictures.HEAT(self.share[i, j]))
-            ax.text(j, i, f"{100 * self.share[i, j]:.0f}", ha="center", va="center", color=ink)
-        ax.set_xticks(range(len(self.measures)), self.measures, rotation=25, ha="right", rotation_mode="anchor")
-        ax.set_yticks(range(len(self.defects)), self.defects)
-        ax.set_title(f"of 100 sets of {self.n}, how many lie beyond the floor")
-        return pictures.Picture(fig, alt)
+        title = f"of 100 sets of {self.n}, how many lie beyond the floor"
+        return _table(self.share, self.defects, self.measures, title, alt, 3.6)
+
+
+def _table(
+    share: NDArray[np.float64], rows: Sequence[str], cols: Sequence[str], title: str, alt: str, height: float
+) -> pictures.Picture:
+    fig, ax = pictures.figure(height)
+    ax.imshow(share, cmap=pictures.HEAT, vmin=0, vmax=1, aspect="auto")
+    for i, j in np.ndindex(share.shape):
+        ink = pictures.ink_on(pictures.HEAT(share[i, j]))
+        size = 10 if len(cols) < 10 else 8
+        ax.text(j, i, f"{100 * share[i, j]:.0f}", ha="center", va="center", color=ink, fontsize=size)
+    ax.set_xticks(range(len(cols)), cols, rotation=25 if len(cols) < 10 else 40, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_title(title)
+    return pictures.Picture(fig, alt)
+
+
+class Study:
+    """The part `measures` of the study `collapse`: defects against measures, in the plane."""
+
+    def __init__(self) -> None:
+        self.rows = Table.load(shipped("results/collapse-measures.json")).rows
+        self.defects = [row["defect"] for row in self.rows]
+        self.measures = [k for k in self.rows[0] if f"{k}, value" in self.rows[0]]
+        self.share = np.array([[row[k] for k in self.measures] for row in self.rows], float)
+
+    def seen_by(self, defect: str, above: float = 0.8) -> list[str]:
+        """The measures that flag more than a share `above` of the sets with a defect."""
+        row = self.share[self.defects.index(defect)]
+        return [name for name, share in zip(self.measures, row, strict=True) if share > above]
+
+    def picture(self, *, alt: str) -> pictures.Picture:
+        """The whole table, as `Grid.picture`."""
+        title = f"of 100 sets of {self.rows[0]['n']}, how many lie beyond the floor"
+        return _table(self.share, self.defects, self.measures, title, alt, 5.2)
 
 
 def sets(named: Mapping[str, Tensor], *, alt: str) -> pictures.Picture:

@@ -90,3 +90,10 @@ def test_least_squares_has_one_side_in_a_state_and_noise_adds_ways_and_crashes()
     plain, shaken = (d.noisy("least squares", level, 30) for level in (0.0, 0.9))
     taken = [len(set(r.way[r.way >= 0].tolist())) for r in (plain, shaken)]
     assert taken[1] > taken[0] and (shaken.way >= 0).mean() < (plain.way >= 0).mean()
+
+
+def test_the_study_names_who_sees_a_defect() -> None:
+    study = d.Study()
+    assert study.share.shape == (len(study.defects), len(study.measures)) == (14, 16)
+    assert study.seen_by("one mode per state") == ["entropy per state"] and study.seen_by("healthy") == []
+    assert len(study.picture(alt="Fourteen rows by sixteen columns, each with a number from 0 to 100.").axes) == 1
