@@ -52,6 +52,7 @@ DIVERSITY = ("coverage", "off the modes", "entropy", "entropy per state", "Vendi
     "energy distance", "sliced W2", "precision", "recall", "density", "coverage of data", "nearest-row ratio", "copies",
     "classifier",
 )  # fmt: skip
+COLLAPSED = ("rarest mode lost", "modes narrower", "weights made even", "copies of the data")
 GRIDS = ("guidance-plans-", "guidance-goals-")  # point by point, what equal return and 500 goals are made from
 
 
@@ -327,6 +328,13 @@ STUDIES: dict[str, Study] = {
         of="power",
     ),
     "diversity": Study("collapse-measures.json", ("defect",), dict.fromkeys(DIVERSITY, ".2f")),
+    "diversity by n": Study(
+        "collapse-size.json",
+        ("measure", "n"),
+        {"low": ".3g", "mean": ".3g", "high": ".3g"} | dict.fromkeys(COLLAPSED, ".2f"),
+        {"low": "floor, low", "mean": "mean", "high": "floor, high"},
+        lambda row: row["n"] in (32, 128, 512),
+    ),
     "lasting": Study(
         "dreams-lasting.json",
         ("arm", "denoising", "project"),

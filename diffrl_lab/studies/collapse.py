@@ -10,6 +10,7 @@ How it came about: docs/studies/collapse.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -271,6 +272,7 @@ def rows_of(number: int, seed: int) -> Tensor:
     return LAW.sample(number, torch.Generator().manual_seed(seed))[0]
 
 
+@cache
 def learned(predict: str, number: int, seed: int) -> Denoiser:
     """An MLP of width 64 trained on so many rows of the law: batches of 256, 1,500 updates, rate 0.005 falling to 0."""
     D = parameterisations.denoiser(predict, seed=seed)

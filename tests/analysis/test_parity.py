@@ -54,7 +54,28 @@ def test_sliced_w2_is_that_of_pot_on_one_axis_and_scipy_agrees_on_the_energy_dis
     assert energy_distance(torch.as_tensor(x), torch.as_tensor(y)) == pytest.approx(unbiased, abs=1e-4)
 
 
-def test_the_interquartile_mean_is_that_of_rliable() -> None:
+SCORES = np.random.default_rng(0).standard_normal((2, 10, 4)) + np.array([0.4, 0.0])[:, None, None]
+
+
+def test_the_interquartile_mean_and_the_probability_of_improvement_are_those_of_rliable() -> None:
     metrics = pytest.importorskip("rliable.metrics")
-    scores = np.random.default_rng(0).standard_normal((10, 4))
-    assert intervals.iqm(scores) == pytest.approx(metrics.aggregate_iqm(scores))
+    a, b = SCORES
+    assert intervals.iqm(a) == pytest.approx(metrics.aggregate_iqm(a))
+    assert intervals.probability_of_improvement(a, b)[0] == pytest.approx(metrics.probability_of_improvement(a, b))
+
+
+def test_the_stratified_bootstrap_is_that_of_rliable() -> None:
+    metrics = pytest.importorskip("rliable.metrics")
+    try:  # it needs arch, and arch before 8 does not import beside pandas 3
+        from rliable import library
+    except (ImportError, TypeError) as error:
+        pytest.skip(f"rliable.library cannot be imported: {error}")
+    both = library.get_interval_estimates(
+        {"a": SCORES[0]},
+        lambda x: np.array([metrics.aggregate_iqm(x)]),
+        reps=4000,
+        random_state=np.random.RandomState(1),
+    )
+    theirs = both[1]["a"][:, 0]
+    ours = intervals.stratified_bootstrap(SCORES[0], draws=4000)
+    assert np.abs(theirs - ours).max() < 0.06 * (theirs[1] - theirs[0])  # other draws: quantiles of 4,000 of them

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch.testing import assert_close
 
 from diffrl_lab import analysis
@@ -241,3 +242,39 @@ def test_the_floor_of_a_metric_of_two_numbers_is_the_floor_of_each() -> None:
     assert fresh.shape == (3, 5) and not math.isnan(float(fresh.sum()))
     with pytest.raises(ValueError, match=r"a metric of one number, .* gives \[2\] of them"):
         distance.smallest_defect(distance.precision_recall, draw, distance.copy(x), [0.5], 40, generator=G(), repeats=3)
+
+
+def numbers_in_words(rows: torch.Tensor) -> np.ndarray:
+    return np.digitize(rows[:, 0].numpy(), [-0.5, 0.5])
+
+
+METRICS: dict[str, Callable[[torch.Tensor, torch.Tensor], Any]] = {
+    "energy_distance": distance.energy_distance,
+    "sliced_w2": lambda a, b: distance.sliced_w2(a, b, 8, G()),
+    "precision_recall": distance.precision_recall,
+    "memorised": lambda a, b: distance.memorised(a, b[:20], b[20:], 0.1),
+    "a tensor with a gradient": lambda a, b: distance.nearest(a.clone().requires_grad_(), b).mean(),
+    "coverage": lambda a, b: modes.coverage(numbers_in_words(a), 3),
+    "entropy": lambda a, b: modes.entropy(numbers_in_words(a), 3, True),
+    "vendi": lambda a, b: modes.vendi(modes.gaussian_similarity(a, 1.0)),
+    "moved": lambda a, b: pooled.moved(*(np.bincount(numbers_in_words(v), minlength=3)[None] for v in (a, b))),
+    "balls, an array": lambda a, b: pooled.balls(
+        torch.cdist(torch.cat([a, b]), torch.cat([a, b])), np.arange(len(a) + len(b)) < len(a)
+    ),
+    "scipy's": lambda a, b: stats.wasserstein_distance(a[:, 0], b[:, 0]),
+    "a numpy number": lambda a, b: np.float32(a.var() / b.var()),
+    "a whole number": lambda a, b: int((a[:, 0] > 0).sum()),
+    "a truth": lambda a, b: bool(a.mean() > b.mean()),
+}
+
+
+def rows(n: int, generator: torch.Generator | None = None) -> torch.Tensor:
+    return torch.randn(n, 2, generator=generator or G())
+
+
+@pytest.mark.parametrize("put", [torch.Tensor.clone, torch.Tensor.numpy, torch.Tensor.tolist])
+@pytest.mark.parametrize("name", METRICS)
+def test_floor_takes_every_metric_and_whatever_is_drawn(name: str, put: Put) -> None:
+    found = distance.floor(METRICS[name], lambda n, g: put(rows(n, g)), 40, generator=G(), repeats=3)
+    assert len(found) == 3 and found.dtype == torch.float64 and not found.requires_grad
+    assert found.isfinite().all() and found[0].numel() == np.size(numbers(METRICS[name](rows(40), rows(40))))
