@@ -335,6 +335,27 @@ STUDIES: dict[str, Study] = {
         {"low": "floor, low", "mean": "mean", "high": "floor, high"},
         lambda row: row["n"] in (32, 128, 512),
     ),
+    "knobs": Study(
+        "collapse-sweeps.json",
+        ("knob", "value"),
+        dict.fromkeys(("coverage", "entropy"), ".2f")
+        | {"off the modes": ".3f", "spread within": ".2f", "energy distance": ".3f", "to its rows": ".2f"}
+        | {f"{name}, seen": ".2f" for name in ("entropy", "spread within", "energy distance")},
+    ),
+    "deciding": Study(
+        "collapse-commitment.json",
+        ("denoiser", "schedule", "eta", "temperature", "std"),
+        dict.fromkeys(("at noise", "ended", "half_t", "half_noise", "law_half_t", "law_half_noise"), ".2f"),
+        {
+            "std": "deviation",
+            "at noise": "entropy from noise",
+            "ended": "entropy of the ends",
+            "half_t": "half decided at t",
+            "half_noise": "noise there",
+            "law_half_t": "law: t",
+            "law_half_noise": "law: noise",
+        },
+    ),
     "lasting": Study(
         "dreams-lasting.json",
         ("arm", "denoising", "project"),

@@ -23,8 +23,7 @@ from diffrl_lab.analysis import commitment, modes, pooled
 from diffrl_lab.analysis.distance import energy_distance, nearest, sliced_w2
 from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.data.toys import ring
-from diffrl_lab.diffusion import Denoiser, MixtureDenoiser, cfg, chain, ddim, ddpm, sample
-from diffrl_lab.diffusion.denoisers import PREDICTIONS
+from diffrl_lab.diffusion import Denoiser, EmpiricalDenoiser, MixtureDenoiser, cfg, chain, ddim, ddpm, sample
 from diffrl_lab.files import ROOT
 from diffrl_lab.studies import parameterisations
 from diffrl_lab.studies.parameterisations import SCHEDULES
@@ -255,11 +254,11 @@ KNOBS: dict[str, tuple[Any, ...]] = {
     "steps of DDIM": (1, 2, 3, 5, 10, 20, 100),
     "steps of DDPM": (2, 3, 5, 10, 20, 100),
     "temperature": (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1),  # of DDPM in 100 steps
-    "rows of data": (8, 32, 128, 512, 4000),  # trained to predict x_0
-    "prediction": PREDICTIONS,  # trained on 4,000 rows
+    "rows of data": (8, 32, 128, 512),  # the exact denoiser of these very rows: a network without any error
+    "prediction": ("eps", "x0", "v"),  # networks, trained on 4,000 rows
 }
-TRAINED = ("rows of data", "prediction")
-UPDATES, REPEATS = 1500, 10  # of one training; sets of N samples that are measured of one model
+TRAINED = ("rows of data", "prediction")  # models of recorded rows
+UPDATES, REPEATS = 1000, 10  # of one training; sets of N samples that are measured of one model
 
 
 def exact(schedule: str = "Cosine", std: float = STD, shares: Sequence[float] = SHARES) -> MixtureDenoiser:
@@ -274,10 +273,10 @@ def rows_of(number: int, seed: int) -> Tensor:
 
 @cache
 def learned(predict: str, number: int, seed: int) -> Denoiser:
-    """An MLP of width 64 trained on so many rows of the law: batches of 256, 1,500 updates, rate 0.005 falling to 0."""
+    """An MLP of width 64 trained on so many rows of the law: batches of 256, 1,000 updates, rate 0.005 falling to 0."""
     D = parameterisations.denoiser(predict, seed=seed)
     g = torch.Generator().manual_seed(1000 + seed)
-    parameterisations.trained(D, rows_of(number, seed), UPDATES, min(256, number), 5e-3, g)
+    parameterisations.trained(D, rows_of(number, seed), UPDATES, 256, 5e-3, g)
     return D
 
 
@@ -292,9 +291,10 @@ def turned(knob: str, value: Any, n: int, seed: int) -> Tensor:
         step = ddpm(value)
     elif knob.startswith("steps"):
         step, steps = (ddim() if knob.endswith("DDIM") else ddpm()), int(value)
-    elif knob in TRAINED:
-        predict, number = ("x0", int(value)) if knob == "rows of data" else (value, 4000)
-        D = learned(predict, number, seed)  # type: ignore[assignment]
+    elif knob == "rows of data":
+        D = EmpiricalDenoiser(rows_of(int(value), seed), SCHEDULES["Cosine"])  # type: ignore[assignment]
+    elif knob == "prediction":
+        D = learned(value, 4000, seed)  # type: ignore[assignment]
     with torch.no_grad():
         return sample(D, D.schedule.prior((n, 2), g), steps=steps, step=step, generator=g)
 
@@ -340,7 +340,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     *({"denoiser": "exact", "schedule": "Cosine", "eta": e} for e in (0.0, 0.25, 0.5)),
     *({"denoiser": "exact", "schedule": "Cosine", "temperature": v} for v in (0.5, 0.75)),
     *({"denoiser": "exact", "schedule": "Cosine", "std": v} for v in (0.05, 0.5)),
-    *({"denoiser": p, "schedule": "Cosine"} for p in PREDICTIONS),
+    *({"denoiser": p, "schedule": "Cosine"} for p in ("eps", "x0", "v")),
 )
 
 

@@ -73,7 +73,7 @@ def test_a_floor_holds_95_percent_on_the_sides_that_count() -> None:
     assert study.beyond(values, study.floor(values, "high")) == pytest.approx((0.0, 0.05), abs=1e-3)
 
 
-# ------------------------------------------------------------------------------------------------------- what is shipped
+# ------------------------------------------------------------------------------------------------------ what is shipped
 @pytest.fixture(scope="module")
 def grid() -> dict[str, dict]:
     rows = json.loads((RESULTS / "collapse-measures.json").read_text())["rows"]
@@ -104,3 +104,46 @@ def test_floors_close_in_with_n_and_few_samples_cannot_show_a_lost_mode_in_the_c
     assert 0.9**32 > 0.025 > 0.9**64  # a perfect model misses the mode in so many draws, and the floor holds 2.5 %
     seen = lambda m: next(n for n in study.SIZES if by[m, n]["rarest mode lost"] >= 0.8)  # noqa: E731
     assert seen("entropy") < seen("energy distance")
+
+
+def test_knobs_left_alone_sample_the_law_and_turned_ones_do_not() -> None:
+    table = json.loads((RESULTS / "collapse-sweeps.json").read_text())
+    by: dict[tuple, list[dict]] = {}
+    for r in table["rows"]:
+        by.setdefault((r["knob"], r["value"]), []).append(r)
+    assert set(by) == {(knob, v) for knob, values in study.KNOBS.items() for v in values}
+    assert all(len(rows) == 3 for rows in by.values())
+    mean = lambda knob, value, m: np.mean([r[m] for r in by[knob, value]])  # noqa: E731
+    own = -sum(p * np.log(p) for p in study.SHARES)
+    assert mean("guidance w", 1.0, "entropy") == pytest.approx(own, abs=0.03)
+    assert mean("guidance w", 0.0, "entropy") == pytest.approx(np.log(4), abs=0.02)
+    falling = [mean("guidance w", w, "entropy") for w in study.KNOBS["guidance w"]]
+    assert falling == sorted(falling, reverse=True) and falling[-1] < own - 0.5
+    widths = [mean("temperature", v, "spread within") for v in study.KNOBS["temperature"]]
+    assert widths == sorted(widths) and mean("temperature", 0.0, "entropy") == 0  # one path: one mode
+    assert mean("rows of data", 8, "to its rows") < 0.05  # copies, and nothing else
+    assert mean("steps of DDIM", 1, "off the modes") == 1  # the mean of the law
+
+
+def test_modes_are_decided_at_one_share_of_noise_under_every_schedule_and_earlier_with_less_noise() -> None:
+    rows = json.loads((RESULTS / "collapse-commitment.json").read_text())["rows"]
+    usual = [r for r in rows if (r["denoiser"], r["eta"], r["temperature"], r["std"]) == ("exact", 1, 1, study.STD)]
+    assert {r["schedule"] for r in usual} == set(study.SCHEDULES)
+    assert np.ptp([r["law_half_noise"] for r in usual]) < 0.03 < 0.2 < np.ptp([r["law_half_t"] for r in usual])
+    for r in usual:
+        assert r["half_noise"] == pytest.approx(r["law_half_noise"], abs=0.06)
+        np.testing.assert_allclose(r["entropy"], r["exact"], atol=0.16)  # 50 steps are few, for Karras's above all
+    of = lambda **want: np.mean(  # noqa: E731
+        [r["half_noise"] for r in rows if all(r[k] == v for k, v in ({"denoiser": "exact", "schedule": "Cosine",
+         "eta": 1, "temperature": 1, "std": study.STD} | want).items())]
+    )  # fmt: skip
+    assert of() < of(eta=0.5) < of(eta=0.25) <= of(eta=0.0) and of() < of(temperature=0.75) < of(temperature=0.5)
+    still = [r for r in rows if r["eta"] == 0]
+    assert still and all(max(r["entropy"]) == 0 for r in still)
+
+
+def test_a_knob_takes_samples_of_the_model_that_it_names() -> None:
+    torch.manual_seed(0)
+    assert torch.cdist(study.turned("rows of data", 8, 64, 0), study.rows_of(8, 0)).min(1).values.max() < 1e-3
+    mean = study.LAW.weights @ study.LAW.means
+    torch.testing.assert_close(study.turned("steps of DDIM", 1, 16, 0).mean(0).double(), mean, rtol=0, atol=0.05)
