@@ -10,6 +10,8 @@ collapse           Collapse, behind lesson 17: what each number of diversity see
                    many samples on
 data               Data, behind lessons 03 and 04: what planners and policies need of it, on the medium and the
                    large maze
+diversity          What lesson 17 draws around its own few lines: a distribution with known modes, defects, measures,
+                   futures
 drawn              A maze that a learner draws: drives in it are recorded, a small planner is trained on them,
                    and it is tried there
 dreams             What a world model of Breakout draws where the game's law is known, behind lesson 13
