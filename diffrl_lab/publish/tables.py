@@ -157,6 +157,7 @@ STUDIES: dict[str, Study] = {
         {"bricks": "bricks before the first lost ball", "practice": "practice, CPU s"},
         of="summary",
         main="bricks",
+    ),
     "replan": Study(
         "horizon-replan.json",
         ("driver", "every"),
@@ -167,6 +168,7 @@ STUDIES: dict[str, Study] = {
             "plans": "plans an episode",
             "steps": "steps to the goal",
         },
+        of="summary",
         main="reached",
     ),
     "recorders": Study(

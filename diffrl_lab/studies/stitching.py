@@ -2,8 +2,6 @@
 
 - `joint`: windows of a process whose law is known, averaged, by Bethe, neighbours shown, resampled (`joints.py`);
 - `weights`: what the lesson opens, of the first training;
-- `mazes`: legs of at most 2 and of at most 3 cells; goals farther than 3 cells, at most 4 plans an episode;
-- `others`: other planners on the same goals, with fewer trainings.
 - `mazes`: legs of at most 2 and of at most 3 cells; goals farther than 3 cells, at most 4 plans an episode.
 
 The goals are the 94 that `data stitching` asks for and those of 134 resets on which nothing was ever tuned. One model
