@@ -147,12 +147,12 @@ def _oracle(seeds: Sequence[int]) -> Table:
 
 
 def _linear(seeds: Sequence[int]) -> Table:
-    grid = {"n": [SMALL], "arm": ["real", "drawn", "more drawn", "more real"]}
+    grid: dict[str, Any] = {"n": [SMALL], "arm": ["real", "drawn", "more drawn", "more real"]}
     return run_grid(regression, grid, seeds=seeds, cache=RUNS, version=VERSION)
 
 
 def _downstream(seeds: Sequence[int]) -> Table:
-    grid = {"n": [SMALL], "arm": ["real", "drawn", "noise", "more real"]}
+    grid: dict[str, Any] = {"n": [SMALL], "arm": ["real", "drawn", "noise", "more real"]}
     return run_grid(downstream, grid, seeds=seeds, cache=RUNS, version=VERSION)
 
 
