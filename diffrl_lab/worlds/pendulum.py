@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffrl_lab.data.episodes import Episodes, Transitions
+from diffrl_lab.data.episodes import Episodes, Transitions, loose, transitions
 
 TORQUE, FASTEST, DT = 2.0, 8.0, 0.05
 SPREAD = (0.7, 0.7, 3.0)  # about the deviation of each observed number over a recording: the unit of a residual
 LIMIT = 200  # steps of an episode, as in Gymnasium
+POOL = 20_000  # transitions of the recording that `scattered` draws from
 
 
 def observed(theta: Tensor, omega: Tensor) -> Tensor:
@@ -77,20 +78,33 @@ def record(steps: int, *, seed: int, noise: float = 0.4, wild: float = 0.4) -> E
     """
     if steps < 1:
         raise ValueError(f"a recording needs at least one step, got {steps}")
-    parts, rng = [], np.random.default_rng(seed)
-    for first in range(0, steps, LIMIT):
+    rng, drawn = np.random.default_rng(seed), []
+    for _ in range(0, steps, LIMIT):
         g = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        random, n = float(torch.rand(1, generator=g)) < wild, min(LIMIT, steps - first)
-        o = starts(1, g)
-        seen, act, rew = [o], [], []
-        for _ in range(n):
-            u = 2 * torch.rand(1, 1, generator=g) - 1 if random else swing(o) + noise * torch.randn(1, 1, generator=g)
-            act.append(u.clamp(-1, 1))
-            o, r = move(o, act[-1])
-            seen.append(o)
-            rew.append(r)
-        parts.append((torch.cat(seen).numpy(), torch.cat(act).numpy(), torch.cat(rew).numpy(), False))
-    return Episodes.join(parts)
+        first, random = starts(1, g), torch.rand(1, generator=g) < wild
+        drawn.append((first, random, 2 * torch.rand(LIMIT, 1, generator=g) - 1, torch.randn(LIMIT, 1, generator=g)))
+    o, random, even, normal = (torch.stack(x, 1) for x in zip(*drawn, strict=True))
+    o, seen, act, rew = o[0], [o[0]], [], []
+    for even_t, normal_t in zip(even, normal, strict=True):  # all episodes side by side
+        act.append(torch.where(random.mT, even_t, swing(o) + noise * normal_t).clamp(-1, 1))
+        o, r = move(o, act[-1])
+        seen.append(o)
+        rew.append(r)
+    obs, a, r = (torch.stack(x, 1).numpy() for x in (seen, act, rew))
+    lengths = [min(LIMIT, steps - k * LIMIT) for k in range(len(obs))]
+    return Episodes.join((obs[k, : n + 1], a[k, :n], r[k, :n], False) for k, n in enumerate(lengths))
+
+
+def scattered(n: int, *, seed: int) -> Episodes:
+    """n transitions at random out of a recording of 20,000, each an episode of one step.
+
+    Neighbours in an episode are alike, so 400 rows of two episodes say little of the law of all; these are nearly
+    independent. Those of a smaller n are the first of a larger one. Raises ValueError for n over 20,000.
+    """
+    if not 1 <= n <= POOL:
+        raise ValueError(f"of {POOL} transitions 1 to {POOL} can be drawn, got {n}")
+    chosen = torch.randperm(POOL, generator=torch.Generator().manual_seed(seed))[:n]
+    return loose(Transitions(*(column[chosen] for column in transitions(record(POOL, seed=seed)))))
 
 
 def returns(agent: Any, episodes: int = 100, *, seed: int = 0, limit: int = LIMIT) -> Tensor:

@@ -47,3 +47,15 @@ def test_the_scripted_policy_swings_up_and_doing_nothing_does_not() -> None:
     idle = pendulum.returns(lambda o: torch.zeros(len(o), 1), 100)
     assert float(swing.mean()) > -250 and float(idle.mean()) < -1000
     assert torch.equal(swing[:20], pendulum.returns(pendulum.swing, 100)[:20])
+
+
+def test_scattered_transitions_are_the_worlds_own_none_twice_and_fewer_are_the_first_of_more() -> None:
+    few, more = (transitions(pendulum.scattered(n, seed=2)) for n in (400, 2000))
+    for a, b in zip(few, more, strict=True):
+        assert torch.equal(a, b[:400])
+    whole = transitions(pendulum.record(pendulum.POOL, seed=2))
+    known = {tuple(row) for row in torch.cat([whole.obs, whole.act], 1).tolist()}
+    rows = [tuple(row) for row in torch.cat([more.obs, more.act], 1).tolist()]
+    assert len(set(rows)) == 2000 and set(rows) <= known
+    with pytest.raises(ValueError, match="got 20001"):
+        pendulum.scattered(20_001, seed=0)
