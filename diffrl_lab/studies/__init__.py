@@ -2,6 +2,8 @@
 
 actions            What lesson 10 draws around its own few lines: the actions of policies on the bandit, and
                    what critics believe
+augmented          What lesson 12 draws around its own few lines: transitions against the equations and
+                   against the rows recorded
 calibration        How often `analysis.diagnose` is wrong about samples whose defect is known: false alarms, and
                    what it sees
 data               Data, behind lessons 03 and 04: what planners and policies need of it, on the medium and the

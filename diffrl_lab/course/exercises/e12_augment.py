@@ -69,7 +69,7 @@ def right(rows, fresh, z, scaler, share, most):
 def one_by_one(rows, fresh, z, scaler, share, most):
     r = scaler(rows)
     level = share * torch.stack([(r - f).norm(dim=1).min() for f in scaler(fresh)]).quantile(0.5)
-    kept = []
+    kept: list[torch.Tensor] = []
     for x in z:
         if len(kept) < most * len(rows) and (r - x).norm(dim=1).min() >= level:
             kept.append(scaler.inverse(x))
