@@ -328,6 +328,30 @@ STUDIES: dict[str, Study] = {
         {"median": ".0f", "low": ".0f", "high": ".0f", "whole": ".2f"},
         {"project": "rounded", "low": "lower quartile", "high": "upper quartile", "whole": "all 200 possible"},
     ),
+    "synthetic oracle": Study(
+        "synthetic-oracle.json",
+        ("n", "arm", "updates", "noise"),
+        {"residual": ".4f", "residual_95": ".3f", "reward_error": ".3f", "ratio": ".2f"},
+        {"n": "real rows", "residual_95": "95 % below", "reward_error": "reward off by", "ratio": "nearest-row ratio"},
+    ),
+    "synthetic linear": Study(
+        "synthetic-linear.json",
+        ("n", "arm"),
+        dict.fromkeys(("A", "B", "sigma", "from_shown"), ".3f"),
+        {
+            "n": "real rows",
+            "A": "A off by",
+            "B": "B off by",
+            "sigma": "Sigma off by",
+            "from_shown": "A: from the rows shown",
+        },
+    ),
+    "synthetic downstream": Study(
+        "synthetic-downstream.json",
+        ("n", "arm"),
+        {"paid": ".0f", "failed": ".2f"},
+        {"n": "real rows", "paid": "return", "failed": "drives below -500"},
+    ),
 }
 
 

@@ -41,6 +41,7 @@ safety             Safety, behind lesson 08: what rules that are given at test t
                    is driven
 study              The frame of every study: parts, seeds, hours and the manifest; `diffrl-lab study NAME [PART]
                    --seeds N`
+synthetic          Synthetic experience where the truth is known, behind lesson 12
 trajectories       What lessons 04 and 04b measure, and draw, around their own few lines: plans in mazes,
                    driven, judged, counted
 unconditioned      Unconditioned diffusion of logs, behind lesson 04b (the survey's experiment 1), against model

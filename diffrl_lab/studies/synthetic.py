@@ -35,8 +35,8 @@ VERSION = "1"  # of what the functions below call
 WORLDS = {"pendulum": pendulum.scattered, "linear": linear.record}
 SIZES = (400, 1000, 2000, 5000)  # transitions that SynthER is trained on
 SMALL = (400, 2000)  # of the other two parts
-CONFIG = Config(width=128, batch=128, lr=3e-3, updates=4000)
-STAGES = (500, 1000, 2000, 4000)  # updates at which a training is measured
+CONFIG = Config(width=128, batch=128, lr=3e-3, updates=2000)
+STAGES = (250, 500, 1000, 2000)  # updates at which a training is measured
 NOISE = (0.02, 0.05, 0.1, 0.2)  # deviation of the noise of the noisy copies, the rows' own deviation being 1
 DRAWN = 10_000  # transitions drawn for a policy or a regression
 POLICY = td3_bc.Config(updates=4000, gamma=0.95)

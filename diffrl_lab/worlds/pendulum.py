@@ -70,7 +70,7 @@ def starts(n: int, generator: torch.Generator) -> Tensor:
     return observed(math.pi * u[:, 0], u[:, 1])
 
 
-def record(steps: int, *, seed: int, noise: float = 0.4, wild: float = 0.4) -> Episodes:
+def record(steps: int, *, seed: int, noise: float = 1.2, wild: float = 0.4) -> Episodes:
     """`steps` transitions of episodes of at most 200 steps, a share `wild` of them driven at random.
 
     The others are driven by `swing` with Gaussian noise of deviation `noise` on the action. Each seed is a recording
@@ -90,9 +90,9 @@ def record(steps: int, *, seed: int, noise: float = 0.4, wild: float = 0.4) -> E
         o, r = move(o, act[-1])
         seen.append(o)
         rew.append(r)
-    obs, a, r = (torch.stack(x, 1).numpy() for x in (seen, act, rew))
+    obs, did, paid = (torch.stack(x, 1).numpy() for x in (seen, act, rew))
     lengths = [min(LIMIT, steps - k * LIMIT) for k in range(len(obs))]
-    return Episodes.join((obs[k, : n + 1], a[k, :n], r[k, :n], False) for k, n in enumerate(lengths))
+    return Episodes.join((obs[k, : n + 1], did[k, :n], paid[k, :n], False) for k, n in enumerate(lengths))
 
 
 def scattered(n: int, *, seed: int) -> Episodes:

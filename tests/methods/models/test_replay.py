@@ -79,7 +79,12 @@ def test_curiosity_is_highest_where_the_world_does_what_it_rarely_does() -> None
 
 def test_a_share_of_the_rows_is_shown_without_its_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
-    monkeypatch.setattr(replay, "denoising_loss", lambda D, x, *, cond, **options: seen.append(cond) or x.mean())
+
+    def loss(D, x, *, cond, **options):
+        seen.append(cond)
+        return x.mean()
+
+    monkeypatch.setattr(replay, "denoising_loss", loss)
     model = Replay(TINY, 1, 1)
     model.loss({"x": torch.zeros(4000, 5), "rank": torch.ones(4000, 1)}, G())
     assert abs(float(seen[0].isnan().float().mean()) - 0.25) < 4 * (0.25 * 0.75 / 4000) ** 0.5
