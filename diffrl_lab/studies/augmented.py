@@ -17,8 +17,19 @@ from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.data.episodes import Transitions, transitions
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.data.shipped import shipped
-from diffrl_lab.diffusion import Karras, MixtureDenoiser, heun, sample
+from diffrl_lab.diffusion import (
+    Batches,
+    Karras,
+    MixtureDenoiser,
+    cosine_decay,
+    descend,
+    fit,
+    heun,
+    sample,
+    seeded,
+)
 from diffrl_lab.methods.models.synther import Synther, rows, unpacked
+from diffrl_lab.nets import MLP
 from diffrl_lab.studies import synthetic
 from diffrl_lab.widgets import pictures
 from diffrl_lab.widgets.tables import Columns
@@ -154,3 +165,23 @@ class Slider:
             for name, (t, real) in arms.items()
         )
         return clouds(arms, self.fresh, cols=2, alt=f"Two clouds of transitions by nearness and residual. {said}.")
+
+
+def joined(*parts: Transitions) -> Transitions:
+    """Transitions of several sources, one after the other."""
+    return Transitions(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def forecast(t: Transitions, fresh: Transitions, *, seed: int, updates: int = 600) -> float:
+    """How far a small network that learned (s, a) -> s' - s from transitions t is off on fresh ones, after so many
+    updates: the root of the mean square of its error in s' over `pendulum.SPREAD`."""
+    x, y = torch.cat([t.obs, t.act], 1).float(), (t.next_obs - t.obs).float()
+    inside, outside = Scaler.fit(x, "standard"), Scaler.fit(y, "standard")
+    net = seeded(seed, MLP, x.shape[1], out=y.shape[1], width=64, label=0)
+    update = descend(lambda b: (net(b["x"]) - b["y"]).square().mean(), net, lr=3e-3, schedule=cosine_decay(updates))
+    batches = Batches({"x": inside(x), "y": outside(y)}, 256, torch.Generator().manual_seed(seed))
+    for _ in fit(update, batches, updates):
+        pass
+    with torch.no_grad():
+        after = fresh.obs + outside.inverse(net(inside(torch.cat([fresh.obs, fresh.act], 1))))
+    return float(((after - fresh.next_obs) / torch.tensor(pendulum.SPREAD)).square().mean().sqrt())
