@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,13 @@ from diffrl_lab.worlds import linear, pendulum
 RUNS = ROOT / "runs" / "synthetic"
 VERSION = "1"  # of what the functions below call
 WORLDS = {"pendulum": pendulum.scattered, "linear": linear.record}
-SIZES = (400, 1000, 2000, 5000)  # transitions that SynthER is trained on
-SMALL = (400, 2000)  # of the other two parts
+SIZES = (400, 2000)  # transitions of Pendulum that SynthER is trained on
+SMALL = 400  # of the other two parts
 CONFIG = Config(width=128, batch=128, lr=3e-3, updates=2000)
 STAGES = (250, 500, 1000, 2000)  # updates at which a training is measured
 NOISE = (0.02, 0.05, 0.1, 0.2)  # deviation of the noise of the noisy copies, the rows' own deviation being 1
 DRAWN = 10_000  # transitions drawn for a policy or a regression
-POLICY = td3_bc.Config(updates=4000, gamma=0.95)
+POLICY = td3_bc.Config(width=64, batch=128, updates=4000, gamma=0.97)
 
 
 def recording(world: str, n: int, seed: int) -> Episodes:
@@ -124,7 +125,8 @@ def trained_on(arm: str, n: int, seed: int) -> Episodes:
 
 def downstream(arm: str, n: int, *, seed: int) -> dict[str, Any]:
     """The return of TD3+BC trained on one arm, mean over 100 drives whose starts are those of every seed and arm."""
-    run = td3_bc.train(trained_on(arm, n, seed), POLICY, seed=seed)
+    episodes = trained_on(arm, n, seed)
+    run = td3_bc.train(replace(episodes, rew=episodes.rew / 10), POLICY, seed=seed)  # so that Q is of the order of 10
     for _ in run:
         pass
     paid = pendulum.returns(td3_bc.Agent(run.model), 100, seed=77)
@@ -145,12 +147,12 @@ def _oracle(seeds: Sequence[int]) -> Table:
 
 
 def _linear(seeds: Sequence[int]) -> Table:
-    grid = {"n": SMALL, "arm": ["real", "drawn", "more drawn", "more real"]}
+    grid = {"n": [SMALL], "arm": ["real", "drawn", "more drawn", "more real"]}
     return run_grid(regression, grid, seeds=seeds, cache=RUNS, version=VERSION)
 
 
 def _downstream(seeds: Sequence[int]) -> Table:
-    grid = {"n": SMALL, "arm": ["real", "drawn", "noise", "more real"]}
+    grid = {"n": [SMALL], "arm": ["real", "drawn", "noise", "more real"]}
     return run_grid(downstream, grid, seeds=seeds, cache=RUNS, version=VERSION)
 
 
@@ -168,16 +170,17 @@ def _pendulum(seeds: Sequence[int]) -> float:
 
 PARTS = {
     "weights": Part(_weights, seeds=1),
-    "oracle": Part(_oracle, "results/synthetic-oracle.json", training=_pendulum),
+    "oracle": Part(_oracle, "results/synthetic-oracle.json", seeds=1, training=_pendulum),
     "linear": Part(
         _linear,
         "results/synthetic-linear.json",
-        training=lambda seeds: trained([("linear", n) for n in SMALL], seeds),
+        seeds=1,
+        training=lambda seeds: trained([("linear", SMALL)], seeds),
     ),
     "downstream": Part(
         _downstream,
         "results/synthetic-downstream.json",
         seeds=5,
-        training=lambda seeds: trained([("pendulum", n) for n in SMALL], seeds),
+        training=lambda seeds: trained([("pendulum", SMALL)], seeds),
     ),
 }

@@ -60,7 +60,7 @@ def test_every_stage_of_a_training_is_kept_and_another_seed_has_another_recordin
 
 def test_a_regression_on_real_rows_is_near_the_law_and_one_on_what_hardly_learned_is_not(small) -> None:
     assert study.regression("real", 400, seed=0)["A"] < 0.2
-    assert study.regression("real", 400, seed=0)["from_shown"] == 0
+    assert study.regression("real", 400, seed=0)["from_shown"] < 1e-12
     assert study.regression("drawn", 400, seed=0)["A"] > 0.5
     assert study.regression("more drawn", 400, seed=0)["rows"] == 30
 
@@ -74,16 +74,15 @@ def test_each_arm_has_the_real_rows_first_and_as_many_beside_them(small) -> None
     assert float(pendulum.residual(transitions(study.trained_on("more real", 40, 0))).state.max()) < 1e-5
 
 
-@pytest.mark.parametrize("n", study.SMALL)
-def test_what_ships_draws_transitions_that_the_equations_allow_copies_at_400_rows_and_new_ones_at_2000(n: int) -> None:
+@pytest.mark.parametrize("n", study.SIZES)
+def test_what_ships_draws_transitions_that_the_equations_nearly_allow_and_that_are_no_copies(n: int) -> None:
     model = Synther.load(shipped(f"weights/synthetic-pendulum-{n}.safetensors"))
     real = transitions(study.recording("pendulum", n, 0))
     judged = study.judged(model.sample(1000, generator=G(5)), real)
-    assert judged["residual"] < 0.04
-    assert judged["ratio"] < 0.6 if n == 400 else judged["ratio"] > 0.9
+    assert judged["residual"] < 0.04 and 0.8 < judged["ratio"] < 1.8
 
 
-def test_what_ships_of_the_linear_world_is_nearer_to_its_own_rows_than_chance_leaves_them_from_the_law() -> None:
+def test_what_ships_of_the_linear_world_gives_the_law_back_about_as_well_as_the_rows_it_was_shown() -> None:
     model = Synther.load(shipped("weights/synthetic-linear-400.safetensors"))
     found = linear.distance(linear.regress(model.sample(4000, generator=G(5))))
-    assert found["A"] < 0.3 and found["B"] < 0.3 and found["sigma"] < 0.5
+    assert found["A"] < 0.2 and found["B"] < 0.2 and found["sigma"] < 0.4
