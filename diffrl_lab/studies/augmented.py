@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from diffrl_lab import widgets
 from diffrl_lab.analysis.distance import nearest
-from diffrl_lab.analysis.intervals import paired, student
-from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.data.episodes import Transitions, transitions
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.data.shipped import shipped
@@ -32,7 +26,6 @@ from diffrl_lab.methods.models.synther import Synther, rows, unpacked
 from diffrl_lab.nets import MLP
 from diffrl_lab.studies import synthetic
 from diffrl_lab.widgets import pictures
-from diffrl_lab.widgets.tables import Columns
 from diffrl_lab.worlds import pendulum
 
 LOWEST = 1e-4  # residuals below are drawn there: the world's own rows have none
@@ -101,72 +94,6 @@ def clouds(
     return pictures.Picture(fig, alt)
 
 
-class Study:
-    """A table of the study `synthetic`: a number for each training seed."""
-
-    def __init__(self, part: str) -> None:
-        self.table = Table.load(shipped(f"results/synthetic-{part}.json"))
-
-    def __call__(self, column: str, **where: Any) -> NDArray[np.float64]:
-        """A column, a number for each training seed."""
-        return self.table.column(column, **where).astype(float)
-
-    def cell(self, column: str, digits: int = 3, **where: Any) -> str:
-        """The mean over the trainings, and the lowest and the highest in brackets."""
-        v = self(column, **where)
-        return f"{v.mean():.{digits}f} ({v.min():.{digits}f} to {v.max():.{digits}f})"
-
-    def oracle(self, sizes: Sequence[int], noise: float, updates: int) -> Columns:
-        """Residual and ratio of SynthER and of noisy copies, a row for each number of recorded transitions."""
-        arms = {"SynthER": {"arm": "diffusion", "updates": updates, "noise": 0.0},
-                f"noise {noise:g}": {"arm": "noise", "updates": 0, "noise": noise}}  # fmt: skip
-        columns = {
-            f"{name}: {what}": [self.cell(what, 3 if what == "residual" else 2, n=n, **where) for n in sizes]
-            for name, where in arms.items()
-            for what in ("residual", "ratio")
-        }
-        return widgets.table({"rows recorded": [f"{n:,}" for n in sizes], **columns})
-
-    def gains(self, n: int, arms: Mapping[str, str]) -> Columns:
-        """What each arm is paid on n recorded rows, with Student's interval, and its paired difference to `real`."""
-        base = self("paid", n=n, arm="real")
-        found: dict[str, list[str]] = {"trained on": [], "paid": [], "95 %": [], "more than recorded alone": []}
-        for arm, name in arms.items():
-            v = self("paid", n=n, arm=arm)
-            low, high = student(v) or (np.nan, np.nan)
-            d = paired(v, base)
-            found["trained on"].append(name)
-            found["paid"].append(f"{v.mean():.0f}")
-            found["95 %"].append(f"{low:.0f} to {high:.0f}")
-            gain = f"{d.difference:+.0f} ({d.interval[0]:+.0f} to {d.interval[1]:+.0f})"
-            found["more than recorded alone"].append("" if arm == "real" else gain)
-        return widgets.table(found)
-
-
-class Slider:
-    """Rows of the shipped models and of noise, drawn anew when asked."""
-
-    def __init__(self, fresh: Transitions) -> None:
-        self.fresh, self.models = fresh, {n: model("pendulum", n) for n in synthetic.SMALL}
-
-    def picture(self, rows: int, denoising: int, noise: float) -> pictures.Picture:
-        """SynthER of so many rows with so many steps, and noisy copies of the same rows."""
-        g, real = torch.Generator().manual_seed(0), recorded("pendulum", rows)
-        arms = {
-            f"SynthER, {rows:,} rows, {denoising} steps": (
-                self.models[rows].sample(500, steps=denoising, generator=g),
-                real,
-            ),
-            f"noise {noise:g} on {rows:,} rows": (synthetic.noisy(real, 500, noise, g), real),
-        }
-        said = "; ".join(
-            f"{name}: residual {pendulum.residual(t).state.median():.3f}, "
-            f"ratio {nearness(t, real, self.fresh).median():.2f}"
-            for name, (t, real) in arms.items()
-        )
-        return clouds(arms, self.fresh, cols=2, alt=f"Two clouds of transitions by nearness and residual. {said}.")
-
-
 def joined(*parts: Transitions) -> Transitions:
     """Transitions of several sources, one after the other."""
     return Transitions(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
@@ -185,3 +112,27 @@ def forecast(t: Transitions, fresh: Transitions, *, seed: int, updates: int = 60
     with torch.no_grad():
         after = fresh.obs + outside.inverse(net(inside(torch.cat([fresh.obs, fresh.act], 1))))
     return float(((after - fresh.next_obs) / torch.tensor(pendulum.SPREAD)).square().mean().sqrt())
+
+
+class Slider:
+    """Rows of the shipped models and of noise, drawn anew when asked."""
+
+    def __init__(self, fresh: Transitions) -> None:
+        self.fresh, self.models = fresh, {n: model("pendulum", n) for n in (400, 2000)}
+
+    def picture(self, rows: int, denoising: int, noise: float) -> pictures.Picture:
+        """SynthER of so many rows with so many steps, and noisy copies of the same rows."""
+        g, real = torch.Generator().manual_seed(0), recorded("pendulum", rows)
+        arms = {
+            f"SynthER, {rows:,} rows, {denoising} steps": (
+                self.models[rows].sample(500, steps=denoising, generator=g),
+                real,
+            ),
+            f"noise {noise:g} on {rows:,} rows": (synthetic.noisy(real, 500, noise, g), real),
+        }
+        said = "; ".join(
+            f"{name}: residual {pendulum.residual(t).state.median():.3f}, "
+            f"ratio {nearness(t, real, self.fresh).median():.2f}"
+            for name, (t, real) in arms.items()
+        )
+        return clouds(arms, self.fresh, cols=2, alt=f"Two clouds of transitions by nearness and residual. {said}.")

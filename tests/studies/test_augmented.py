@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import pytest
 import torch
 
-from diffrl_lab.analysis.intervals import paired
 from diffrl_lab.data.episodes import Transitions, transitions
 from diffrl_lab.studies import augmented, synthetic
 from diffrl_lab.worlds import pendulum
@@ -45,17 +41,11 @@ def test_a_cloud_is_titled_by_its_medians(few: Transitions, fresh: Transitions) 
     assert picture.axes[0].get_title(loc="left") == f"noise\nresidual {wrong:.3f}\nratio {near:.2f}"
 
 
-def test_gains_are_paired_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    paid = {"real": np.array([-300.0, -500, -400]), "drawn": np.array([-290.0, -491, -389])}
-
-    class Made(augmented.Study):
-        def __init__(self) -> None:
-            pass
-
-        def __call__(self, column: str, **where: Any) -> Any:
-            return paid[where["arm"]]
-
-    rows = Made().gains(400, {"real": "recorded", "drawn": "+ drawn"}).rows
-    d = paired(paid["drawn"], paid["real"])
-    assert rows[0][-1] == "" and rows[1][-1] == f"{d.difference:+.0f} ({d.interval[0]:+.0f} to {d.interval[1]:+.0f})"
-    assert rows[1][-1].startswith("+10 (+8 to +12")
+def test_a_forecast_is_better_with_more_real_rows_and_worse_with_wrong_ones(
+    few: Transitions, fresh: Transitions
+) -> None:
+    more = transitions(pendulum.scattered(400, seed=3))
+    alone = augmented.forecast(few, fresh, seed=0, updates=150)
+    assert augmented.forecast(augmented.joined(few, more), fresh, seed=0, updates=150) < alone
+    wrong = synthetic.noisy(few, 400, 0.5, torch.Generator().manual_seed(4))
+    assert augmented.forecast(augmented.joined(few, wrong), fresh, seed=0, updates=150) > 1.5 * alone
