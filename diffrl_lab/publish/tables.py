@@ -346,12 +346,6 @@ STUDIES: dict[str, Study] = {
             "from_shown": "A: from the rows shown",
         },
     ),
-    "synthetic downstream": Study(
-        "synthetic-downstream.json",
-        ("n", "arm"),
-        {"paid": ".0f", "failed": ".2f"},
-        {"n": "real rows", "paid": "return", "failed": "drives below -500"},
-    ),
 }
 
 

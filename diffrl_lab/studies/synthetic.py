@@ -147,12 +147,12 @@ def _oracle(seeds: Sequence[int]) -> Table:
 
 
 def _linear(seeds: Sequence[int]) -> Table:
-    grid = {"n": [SMALL], "arm": ["real", "drawn", "more drawn", "more real"]}
+    grid: dict[str, Any] = {"n": [SMALL], "arm": ["real", "drawn", "more drawn", "more real"]}
     return run_grid(regression, grid, seeds=seeds, cache=RUNS, version=VERSION)
 
 
 def _downstream(seeds: Sequence[int]) -> Table:
-    grid = {"n": [SMALL], "arm": ["real", "drawn", "noise", "more real"]}
+    grid: dict[str, Any] = {"n": [SMALL], "arm": ["real", "drawn", "noise", "more real"]}
     return run_grid(downstream, grid, seeds=seeds, cache=RUNS, version=VERSION)
 
 
@@ -170,11 +170,10 @@ def _pendulum(seeds: Sequence[int]) -> float:
 
 PARTS = {
     "weights": Part(_weights, seeds=1),
-    "oracle": Part(_oracle, "results/synthetic-oracle.json", seeds=1, training=_pendulum),
+    "oracle": Part(_oracle, "results/synthetic-oracle.json", training=_pendulum),
     "linear": Part(
         _linear,
         "results/synthetic-linear.json",
-        seeds=1,
         training=lambda seeds: trained([("linear", SMALL)], seeds),
     ),
     "downstream": Part(
