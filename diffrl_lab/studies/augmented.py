@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from diffrl_lab.analysis.distance import nearest
+from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.data.episodes import Transitions, transitions
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.data.shipped import shipped
@@ -112,6 +116,22 @@ def forecast(t: Transitions, fresh: Transitions, *, seed: int, updates: int = 60
     with torch.no_grad():
         after = fresh.obs + outside.inverse(net(inside(torch.cat([fresh.obs, fresh.act], 1))))
     return float(((after - fresh.next_obs) / torch.tensor(pendulum.SPREAD)).square().mean().sqrt())
+
+
+class Study:
+    """A table of the study `synthetic`: a number for each training."""
+
+    def __init__(self, part: str) -> None:
+        self.table = Table.load(shipped(f"results/synthetic-{part}.json"))
+
+    def __call__(self, column: str, **where: Any) -> NDArray[np.float64]:
+        """A column, a number for each training."""
+        return self.table.column(column, **where).astype(float)
+
+    def cell(self, column: str, digits: int = 3, **where: Any) -> str:
+        """The mean over the trainings, and the lowest and the highest in brackets."""
+        v = self(column, **where)
+        return f"{v.mean():.{digits}f} ({v.min():.{digits}f} to {v.max():.{digits}f})"
 
 
 class Slider:

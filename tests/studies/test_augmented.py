@@ -49,3 +49,10 @@ def test_a_forecast_is_better_with_more_real_rows_and_worse_with_wrong_ones(
     assert augmented.forecast(augmented.joined(few, more), fresh, seed=0, updates=150) < alone
     wrong = synthetic.noisy(few, 400, 0.5, torch.Generator().manual_seed(4))
     assert augmented.forecast(augmented.joined(few, wrong), fresh, seed=0, updates=150) > 1.5 * alone
+
+
+def test_a_cell_has_the_mean_and_both_ends_of_the_shipped_trainings() -> None:
+    study = augmented.Study("linear")
+    v = study("A", n=400, arm="more real")
+    assert len(v) == 3 and study.cell("A", n=400, arm="more real") == f"{v.mean():.3f} ({v.min():.3f} to {v.max():.3f})"
+    assert (v < study("A", n=400, arm="more drawn")).all()
