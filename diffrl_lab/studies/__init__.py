@@ -4,6 +4,8 @@ actions            What lesson 10 draws around its own few lines: the actions of
                    what critics believe
 bridges            What lesson 03 measures, and draws, around its own few lines: clones on a bridge, and values
                    fitted on a corridor
+augmented          What lesson 12 draws around its own few lines: transitions against the equations and
+                   against the rows recorded
 calibration        How often `analysis.diagnose` is wrong about samples whose defect is known: false alarms, and
                    what it sees
 collapse           Collapse, behind lesson 17: what each number of diversity sees and is blind to, and from how

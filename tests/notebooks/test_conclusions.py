@@ -86,6 +86,8 @@ from diffrl_lab.methods.planning.distilled import Distilled
 Distilled.load = _unlearned(Distilled.load, lambda made: made.planner.denoiser)
 from diffrl_lab.methods.planning.graph import Graph
 Graph.load = _unlearned(Graph.load, lambda made: made.motion.denoiser)
+from diffrl_lab.methods.models.synther import Synther
+Synther.load = _unlearned(Synther.load, lambda made: made.denoiser)
 from diffrl_lab import methods
 _imitate = ("regression", "two_step", "gaussian", "mixture", "autoregressive", "diffusion_policy")
 for _name in (*_imitate, "idql", "weighted", "cfgrl", "diffusion_ql", "td3_bc"):
