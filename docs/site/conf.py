@@ -40,6 +40,7 @@ html_copy_source = False
 html_show_sourcelink = False
 html_show_search_summary = False  # a summary is fetched, which no browser does for pages from the disk
 html_math_renderer = "mathml"
+html_context = {"default_mode": "auto"}
 html_theme_options: dict[str, Any] = {
     "navigation_with_keys": False,
     "show_prev_next": True,

@@ -24,7 +24,8 @@ def contents() -> set[str]:
     named: set[str] = set()
     for page in site.FRAME.glob("*.md"):
         for tree in re.findall(r"^```\{toctree\}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S):
-            named |= {line for line in tree.splitlines() if line and not line.startswith(":")}
+            lines = [line for line in tree.splitlines() if line and not line.startswith(":")]
+            named |= {re.sub(r".*<(.+)>", r"\1", line) for line in lines}
     lessons = {str(target(s).relative_to(ROOT).with_suffix("")) for s in sources()}
     return named | lessons if "notebooks/*" in named else named
 
