@@ -236,7 +236,7 @@ def build(
     if out.exists() and any(out.iterdir()) and not (out / "objects.inv").exists():
         raise ValueError(f"{out} holds something that is not a site: it is left as it is")
     shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(work / "html", out, ignore=shutil.ignore_patterns(".buildinfo", "_sources"))
+    shutil.copytree(work / "html", out, ignore=shutil.ignore_patterns(".buildinfo", "_sources", "webpack-macros.html"))
     (out / ".nojekyll").touch()  # GitHub Pages would leave out folders that begin with an underscore
     return out / "index.html"
 
