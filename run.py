@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""The one command: `python3 run.py lab | test | setup | bench | html`. Standard library only.
+"""The one command: `python3 run.py lab | test | setup | bench | html | site`. Standard library only.
 
 lab    open JupyterLab on lesson 00 (your copy of it, in my/)
 test   run every test and every notebook (--all: the slow ones, too; anything else goes to pytest)
 setup  only make the environment (setup test: with what testing needs)
 bench  measure against the libraries next door
 html   run every notebook into a page in build/html (options of `diffrl-lab run`, such as --profile smoke)
+site   one site of lessons, how-to pages, reference and results in site/ (--stored: without running the lessons)
 -h, --version
 
 The environment is the folder .venv beside this file; it is made, completed or rebuilt when it has to be, and never
@@ -37,12 +38,14 @@ PYTHON = os.path.join(VENV, "Scripts", "python.exe") if WINDOWS else os.path.joi
 # --no-compile: Python compiles what is used when it is first used, a small part of what is installed
 PIP = [PYTHON, "-m", "pip", "install", "--progress-bar", "off", "--no-compile", "--log", LOG]
 TORCH_INDEX = "https://download.pytorch.org/whl/"
-NEEDED_GB = {"lab": 3.0, "test": 4.0}  # 1.7 and 2.4 stay; the rest is needed while installing
+NEEDED_GB = {"lab": 3.0, "site": 3.2, "test": 4.0}  # 1.7 and 2.4 stay; the rest is needed while installing
 PROBES = {
     "lab": ["diffrl_lab", "torch", "jupyterlab", "anywidget", "minari", "mujoco"],
     "test": ["pytest", "nbval", "stable_baselines3", "distributed"],
+    "site": ["sphinx", "myst_nb", "pydata_sphinx_theme"],
 }
-EXTRAS = {"lab": "", "test": "[test,record,cluster]"}
+EXTRAS = {"lab": "", "site": "[site]", "test": "[test,record,cluster,site]"}
+INSIDE = {"lab": ["lab"], "site": ["lab", "site"], "test": ["lab", "site", "test"]}  # what a kind makes ready
 
 
 class Trouble(Exception):
@@ -159,7 +162,7 @@ def clean_environment():
 
 
 def state(kind):
-    """'ready', 'extend' (sound, but made for `lab` only) or 'make' (missing, half-made, outdated or broken)."""
+    """'ready', 'extend' (sound, but made for less than `kind`) or 'make' (missing, half-made, outdated or broken)."""
     try:
         with open(STAMP, encoding="utf-8") as file:
             stamp = json.load(file)
@@ -256,7 +259,7 @@ def torch_options():
 
 
 def set_up(kind):
-    """Bring .venv to the state that `kind` ('lab' or 'test') needs; do nothing if it is there."""
+    """Bring .venv to the state that `kind` ('lab', 'site' or 'test') needs; do nothing if it is there."""
     with alone():
         found = state(kind)
         if found == "ready":
@@ -275,15 +278,12 @@ def set_up(kind):
             call([base, "-m", "venv", VENV], "a virtual environment")
             # PyTorch first and alone: its index is then asked for ten packages, not for a hundred and fifty
             call(PIP + torch_options() + ["-c", "constraints.txt", torch_pin()], "PyTorch")
-        made = ["lab"]
         if found == "extend":
             os.remove(STAMP)
-        if kind == "test":
-            made.append("test")
         call(PIP + ["-c", "constraints.txt", "-e", "." + EXTRAS[kind]], "everything else")
         quieten_lab()
         with open(STAMP, "w", encoding="utf-8") as file:
-            json.dump({"key": key(), "made": made}, file)
+            json.dump({"key": key(), "made": INSIDE[kind]}, file)
         say(f"the environment is ready after {time.time() - start:.0f} s")
 
 
@@ -379,7 +379,12 @@ def html(options):
     return hand_over(argv + list(options), clean_environment())
 
 
-COMMANDS = {"lab": lab, "test": test, "setup": setup, "bench": bench, "html": html}
+def site(options):
+    set_up("site")
+    return hand_over([PYTHON, "-m", "diffrl_lab.publish.site"] + list(options), clean_environment())
+
+
+COMMANDS = {"lab": lab, "test": test, "setup": setup, "bench": bench, "html": html, "site": site}
 
 
 def main(argv):

@@ -121,7 +121,9 @@ def show_anything() -> None:
         getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
 
 
-class _Words(argparse.ArgumentParser):
+class Words(argparse.ArgumentParser):
+    """A parser whose fault is one sentence on stderr and exit 2."""
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (help: `{self.prog} -h`)\n")
 
@@ -144,7 +146,7 @@ def arguments(
         return word
 
     show_anything()
-    parser = _Words(command, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Words(command, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     if parts:
         parser.add_argument(
             "parts", nargs="*", type=part, metavar="PART", help=f"of {', '.join(parts)}; all by default"

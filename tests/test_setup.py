@@ -316,7 +316,7 @@ def test_a_half_made_environment_is_removed_and_the_stamp_comes_last(
     monkeypatch.setattr(run, "torch_options", list)
     run.set_up("test")
     assert steps == ["a virtual environment", "PyTorch", "everything else"]
-    assert json.loads(Path(run.STAMP).read_text()) == {"key": run.key(), "made": ["lab", "test"]}
+    assert json.loads(Path(run.STAMP).read_text()) == {"key": run.key(), "made": ["lab", "site", "test"]}
 
 
 def test_adding_the_tests_to_a_lab_loses_the_stamp_until_it_is_done(

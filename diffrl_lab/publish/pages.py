@@ -244,7 +244,7 @@ def page(notebook: Any) -> str:
 <body><nav class="toc"><details><summary>Contents</summary><script>{OPEN}</script>
 <ol>{contents}</ol>{WAY}</details></nav>
 <main>
-{_made_with(notebook)}
+{made_with(notebook)}
 {body}
 {WAY}
 </main></body></html>
@@ -257,11 +257,11 @@ def _blocks(notebook: Any) -> Iterator[str]:
     from pygments.formatters import HtmlFormatter
     from pygments.lexers import PythonLexer
 
-    markdown, state = _markdown(), notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
+    markdown, show = _markdown(), shower(notebook)
     code, answer, heads = HtmlFormatter(nowrap=True), list[str](), 0
     for cell in notebook.cells:
         outputs = cell.get("outputs", [])
-        if answer and (cell.cell_type == "markdown" or any(map(_asks, outputs))):
+        if answer and (cell.cell_type == "markdown" or any(map(asks, outputs))):
             yield _fold("show what came out", "\n".join(answer), "answer")
             answer = []
         if cell.cell_type == "markdown":
@@ -277,8 +277,7 @@ def _blocks(notebook: Any) -> Iterator[str]:
             program = f'<div class="code"><pre>{"".join(f"<span>{line}</span>" for line in lines)}</pre></div>'
             tag = next((tag for tag in cell.metadata.get("tags", []) if tag in FOLDED), None)
             program = _fold(FOLDED[tag], program) if tag else program
-            at = next((i for i, output in enumerate(outputs) if _answers(output)), len(outputs))
-            before, after = (_outputs(some, state, markdown) for some in (outputs[:at], outputs[at:]))
+            before, after = map(show, parted(outputs))
             if answer:
                 answer += [program, before, after]
             else:
@@ -293,12 +292,22 @@ def _fold(summary: str, inside: str, kind: str = "fold") -> str:
     return f'<details class="{kind}"><summary>{summary}</summary>\n{inside}</details>'
 
 
-def _asks(output: Any) -> bool:
+def asks(output: Any) -> bool:
+    """Whether an output is the question of a guess: what came before it is answered by then."""
     return output.get("data", {}).get("text/plain", "").startswith(QUESTION)
 
 
-def _answers(output: Any) -> bool:
-    return bool(re.match(rf"{NOBODY}|You guessed ", output.get("data", {}).get("text/plain", "")))
+def parted(outputs: list[Any]) -> tuple[list[Any], list[Any]]:
+    """A cell's outputs before the answer of a guess, and those from it on."""
+    answers = (re.match(rf"{NOBODY}|You guessed ", o.get("data", {}).get("text/plain", "")) for o in outputs)
+    at = next((i for i, answer in enumerate(answers) if answer), len(outputs))
+    return outputs[:at], outputs[at:]
+
+
+def shower(notebook: Any) -> Callable[[list[Any]], str]:
+    """What makes HTML of some outputs of an executed notebook, its widgets alive without a kernel."""
+    markdown, state = _markdown(), notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
+    return lambda outputs: _outputs(outputs, state, markdown)
 
 
 def parameters(notebook: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -312,7 +321,7 @@ def parameters(notebook: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return said["parameters"], said["parameters"] | said["injected-parameters"]
 
 
-def _made_with(notebook: Any) -> str:
+def made_with(notebook: Any) -> str:
     """Which profile and which seed the page shows, and a banner where they are not those that the texts speak of."""
     own, had = parameters(notebook)
     films = "Movies can be scrubbed on this page; what has to be computed anew needs the notebook."
