@@ -305,12 +305,11 @@ gain.reveal(float(off["+ SynthER"].mean() / off["recorded alone"].mean()))
 # %%
 assert off["recorded alone"].max() < off["+ SynthER"].min() < 0.02, "large effect: drawn rows make this forecast worse"
 assert off["+ noise 0.2"].min() > 2 * off["+ SynthER"].max(), "large effect: noise makes it far worse"
-assert off["+ real"].max() < off["recorded alone"].min() < 0.02, "large effect: real rows make it better"
 widgets.intervals([(name, v.tolist()) for name, v in off.items()], xlabel="error of the forecast on fresh rows", alt="Errors of the "
-    "forecast by what it was trained on: real rows beside the recorded ones are best, the recorded ones alone next, then SynthER; noise is far behind.")
+    "forecast by what it was trained on: the recorded rows alone and with real ones beside them are best, SynthER is a little behind, noise far.")
 
 # %% [markdown]
-# **Large effect.** In each training the forecast is *worse* with SynthER's rows than without them, and better with real ones. The recorded rows of Pendulum are exact, and the drawn ones have a residual: the learner trusts both alike. Noise that is as new costs more than twice as much as SynthER.
+# **Large effect.** In each training the forecast is *worse* with SynthER's rows than without them. The recorded rows of Pendulum are exact, and the drawn ones have a residual: the learner trusts both alike. Noise that is as new costs more than twice as much as SynthER. Even real rows bring little, as the picture shows: for this forecast 400 exact rows are nearly enough.
 #
 # **Open.** Whether a *policy* gains was not measured here. A policy can gain from rows where nothing was recorded even if they are a little wrong, which a forecast on fresh rows of the same recording cannot see.
 #
@@ -355,7 +354,7 @@ widgets.table({"steps of the chain": ["8", "18", "40"], "trace of Sigma, over th
 #
 # | The survey says | Measured here | Verdict |
 # |---|---|---|
-# | Diffusion improves the sample efficiency of reinforcement learning | nothing new about $A$ and $B$; a forecast that is worse with drawn rows, and better with real ones; the course's study of data: a planner needs fewer transitions than cloning, and following the nearest recording needs fewer still | open |
+# | Diffusion improves the sample efficiency of reinforcement learning | nothing new about $A$ and $B$; a forecast that is worse with drawn rows; the course's study of data: a planner needs fewer transitions than cloning, and following the nearest recording needs fewer still | open |
 # | Diffusion augments experience with new transitions that fit the world | of 400 rows of Pendulum SynthER makes rows as new as the world's own, with less than a quarter of the residual of noise that is as new | held (large effect), in three trainings |
 #
 # **Symbols.** $s, a, r, s'$ `obs, act, rew, next_obs` a transition; $A, B, \Sigma$ `A, B, sigma` of the linear world, $w$ its noise; $x$ the pair $(s, a)$, $M$ `truth` the matrix $[A\ B]$, $\hat M$ its estimate, $e$ what is left over; $C$ covariance of a row; $n$ number of rows; $\theta, \omega$ angle and speed.
