@@ -108,7 +108,7 @@ def test_names_of_studies_are_completed_and_each_is_a_module_of_parts() -> None:
     ]
     command = typer.main.get_command(app).commands["study"]  # type: ignore[attr-defined]
     items = command.params[0].shell_complete(typer.Context(command), "p")
-    assert [item.value for item in items] == ["parameterisations", "planner"]
+    assert [item.value for item in items] == ["parameterisations", "planner", "practice"]
     with pytest.raises(ValueError, match="no study 'study'"):
         study.parts("study")
 
