@@ -245,6 +245,19 @@ STUDIES: dict[str, Study] = {
     ),
     "best of N": Study("improvement-best.json", ("candidates",), IMPROVED, IMPROVED_HEADS | {"candidates": "N"}),
     "guided": Study("improvement-guidance.json", ("w",), IMPROVED, IMPROVED_HEADS),
+    "offline, paid": Study(
+        "offline-paid.json",
+        ("arm",),
+        {"score": ".2f", "success": ".2f", "ways": ".1f", "off": ".3f", "training": ".0f", "ms": ".2f", "lines": ".0f"},
+        {
+            "arm": "policy",
+            "success": "arrives",
+            "off": "off the data",
+            "training": "training, CPU s",
+            "ms": "ms an action",
+            "lines": "lines of its file",
+        },
+    ),
     "robots": Study(
         "locomotion.json",
         ("name", "method"),
