@@ -47,6 +47,8 @@ def unknown(line: str) -> list[str]:
             return [rest[0]]
         rest.pop(0)
     options = {o for p in found.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}  # type: ignore[attr-defined]
+    # `train` takes `--set NAME VALUE` among its arguments
+    options |= {o for p in found.params for o in re.findall(r"--\w+", p.metavar or "")}  # type: ignore[attr-defined]
     return [w for w in rest if w.startswith("-") and w.split("=")[0] not in options]
 
 
