@@ -37,7 +37,8 @@ SITE = ROOT / "site"
 WORK = ROOT / "build" / "site"
 FRAME = ROOT / "docs" / "site"  # conf.py, the pages that lead to all others, style
 TEXTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
-SPOILERS = ("diffrl_lab.course.exercises", "diffrl_lab.course.blank_01", "diffrl_lab.course.blank_05")  # answers of the exercises have no page
+# answers of the exercises have no page
+SPOILERS = ("diffrl_lab.course.exercises", "diffrl_lab.course.blank_01", "diffrl_lab.course.blank_05")
 PICTURE = re.compile(r"\(attachment:([\w.-]+)\)")
 LINK = re.compile(r"(?<!\!)\[([^\]\[]+)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```[^\n]*\n", re.M | re.S)
