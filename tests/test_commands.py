@@ -66,7 +66,7 @@ def test_what_cannot_be_set_is_named_with_what_came_and_what_was_wanted(pair: tu
 
 
 def test_a_method_that_no_file_has_is_named_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="there is no method 'diffusser'; there are autoregressive, cfgrl, cloning"):
+    with pytest.raises(ValueError, match="there is no method 'diffusser'; there are adapt_diffuser, autoregressive"):
         methods.named("diffusser")
     with pytest.raises(ValueError, match="value_guidance needs --set planner VALUE"):
         commands.settings(methods.named("value_guidance"), [])

@@ -30,7 +30,7 @@ from typing import Any
 
 from diffrl_lab.course.editions import ROOT, sources, target
 from diffrl_lab.course.running import PROFILES, run
-from diffrl_lab.files import Words, show_anything, write_text
+from diffrl_lab.files import Words, show_anything, write_text, written
 from diffrl_lab.publish import pages
 
 SITE = ROOT / "site"
@@ -113,14 +113,14 @@ def modules() -> list[str]:
 def reference() -> dict[str, str]:
     """The pages of the API reference, by name: one of the whole, and one of each module, from the docstrings."""
     every = modules()
-    written = {}
+    pages = {}
     for name in ["diffrl_lab", *every]:
         inside = [m for m in every if m.rpartition(".")[0] == name]
         tree = "\n".join([".. toctree::", "   :maxdepth: 1", "", *(f"   {m}" for m in inside), ""]) if inside else ""
         head = f"{name}\n{'=' * len(name)}\n\n"
         options = "" if name == "diffrl_lab" else "   :members:\n   :undoc-members:\n   :ignore-module-all:\n"
-        written[name] = f"{head}.. automodule:: {name}\n{options}\n{tree}"
-    return written
+        pages[name] = f"{head}.. automodule:: {name}\n{options}\n{tree}"
+    return pages
 
 
 def restructured(lines: Iterable[str]) -> Iterator[str]:
@@ -209,7 +209,8 @@ def source(
                 cell.source = copied(cell.source, place, here)
         nbformat.write(made, folder / place)
         for name, data in pictures.items():
-            (folder / place.parent / "pictures" / name).write_bytes(data)
+            with written(folder / place.parent / "pictures" / name) as beside:
+                beside.write_bytes(data)
 
 
 def _sphinx(work: Path, strict: bool) -> None:

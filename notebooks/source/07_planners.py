@@ -89,7 +89,7 @@ def together(x_t: Tensor, t: Tensor, cond=None) -> Tensor:
     return torch.stack([bethe(s, process.places, x, alpha, sigma) for s, x in zip(says, x_t, strict=True)])
 
 
-drawn = sample(Function(together, process.schedule), torch.randn(N // 4, process.length, generator=generator, dtype=torch.float64),
+drawn = sample(Function(together, process.schedule), torch.randn(N, process.length, generator=generator, dtype=torch.float64),
     steps=25, step=ddpm(), generator=generator)
 yours = float(torch.corrcoef(drawn.T)[first, second])
 

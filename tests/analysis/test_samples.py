@@ -148,6 +148,7 @@ CALLS: dict[str, Callable[[Put], Any]] = {
 }
 FILES = {"bring.bring", "diagnose.diagnose"}  # to these, words are a file's name
 NO_SAMPLE = {
+    "diagnose.around",
     "feasibility.point_maze",
     "feasibility.locomotive",
     "intervals.wilson",
