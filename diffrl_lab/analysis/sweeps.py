@@ -96,6 +96,16 @@ class Table:
             raise ValueError(f"no row has {name!r} with {where}; rows have {sorted(self.rows[0]) if self.rows else []}")
         return np.array(values)
 
+    def row(self, **where: Any) -> dict[str, Any]:
+        """The one row in which `where` holds: of about["summary"], where a study summed up its points, else of `rows`.
+
+        Raises ValueError for none and for several.
+        """
+        found = [r for r in self.about.get("summary", self.rows) if all(r.get(k) == v for k, v in where.items())]
+        if len(found) != 1:
+            raise ValueError(f"{len(found)} rows have {where}; one was wanted")
+        return found[0]
+
     @classmethod
     def joined(cls, tables: Iterable[Table], **about: Any) -> Table:
         """The rows of several tables as one, whose points may have different seeds; `about` renews what is said of all.

@@ -227,7 +227,7 @@ def moving(chain: Sequence[Frame], at: Sequence[int], *, seed: int = 0, alt: str
 
 def ways_left(r: Tensor) -> Tensor:
     """exp of the entropy of the modes' probabilities: how many modes are still open. [..., K] -> [...]"""
-    return torch.special.entr(r.double()).sum(-1).exp()
+    return commitment.entropy_of(r).exp()
 
 
 # -------------------------------------------------------------------------------------------------------------- sweeps

@@ -138,35 +138,28 @@ def over(
     return pictures.Picture(fig, alt)
 
 
-class Study:
-    """A table of the studies `stitching` or `horizon`, as the lesson shows it."""
+def table(name: str) -> Table:
+    """A table of the studies `stitching` or `horizon`, as it ships."""
+    return Table.load(shipped(f"results/{name}.json"))
 
-    def __init__(self, name: str):
-        self.rows = Table.load(shipped(f"results/{name}.json")).about["summary"]
 
-    def row(self, **where: Any) -> dict[str, Any]:
-        """The one row with these entries. Raises ValueError where there is another number of them."""
-        found = [r for r in self.rows if all(r[k] == v for k, v in where.items())]
-        if len(found) != 1:
-            raise ValueError(f"{len(found)} rows have {where}")
-        return found[0]
+def reached(study: Table, k: int, *, alt: str) -> pictures.Picture:
+    """Far goals reached from legs of at most k cells, with intervals."""
+    rows = [study.row(k=k, arm=arm) for arm in ARMS]
+    lines = [(ARMS[r["arm"]], r["success"], *r["interval"]) for r in rows]
+    return widgets.intervals(lines, xlabel="far goals reached", alt=alt)
 
-    def reached(self, k: int, *, alt: str) -> pictures.Picture:
-        """Far goals reached from legs of at most k cells, with intervals."""
-        rows = [self.row(k=k, arm=arm) for arm in ARMS]
-        lines = [(ARMS[r["arm"]], r["success"], *r["interval"]) for r in rows]
-        return widgets.intervals(lines, xlabel="far goals reached", alt=alt)
 
-    def arms(self) -> Columns:
-        """Every arm: what it reaches from legs of 2 and of 3 cells, and what it costs."""
-        rows = {k: [self.row(k=k, arm=arm) for arm in ARMS] for k in stitching.LEGS}
-        columns: dict[str, Sequence[Any]] = {"planner": list(ARMS.values())}
-        for k, of in rows.items():
-            columns[f"legs of {k} cells: reached"] = [
-                f"{r['success']:.2f} ({r['interval'][0]:.2f} to {r['interval'][1]:.2f})" for r in of
-            ]
-        last = rows[stitching.LEGS[-1]]
-        columns["first plan clear of walls"] = ["–" if r["clear"] is None else f"{r['clear']:.2f}" for r in last]
-        columns["a plan, s"] = ["–" if r["plan_seconds"] is None else f"{r['plan_seconds']:.2f}" for r in last]
-        columns["training, CPU s"] = [f"{r['train_cpu']:.0f}" for r in last]
-        return widgets.table(columns)
+def arms(study: Table) -> Columns:
+    """Every arm: what it reaches from legs of 2 and of 3 cells, and what it costs."""
+    rows = {k: [study.row(k=k, arm=arm) for arm in ARMS] for k in stitching.LEGS}
+    columns: dict[str, Sequence[Any]] = {"planner": list(ARMS.values())}
+    for k, of in rows.items():
+        columns[f"legs of {k} cells: reached"] = [
+            f"{r['success']:.2f} ({r['interval'][0]:.2f} to {r['interval'][1]:.2f})" for r in of
+        ]
+    last = rows[stitching.LEGS[-1]]
+    columns["first plan clear of walls"] = ["–" if r["clear"] is None else f"{r['clear']:.2f}" for r in last]
+    columns["a plan, s"] = ["–" if r["plan_seconds"] is None else f"{r['plan_seconds']:.2f}" for r in last]
+    columns["training, CPU s"] = [f"{r['train_cpu']:.0f}" for r in last]
+    return widgets.table(columns)

@@ -161,10 +161,7 @@ class Study:
 
     def row(self, **where: Any) -> dict[str, Any]:
         """The one row with these values. Raises ValueError for none or several."""
-        found = [r for r in self.rows if all(r[k] == v for k, v in where.items())]
-        if len(found) != 1:
-            raise ValueError(f"{len(found)} rows have {where}")
-        return found[0]
+        return self.table.row(**where)
 
     def shown(self, heads: Mapping[str, str], **where: Any) -> Columns:
         """Rows as a table: column -> its head; shares with their intervals where the row has them."""

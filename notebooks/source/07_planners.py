@@ -191,7 +191,7 @@ legs.over({"the cheapest way": [torch.stack(path)], "a plan of chunks": list(pla
 # A study drove to 185 such goals with at most 4 plans each. *Flat planner*: the planner of lesson 04, one window for the whole plan, trained on the same legs. *Nearest recorded leg*: no model; it follows the leg whose start and end fit best. The nearest leg is the hardest baseline in the README's mazes.
 
 # %%
-far = legs.Study("stitching-mazes")
+far = legs.table("stitching-mazes")
 flat = guess("07.flat", "The flat planner never saw a drive longer than 3 cells. How many of these goals does it reach?", 0, 100, "%")
 flat
 
@@ -203,10 +203,10 @@ flat.reveal(100 * row("planner")["success"])
 assert row("graph")["interval"][0] > row("planner")["interval"][1], "large effect: the graph reaches more than the flat planner"
 assert row("compositional")["interval"][0] > row("planner")["interval"][1], "large effect: so do composed chunks"
 assert row("retrieval")["interval"][1] < row("planner")["interval"][0], "large effect: and retrieval reaches fewer"
-far.reached(3, alt="Far goals reached from legs of at most 3 cells, with intervals: the graph of waypoints nearly all, composed chunks above nine in ten, the flat planner three in four, cloning and the nearest leg fewer.")
+legs.reached(far, 3, alt="Far goals reached from legs of at most 3 cells, with intervals: the graph of waypoints nearly all, composed chunks above nine in ten, the flat planner three in four, cloning and the nearest leg fewer.")
 
 # %%
-far.arms()
+legs.arms(far)
 
 # %% [markdown]
 # **Large effect** (three trainings; retrieval has none). Planners that put pieces together reach more far goals than the flat planner, and the flat planner reaches more than the nearest leg. Two columns need care. The graph *looks at where recordings lie* when it chooses waypoints; composed chunks do not. And first plans are often not clear of walls: planning again repairs much.
@@ -227,7 +227,7 @@ widgets.table({"planner": list(share), f"reached, of {FAR} far goals": [f"{v:.2f
 # It is said that errors compound over a long plan. Which errors? In the large maze a study compared a plan with what happens along it. *Own actions*: the actions that lead from each state of the plan to the next are executed without looking. *Controller*: the ball is steered to the plan's next state, from where it is. *One-step model*: a network predicts state after state from its own predictions.
 
 # %%
-length = legs.Study("horizon-compounding")
+length = legs.table("horizon-compounding")
 STEPS = (5, 10, 25, 50, 100, 150)
 off = {w: [length.row(way=w, steps=s)["off"] for s in STEPS] for w in ("controller", "own actions", "network", "least squares")}
 assert off["own actions"][-1] > 10 * off["own actions"][0], "large effect: executed without looking, errors compound"

@@ -400,3 +400,12 @@ def test_a_table_is_written_as_csv_whose_rows_may_differ(tmp_path: Path) -> None
     assert (tmp_path / "t.csv").read_text().splitlines() == ["a,s,b", '1,"x,y",', "2,,0.5"]
     if importlib.util.find_spec("pandas"):
         assert Table([{"a": 1}], {}).to_frame()["a"].tolist() == [1]
+
+
+def test_a_row_is_found_by_its_entries_in_the_summary_where_there_is_one_and_must_be_one() -> None:
+    points = [{"arm": "a", "seed": 0, "y": 1}, {"arm": "a", "seed": 1, "y": 3}, {"arm": "b", "seed": 0, "y": 5}]
+    assert Table(points, {}).row(arm="a", seed=1)["y"] == 3
+    assert Table(points, {"summary": [{"arm": "a", "y": 2.0}]}).row(arm="a")["y"] == 2.0
+    for where, number in (({"arm": "a"}, 2), ({"arm": "c"}, 0), ({"colour": "red"}, 0)):
+        with pytest.raises(ValueError, match=f"^{number} rows have"):
+            Table(points, {}).row(**where)

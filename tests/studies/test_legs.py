@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import pytest
 import torch
 from torch.testing import assert_close
 
@@ -45,10 +42,3 @@ def test_the_graph_drives_to_a_far_goal_in_the_learners_loop_as_in_the_library()
     assert (path[1:, :2] - path[:-1, :2]).norm(dim=1).max() < 0.2, "a ball does not jump"
     [episode] = legs.driven(legs.graph().route, [seed])
     assert episode.reached and episode.plans <= stitching.PLANS
-
-
-def test_a_row_that_is_not_one_row_is_refused() -> None:
-    study: Any = legs.Study("stitching-mazes")
-    assert study.row(k=3, arm="graph")["success"] > study.row(k=3, arm="retrieval")["success"]
-    with pytest.raises(ValueError, match="2 rows have"):
-        study.row(arm="graph")
