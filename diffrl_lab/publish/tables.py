@@ -53,6 +53,9 @@ DIVERSITY = ("coverage", "off the modes", "entropy", "entropy per state", "Vendi
     "classifier",
 )  # fmt: skip
 COLLAPSED = ("rarest mode lost", "modes narrower", "weights made even", "copies of the data")
+LIMITS = dict.fromkeys(("success", "failed", "reached", "clear", "walls", "switched", "left"), (0, 1)) | dict.fromkeys(
+    ("off", "ways", "ms", "training", "jitter", "idle", "tv"), (0, np.inf)
+)  # what a column can be: an interval goes no further
 GRIDS = ("guidance-plans-", "guidance-goals-")  # point by point, what equal return and 500 goals are made from
 
 
@@ -245,6 +248,9 @@ STUDIES: dict[str, Study] = {
     ),
     "best of N": Study("improvement-best.json", ("candidates",), IMPROVED, IMPROVED_HEADS | {"candidates": "N"}),
     "guided": Study("improvement-guidance.json", ("w",), IMPROVED, IMPROVED_HEADS),
+    "improved later": Study(
+        "improvement-more.json", ("arm",), IMPROVED | {"training": ".0f"}, IMPROVED_HEADS | {"arm": "policy"}
+    ),
     "offline, paid": Study(
         "offline-paid.json",
         ("arm",),
@@ -445,16 +451,22 @@ STUDIES: dict[str, Study] = {
             "from_shown": "A: from the rows shown",
         },
     ),
+    "synthetic downstream": Study(
+        "synthetic-downstream.json",
+        ("n", "arm"),
+        {"paid": ".0f", "failed": ".2f"},
+        {"n": "real rows", "paid": "return of 200 steps", "failed": "drives below -500"},
+    ),
 }
 
 
-def interval(values: list[Any], form: str) -> str:
-    """The mean of a column's seeds and its 95 % interval by Student's t; – without any value."""
+def interval(values: list[Any], form: str, low: float = -np.inf, high: float = np.inf) -> str:
+    """The mean of a column's seeds and its 95 % interval by Student's t, cut to [low, high]; – without any value."""
     x = np.array([v for v in values if v is not None], float)
     x = x[np.isfinite(x)]
     if not len(x):
         return "–"
-    bounds = student(x)
+    bounds = student(x, low, high)
     if bounds is None or np.ptp(x) < 1e-9:  # a law is the same for every seed
         return f"{x[0]:{form}}"
     return f"{x.mean():{form}} ({bounds[0]:{form}} to {bounds[1]:{form}})"
@@ -464,7 +476,7 @@ def cell(rows: list[dict[str, Any]], name: str, form: str) -> str:
     """One column of rows that differ in their seed; a table of summaries has one row and an interval of its own."""
     own = rows[0].get(f"{name}_interval") if len(rows) == 1 else None
     if own is None or rows[0].get(name) is None:
-        return interval([row.get(name) for row in rows], form)
+        return interval([row.get(name) for row in rows], form, *LIMITS.get(name, ()))
     return f"{rows[0][name]:{form}} ({own[0]:{form}} to {own[1]:{form}})" if own[0] < own[1] else f"{own[0]:{form}}"
 
 

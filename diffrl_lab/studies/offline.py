@@ -195,4 +195,4 @@ def training(seeds: Sequence[int]) -> float:
     return sum(learned(what, s).about["seconds"] for s in seeds for what in TRAINED) / 3600
 
 
-PARTS = {"paid": Part(partial(points, "paid"), "results/offline-paid.json", seeds=1, training=training)}
+PARTS = {"paid": Part(partial(points, "paid"), "results/offline-paid.json", training=training)}

@@ -16,7 +16,8 @@ class Columns:
         self.head, self.rows = list(columns), [list(map(str, row)) for row in zip(*columns.values(), strict=True)]
 
     def _repr_markdown_(self) -> str:
-        lines = [self.head, ["---"] + ["---:"] * (len(self.head) - 1), *self.rows]
+        cells = [[text.replace("|", r"\|") for text in line] for line in (self.head, *self.rows)]
+        lines = [cells[0], ["---"] + ["---:"] * (len(self.head) - 1), *cells[1:]]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def __repr__(self) -> str:

@@ -231,13 +231,13 @@ length = legs.table("horizon-compounding")
 STEPS = (5, 10, 25, 50, 100, 150)
 off = {w: [length.row(way=w, steps=s)["off"] for s in STEPS] for w in ("controller", "own actions", "network", "least squares")}
 assert off["own actions"][-1] > 10 * off["own actions"][0], "large effect: executed without looking, errors compound"
-assert max(off["controller"]) < 0.2, "large effect: followed by a controller, they do not"
+assert max(off["controller"]) < 0.2 and off["controller"][-1] <= off["controller"][0], "large effect: followed by a controller, they do not"
 assert off["network"][0] < off["own actions"][0] and off["network"][-1] > 10 * off["network"][1], "large effect: a one-step model begins better, and compounds too"
 widgets.lines(STEPS, {"controller": off["controller"], "own actions": off["own actions"], "one-step network": off["network"], "one-step least squares": off["least squares"]},
     points=True, logy=True, xlabel="steps of the plan", ylabel="off, m (median)", alt="Distance from the plan or the world against the number of steps, on a logarithmic axis: the controller stays level, own actions and one-step models grow by more than ten times.")
 
 # %% [markdown]
-# **Large effect** (100 plans of one training; the network three trainings). The plan itself does not get worse with its index: whoever looks stays within a few centimetres of it from its first step to its last. What compounds is acting without looking, and predicting from predictions.
+# **Large effect** (100 plans of one training; the network three trainings). The plan itself does not get worse with its index: whoever looks stays within 0.2 m of it, and is no farther off after 150 steps than after 5. What compounds is acting without looking, and predicting from predictions.
 #
 # So look, and plan again when the world has drifted. How often?
 #

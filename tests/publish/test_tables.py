@@ -20,6 +20,13 @@ def test_an_interval_is_students() -> None:
     assert studies.interval(list(x), ".6f") == f"{x.mean():.6f} ({low:.6f} to {high:.6f})"
 
 
+def test_an_interval_of_a_share_ends_at_one_and_at_nought() -> None:
+    rows = [{"success": v, "off": v - 0.5, "paid": v} for v in (1.0, 1.0, 0.6)]
+    assert studies.cell(rows, "success", ".2f").endswith("to 1.00)")
+    assert studies.cell(rows, "off", ".2f").startswith("0.37 (0.00 to")
+    assert "to 1.44)" in studies.cell(rows, "paid", ".2f")
+
+
 @pytest.mark.parametrize(("values", "said"), [([], "–"), ([None, float("nan")], "–"), ([0.25, None], "0.2")])
 def test_what_is_missing_is_said_and_one_seed_has_no_interval(values: list, said: str) -> None:
     assert studies.interval(values, ".1f") == said
