@@ -120,6 +120,24 @@ class Study:
         return widgets.table({"policy": list(arms), **columns})
 
 
+OFF = 0.2  # a policy that begins more of its steps where nobody recorded is called off the data
+
+
+def paid_ways() -> Table:
+    """What policies are paid in `avoid` with payments: score, success, off, for each arm and training seed."""
+    return Table.load(shipped("results/offline-paid.json"))
+
+
+def driven(table: Table, *, alt: str) -> pictures.Picture:
+    """Scores of the policies of `paid_ways`, a dot for each training, the best above; those off the data say so."""
+    arms = [arm for arm in dict.fromkeys(table.column("arm").tolist()) if arm != "the data"]
+    arms.sort(key=lambda arm: -table.column("score", arm=arm).astype(float).mean())
+    far = {arm: bool(table.column("off", arm=arm).astype(float).mean() > OFF) for arm in arms}
+    rows = [(arm + " (off)" * far[arm], table.column("score", arm=arm).astype(float).tolist()) for arm in arms]
+    data = float(table.column("score", arm="the data").astype(float).mean())
+    return widgets.intervals(rows, xlabel="paid in a drive", reference={"the data": data}, alt=alt)
+
+
 class Slider:
     """The actions of three shipped policies, drawn anew when asked."""
 

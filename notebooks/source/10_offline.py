@@ -352,3 +352,37 @@ actions.scatter(exactly, alt="Actions under guidance with exact denoisers at the
 
 # %% [markdown]
 # **Exact.** With exact denoisers guidance stays on the discs at every weight. So in this bandit the fall is the network's: $w$ multiplies the difference of two answers, and its errors with it. These modes are far apart; for modes that overlap, see lesson 05.
+
+# %% [markdown]
+# ## Further · four later methods
+#
+# Four more files of `methods/policies` were trained on this bandit, three times each: QGPO learns the guidance of lesson 05 by contrast of what critics say of several draws (Lu et al. 2023); EDP climbs $Q$ from one step of the chain (Kang et al. 2023); FQL teaches a single step to imitate a clone and to climb $Q$ (Park et al. 2025); DSRL learns which noise to feed a clone that stays as it is (Wagenmaker et al. 2025). IQL has one Gaussian and no chain.
+
+# %%
+later = actions.Study("more")
+assert (later("off", arm="IQL") > 0.8).all(), "large effect: one Gaussian lies between the discs"
+assert (later("off", arm="QGPO, eta = 1") < 0.1).all() and (later("off", arm="DSRL") < 0.1).all(), "large effect: both stay"
+assert (later("entropy", arm="DSRL") == 0).all() and later("reward", arm="DSRL").min() < 2, "large effect: one disc, once a wrong one"
+later.rows(["IQL", "FQL, alpha = 1", "FQL, alpha = 10", "EDP, eta = 1", "QGPO, eta = 1", "DSRL"])
+
+# %% [markdown]
+# **Large effect.** IQL's Gaussian acts between the discs, where nothing is paid. QGPO and DSRL stay on them. DSRL keeps a single disc in each training, and in one of them not the best: a noise that is learned commits to one disc, and it can be the wrong one.
+
+# %% [markdown]
+# ## Further · where errors add up
+#
+# In the bandit one action is judged. In `avoid` (lesson 09) a drive takes a hundred of them through three rows of posts, and here each of its 24 ways is paid differently: the data about 3, the best way 6. Every policy has the same recordings, updates and starts, and three trainings. A policy is called *off* where more than a fifth of its steps begin away from every recorded position (how far is in `docs/studies/offline.md`).
+
+# %%
+ways = actions.paid_ways()
+score = lambda arm: ways.column("score", arm=arm).astype(float)
+best = {"IQL", "CFGRL, w = 3", "IDQL, best of 4", "Diffusion-QL"}
+assert all((score(arm) > score("the data").max()).all() for arm in best), "large effect: paid more than the data"
+assert (ways.column("success", arm="Diffusion-QL, best of 16") == 0).all(), "large effect: no drive of it arrives"
+actions.driven(ways, alt="Scores of fourteen policies, a dot for each of three trainings: IDQL, CFGRL and Diffusion-QL are paid most and "
+    "are off the data; TD3+BC and IQL follow; QGPO, EDP and cloning lie at the data's line; Diffusion-QL's best of 16 and DSRL are paid least.")
+
+# %% [markdown]
+# **Large effect.** Four policies are paid more than the data in each training: IQL, IDQL, CFGRL and Diffusion-QL. Three of the four spend a fifth of their steps or more where nobody recorded, and they arrive: the data have gaps that a drive can cross. With sixteen draws to choose among, Diffusion-QL finds the ones about which its critic errs, and no drive arrives. In the bandit DSRL stays on the discs, here none of its drives arrives either.
+#
+# **Open.** Which of IDQL, CFGRL, Diffusion-QL, TD3+BC and IQL is best: their trainings overlap. IQL has no diffusion model, is paid more than the data, and stays near them. Networks are small (three layers of 64), and each method had one setting.
