@@ -56,6 +56,19 @@ COLLAPSED = ("rarest mode lost", "modes narrower", "weights made even", "copies 
 LIMITS = dict.fromkeys(("success", "failed", "reached", "clear", "walls", "switched", "left"), (0, 1)) | dict.fromkeys(
     ("off", "ways", "ms", "training", "jitter", "idle", "tv"), (0, np.inf)
 )  # what a column can be: an interval goes no further
+FAR_GOALS = {"success": ".3f", "shared": ".3f", "untouched": ".3f", "plans": ".2f", "clear": ".2f"} | {
+    "plan_seconds": ".3f",
+    "train_cpu": ".0f",
+}
+FAR_HEADS = {
+    "k": "legs of at most k cells",
+    "success": "far goals reached",
+    "shared": "of them shared",
+    "plans": "plans an episode",
+    "clear": "first plan clear of walls",
+    "plan_seconds": "a plan, s",
+    "train_cpu": "training, CPU s",
+}
 GRIDS = ("guidance-plans-", "guidance-goals-")  # point by point, what equal return and 500 goals are made from
 
 
@@ -131,19 +144,36 @@ STUDIES: dict[str, Study] = {
     "far goals": Study(
         "stitching-mazes.json",
         ("k", "arm"),
-        {"success": ".3f", "shared": ".3f", "untouched": ".3f", "plans": ".2f", "clear": ".2f", "plan_seconds": ".3f"}
+        FAR_GOALS,
+        FAR_HEADS,
+        of="summary",
+        main="success",
+    ),
+    "other planners": Study(
+        "stitching-others.json",
+        ("k", "arm"),
+        FAR_GOALS,
+        FAR_HEADS,
+        of="summary",
+        main="success",
+    ),
+    "latent plans": Study(
+        "horizon-latent.json",
+        ("size",),
+        {"reached": ".2f", "clear": ".2f", "lost": ".2f", "missed": ".2f", "plans": ".2f", "plan_ms": ".1f"}
         | {"train_cpu": ".0f"},
         {
-            "k": "legs of at most k cells",
-            "success": "far goals reached",
-            "shared": "of them shared",
-            "plans": "plans an episode",
+            "size": "numbers of a code",
+            "reached": "goals reached",
             "clear": "first plan clear of walls",
-            "plan_seconds": "a plan, s",
+            "lost": "a recorded plan moved by, m",
+            "missed": "ends missed by, m",
+            "plans": "plans an episode",
+            "plan_ms": "a plan, ms",
             "train_cpu": "training, CPU s",
         },
         of="summary",
-        main="success",
+        main="reached",
     ),
     "compounding": Study(
         "horizon-compounding.json",

@@ -2,10 +2,11 @@
 
 - `compounding`: how far a ball that follows a plan, a ball that executes the plan's own actions in open loop, and a
   one-step model that is rolled out are off, by the number of steps;
-- `replan`: how often a driver plans again, and how many goals it reaches.
+- `replan`: how often a driver plans again, and how many goals it reaches;
+- `latent`: plans by the size of their code, beside the plans themselves.
 
-The planner is the shipped one, one training; one-step models are trained on the recording it was trained on (made
-where it is missing). Points are kept in runs/horizon. How it came about: docs/studies/horizon.md.
+The planner is the shipped one, one training; one-step models and codes are trained on the recording it was trained on
+(made where it is missing). Points and weights are kept in runs/horizon. How it came about: docs/studies/horizon.md.
 """
 
 from __future__ import annotations
@@ -21,18 +22,20 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from diffrl_lab.analysis.intervals import wilson
+from diffrl_lab.analysis.intervals import bootstrap, wilson
 from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.data.episodes import Episodes, transitions
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.diffusion import cosine_decay, descend, seeded
 from diffrl_lab.files import ROOT
+from diffrl_lab.methods.planning import latent
 from diffrl_lab.methods.planning.diffuser import Diffuser, OwnActions
 from diffrl_lab.nets import MLP
 from diffrl_lab.studies.planners import expert
 from diffrl_lab.studies.study import Part
 from diffrl_lab.worlds.driving import Episode, Follower, Route, arrived, drive, follow, indices
 from diffrl_lab.worlds.mazes import make_maze
+from diffrl_lab.worlds.walls import Walls
 
 RUNS, VERSION, MAZE = ROOT / "runs" / "horizon", "1", "large"
 EPISODES, FIRST = 100, 1000  # resets that nothing was tuned on
@@ -42,6 +45,9 @@ MODELS = WAYS[2:]
 EVERY = (10, 25, 50, 100, 0)  # plan again after so many steps; 0: never
 DRIVERS = ("own actions", "controller")
 UPDATES = 5000  # of the network
+CODES = (4, 8, 16, 0)  # numbers of a code; 0: none, the planner's own plans
+PLANS = 4  # in one episode, where plans are latent
+SHOWN = 2000  # recorded plans that go through the code
 Model = Callable[[Tensor, Tensor], Tensor]
 """A one-step model: (state [B, 4], action [B, 2]) -> the state one step later, [B, 4]."""
 
@@ -257,7 +263,79 @@ def replanned(seeds: Sequence[int]) -> Table:
     return Table(table.rows, table.about | {"maze": MAZE, "summary": list(by_driver(table))})
 
 
+def coded(size: int, seed: int) -> latent.Latent:
+    """Latent plans with codes of `size` numbers, trained unless they are kept; `about["cpu"]`: CPU seconds of it."""
+    path = RUNS / f"latent-{size}-{seed}.safetensors"
+    if not path.is_file():
+        begun = time.process_time()
+        run = latent.train(expert(MAZE), latent.Config(code=size), seed=seed)
+        for _ in run:
+            pass
+        path.parent.mkdir(parents=True, exist_ok=True)
+        run.model.save(path, cpu=round(time.process_time() - begun, 1))
+    return latent.Latent.load(path)
+
+
+def by_code(size: int, *, seed: int) -> dict[str, Any]:
+    """One point: codes of `size` numbers (0: plans that are not coded, the shipped planner's).
+
+    lost: metres that a point of a recorded plan is moved by on its way through the code, the mean over a plan, then the
+    median over `SHOWN` plans of the recording it was trained on; missed: the median of how far drawn plans were from
+    the ends that were asked for; reached: a 0 or 1 for each episode, with at most `PLANS` plans; clear: the share of
+    first plans that cross no wall, by their states at every step; plan_ms: the mean of one planning, on the clock.
+    """
+    model: Any = coded(size, seed) if size else Diffuser.load(f"maze-{MAZE}")
+    row: dict[str, Any] = {"lost": 0.0, "missed": 0.0, "train_cpu": None}
+    env, walls = make_maze(MAZE), Walls.named(MAZE)
+    seeds = range(FIRST, FIRST + EPISODES)
+    if size:
+        pieces = latent.Pieces(expert(MAZE), latent.Config(batch=SHOWN), torch.Generator().manual_seed(1))
+        x = next(pieces)["x"]
+        lost = (model.reconstructed(x) - x)[..., : model.n].norm(dim=-1).mean(1)
+        resets = [env.reset(seed=s)[0] for s in seeds]
+        ends = [np.array([r[key] for r in resets]) for key in ("observation", "desired_goal")]
+        missed = model.drawn(*ends, torch.Generator().manual_seed(seed))[1]
+        row = {"lost": float(lost.median()), "missed": float(missed.median()), "train_cpu": model.about["cpu"]}
+    found = drive([env], Follower(model.route, most=PLANS), seeds, until=arrived)
+    env.close()
+    plans = [e.reference for e in found]
+    return row | {
+        "reached": "".join("01"[bool(e.reached)] for e in found),
+        "clear": float(np.mean([not walls.crosses(p[:-1, :2], p[1:, :2]).any() for p in plans])),
+        "plans": float(np.mean([e.plans for e in found])),
+        "plan_ms": round(1000 * float(np.mean([s for e in found for s in e.seconds])), 1),
+    }
+
+
+def by_size(table: Table) -> list[dict[str, Any]]:
+    """A row for each size: goals reached with an interval over episodes (Wilson's, of one training; a bootstrap's where
+    there are several, each episode being its mean over them), and means over trainings of the rest."""
+    rows = []
+    for size in CODES:
+        same = [r for r in table.rows if r["size"] == size]
+        if not same:
+            continue
+        bits = np.array([[c == "1" for c in r["reached"]] for r in same], float)
+        each = bits.mean(0)
+        pooled = wilson(int(bits.sum()), bits.size) if len(same) == 1 else bootstrap(each)
+        row = {"size": str(size or "none"), "seeds": len(same), "episodes": len(each)}
+        row |= {"reached": float(each.mean()), "interval": list(pooled)}
+        for name in ("lost", "missed", "clear", "plans", "plan_ms", "train_cpu"):
+            values = [r[name] for r in same if r[name] is not None]
+            row[name] = float(np.mean(values)) if values else None
+        rows.append(row)
+    return rows
+
+
+def sizes(seeds: Sequence[int]) -> Table:
+    """The table of codes; the shipped planner beside them has one training."""
+    grids = (([{"size": k} for k in CODES if k], seeds), ([{"size": 0}], seeds[:1]))
+    table = Table.joined(run_grid(by_code, g, seeds=s, cache=RUNS, version=VERSION) for g, s in grids)
+    return Table(table.rows, table.about | {"maze": MAZE, "summary": by_size(table)})
+
+
 PARTS = {
     "compounding": Part(compounded, "results/horizon-compounding.json"),
     "replan": Part(replanned, "results/horizon-replan.json", seeds=1),
+    "latent": Part(sizes, "results/horizon-latent.json"),
 }

@@ -34,6 +34,11 @@ ARMS = {
     "bc": "behaviour cloning",
     "retrieval": "nearest recorded leg",
 }
+OTHERS = {
+    "hierarchical": "subgoals, then legs",
+    "adapt_diffuser": "AdaptDiffuser, own proposals",
+    "adapt_diffuser, graph": "AdaptDiffuser, the graph's proposals",
+}
 
 
 @lru_cache(maxsize=1)
@@ -162,4 +167,37 @@ def arms(study: Table) -> Columns:
     columns["first plan clear of walls"] = ["–" if r["clear"] is None else f"{r['clear']:.2f}" for r in last]
     columns["a plan, s"] = ["–" if r["plan_seconds"] is None else f"{r['plan_seconds']:.2f}" for r in last]
     columns["training, CPU s"] = [f"{r['train_cpu']:.0f}" for r in last]
+    return widgets.table(columns)
+
+
+def coded(study: Table) -> Columns:
+    """Latent plans by the numbers of their code: what the code loses, what is reached, and what a plan costs."""
+    rows = study.about["summary"]
+    columns: dict[str, Sequence[Any]] = {"numbers of a code": [r["size"] for r in rows]}
+    for head, name, form in (
+        ("trainings", "seeds", "d"),
+        ("a recorded plan moved by, m", "lost", ".2f"),
+        ("ends missed by, m", "missed", ".2f"),
+        ("first plan clear of walls", "clear", ".2f"),
+        ("plans an episode", "plans", ".1f"),
+        ("a plan, ms", "plan_ms", ".0f"),
+    ):
+        columns[head] = [f"{r[name]:{form}}" for r in rows]
+    columns["goals reached"] = [f"{r['reached']:.2f} ({r['interval'][0]:.2f} to {r['interval'][1]:.2f})" for r in rows]
+    return widgets.table(columns)
+
+
+def others(study: Table, beside: Table) -> Columns:
+    """Planners of the part `others` between the flat planner and the graph of the part `mazes`, on the same goals."""
+    arms = {"planner": beside} | dict.fromkeys(OTHERS, study) | {"graph": beside}
+    rows = {k: [of.row(k=k, arm=arm) for arm, of in arms.items()] for k in stitching.LEGS}
+    columns: dict[str, Sequence[Any]] = {"planner": [(ARMS | OTHERS)[arm] for arm in arms]}
+    columns["trainings"] = [r["seeds"] for r in rows[stitching.LEGS[0]]]
+    for k, of in rows.items():
+        columns[f"legs of {k} cells: reached"] = [
+            f"{r['success']:.2f} ({r['interval'][0]:.2f} to {r['interval'][1]:.2f})" for r in of
+        ]
+    columns["first plan clear of walls"] = [f"{r['clear']:.2f}" for r in rows[stitching.LEGS[-1]]]
+    columns["a plan, s"] = [f"{r['plan_seconds']:.2f}" for r in rows[stitching.LEGS[-1]]]
+    columns["training, CPU s"] = [f"{r['train_cpu']:.0f}" for r in rows[stitching.LEGS[-1]]]
     return widgets.table(columns)

@@ -2,7 +2,8 @@
 
 - `joint`: windows of a process whose law is known, averaged, by Bethe, neighbours shown, resampled (`joints.py`);
 - `weights`: what the lesson opens, of the first training;
-- `mazes`: legs of at most 2 and of at most 3 cells; goals farther than 3 cells, at most 4 plans an episode.
+- `mazes`: legs of at most 2 and of at most 3 cells; goals farther than 3 cells, at most 4 plans an episode;
+- `others`: other planners on the same goals, with one training.
 
 The goals are the 94 that `data stitching` asks for and those of 134 resets on which nothing was ever tuned. One model
 of chunks is behind `compositional` and `graph`. Points, weights and the recording (made where it is missing) are kept,
@@ -26,7 +27,7 @@ from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.diffusion import load
 from diffrl_lab.files import ROOT
 from diffrl_lab.methods.baselines.retrieval import retrieval
-from diffrl_lab.methods.planning import compositional, diffuser, graph
+from diffrl_lab.methods.planning import adapt_diffuser, compositional, diffuser, graph, hierarchical
 from diffrl_lab.methods.policies import cloning
 from diffrl_lab.studies import joints
 from diffrl_lab.studies.data.recordings import MAZE, cells_apart, named_walls, recorded
@@ -38,6 +39,7 @@ RUNS, VERSION = ROOT / "runs" / "stitching", "1"
 LEGS, FAR, PLANS, STEPS = (2, 3), 3, 4, 200_000  # cells; cells; in one episode; of the recording
 SETS = {"shared": (1000, 134), "untouched": (50_000, 134)}  # first seed of the environment and how many
 ARMS = ("compositional", "graph", "planner", "bc", "retrieval")
+OTHERS = ("hierarchical", "adapt_diffuser", "adapt_diffuser, graph")
 FLAT = diffuser.CONFIGS[MAZE]
 
 
@@ -103,11 +105,60 @@ def trial(arm: str, k: int, *, seed: int) -> dict[str, Any]:
     }
 
 
+def learned(arm: str, k: int, seed: int) -> tuple[Any, float]:
+    """The model of one of `OTHERS` on legs of at most k cells, and the CPU seconds of its training; kept once trained.
+
+    An AdaptDiffuser is the flat planner of the same seed, tuned on its own plans, or on those of the same seed's graph.
+    """
+    path: Path = RUNS / f"{arm.replace(', ', '-')}-{k}-{seed}.safetensors"
+    kind: Any = hierarchical.Hierarchical if arm == "hierarchical" else adapt_diffuser.AdaptDiffuser
+    if not path.is_file():
+        episodes = recorded("expert", k, STEPS, 0)
+        begun = time.process_time()
+        if arm == "hierarchical":
+            run = hierarchical.train(episodes, seed=seed)
+        else:
+            start = trained("planner", k, seed)[0]
+            motion = trained("compositional", k, seed)[0]
+            propose = graph.Graph.around(motion, episodes).route if arm.endswith("graph") else None
+            config = adapt_diffuser.Config(updates=0)
+            run = adapt_diffuser.train(episodes, config, seed=seed, start=start, propose=propose)
+        for _ in run:
+            pass
+        run.model.save(path, cpu=round(time.process_time() - begun, 1))
+    model = kind.load(path)
+    return model, model.about["cpu"]
+
+
+def other(arm: str, k: int, *, seed: int) -> dict[str, Any]:
+    """One point: one of `OTHERS` on legs of at most k cells drives to the far goals of both sets, as in `trial`.
+
+    kept: the share of proposals that the filter of an AdaptDiffuser let pass.
+    """
+    model, cpu = learned(arm, k, seed)
+    env, walls = make_maze(MAZE), named_walls(MAZE)
+    row: dict[str, Any] = {}
+    driven = []
+    for name in SETS:
+        found = drive([env], Follower(model.route, most=PLANS), far(name), until=arrived)
+        row[f"reached_{name}"] = "".join("01"[bool(e.reached)] for e in found)
+        driven += found
+    env.close()
+    clear = [not walls.crosses(e.reference[:-1, :2], e.reference[1:, :2]).any() for e in driven]
+    return row | {
+        "plans": float(np.mean([e.plans for e in driven])),
+        "clear": float(np.mean(clear)),
+        "plan_seconds": round(float(np.mean([s for e in driven for s in e.seconds])), 3),
+        "train_cpu": cpu,
+        "kept": float(model.kept.double().mean()) if arm.startswith("adapt") else None,
+    }
+
+
 def _bits(text: str) -> NDArray[np.float64]:
     return np.array(list(text), float)
 
 
-def by_arm(table: Table) -> list[dict[str, Any]]:
+def by_arm(table: Table, arms: Sequence[str] = ARMS) -> list[dict[str, Any]]:
     """Success for each k and arm, pooled over both sets; `shared` and `untouched` alone beside it.
 
     interval: Wilson's of all episodes with one training; with several the bootstrap over episodes, each episode's
@@ -115,7 +166,7 @@ def by_arm(table: Table) -> list[dict[str, Any]]:
     """
     rows = []
     for k in LEGS:
-        for arm in ARMS:
+        for arm in arms:
             same = [r for r in table.rows if (r["k"], r["arm"]) == (k, arm)]
             if not same:
                 continue
@@ -143,6 +194,13 @@ def mazes(seeds: Sequence[int]) -> Table:
     runs = {(kind.get(r["arm"], r["arm"]), r["k"], r["seed"]): r["train_cpu"] for r in table.rows}
     hours = sum(runs.values()) / 3600  # chunks are trained once for two arms
     return Table(table.rows, table.about | {"maze": MAZE, "training_hours": hours, "summary": by_arm(table)})
+
+
+def others(seeds: Sequence[int]) -> Table:
+    """The table of other planners."""
+    grid = [{"arm": arm, "k": k} for arm in OTHERS for k in LEGS]
+    table = run_grid(other, grid, seeds=seeds, cache=RUNS, version=VERSION)
+    return Table(table.rows, table.about | {"maze": MAZE, "summary": by_arm(table, OTHERS)})
 
 
 def windows(seeds: Sequence[int]) -> Table:
@@ -175,4 +233,5 @@ PARTS = {
     "weights": Part(shipping, seeds=1),
     "joint": Part(windows, "results/stitching-joint.json", seeds=1),
     "mazes": Part(mazes, "results/stitching-mazes.json"),
+    "others": Part(others, "results/stitching-others.json", seeds=1),
 }

@@ -322,3 +322,33 @@ widgets.table({"which of 8 plans": list(walls), "gap, m (median)": [f"{v:.2f}" f
 # **References.** Luo et al., "Generative Trajectory Stitching through Diffusion Composition" (2025). Eysenbach et al., "Search on the Replay Buffer: Bridging Planning and Reinforcement Learning" (2019). Lugmayr et al., "RePaint: Inpainting using Denoising Diffusion Probabilistic Models" (2022). Janner et al., "Planning with Diffusion for Flexible Behavior Synthesis" (2022). The survey: "Diffusion Models for Reinforcement Learning" (arXiv 2510.12253, 2025).
 #
 # **Next.** Lesson 08 adds rules that appear after the training.
+
+# %% [markdown]
+# ## Further · plans by the size of their code
+#
+# A plan is a curve of 64 points, and most of it can be said in a few numbers. `methods/planning/latent.py` learns such a code by an autoencoder, and diffuses the code instead of the plan (LatentDiffuser, Li 2023). A smaller code is cheaper to draw. What does it lose? The large maze of section 4, with the same resets for all.
+
+# %%
+codes = legs.table("horizon-latent")
+whole, small = codes.row(size="none"), codes.row(size="4")
+assert small["plan_ms"] < whole["plan_ms"] and small["clear"] < whole["clear"] - 0.2, "large effect: cheaper, and more walls are cut"
+assert small["lost"] > codes.row(size="8")["lost"] > codes.row(size="16")["lost"], "large effect: a longer code loses less"
+legs.coded(codes)
+
+# %% [markdown]
+# **Large effect.** A code of four numbers moves a recorded plan by decimetres and misses the ends that it was asked for, so its first plans cut walls much more often than plans that are not coded. With 16 numbers less is lost, but still the ends are missed. Drawing a code takes less time than drawing a plan. A controller and a second plan repair most of it: nearly all goals are reached in the end.
+
+# %% [markdown]
+# ## Further · planners that were not made to stitch
+#
+# Two more planners drove to the far goals of section 2. The *hierarchical* one (Chen et al. 2024) draws subgoals first and then the legs between them, both from pieces of the same recordings. *AdaptDiffuser* (Liang et al. 2023) draws plans between recorded places that no leg joins, keeps those that stay where data lie, and is trained further on what it kept. Its proposals come from the flat planner itself, or from the graph of section 2.
+
+# %%
+tuned, before = legs.table("stitching-others"), legs.table("stitching-mazes")
+reach = lambda arm, k: (before if arm == "planner" else tuned).row(arm=arm, k=k)["success"]
+assert all(abs(reach(a, k) - reach("planner", k)) < 0.1 for a in ("hierarchical", "adapt_diffuser") for k in (2, 3)), "large effect: no gain"
+assert all(reach("adapt_diffuser, graph", k) > reach("planner", k) + 0.1 for k in (2, 3)), "large effect: the graph's plans teach"
+legs.others(tuned, before)
+
+# %% [markdown]
+# **Large effect.** Subgoals alone do not stitch, and AdaptDiffuser learns nothing new from its own plans: both reach about as many goals as the flat planner. Trained on the *graph's* plans, the same flat network reaches many more. So it is not the loop that stitches, but who proposes. (One training of each; the flat planner and the graph have three.)

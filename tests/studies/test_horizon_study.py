@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffrl_lab.analysis.intervals import wilson
 from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.studies import horizon
@@ -90,3 +91,15 @@ def test_a_row_of_planning_again_counts_every_episode() -> None:
     rows = list(horizon.by_driver(Table([point | {"reached": "0110"}, point | {"reached": "1111", "seed": 1}], {})))
     assert [(r["every"], r["episodes"], r["reached"]) for r in rows] == [("never", 8, 0.75)]
     assert rows[0]["steps"] is None
+
+
+def test_a_row_of_codes_is_of_one_size_and_plans_without_a_code_have_no_training_to_average() -> None:
+    point = dict.fromkeys(("lost", "missed", "clear", "plans", "plan_ms"), 0.5)
+    bits = ((0, "0110"), (1, "1111"))
+    coded = [point | {"size": 8, "seed": s, "reached": b, "train_cpu": 9.0} for s, b in bits]
+    plain = point | {"size": 0, "seed": 0, "reached": "0111", "train_cpu": None}
+    two, one = horizon.by_size(Table([*coded, plain], {}))
+    assert (two["size"], two["seeds"], two["episodes"], two["reached"]) == ("8", 2, 4, 0.75)
+    assert two["interval"][0] <= 0.75 <= two["interval"][1] and two["train_cpu"] == 9.0
+    assert (one["size"], one["reached"], one["train_cpu"]) == ("none", 0.75, None)
+    assert one["interval"] == pytest.approx(list(wilson(3, 4)))
