@@ -15,7 +15,7 @@ from diffrl_lab import methods
 ROOM = Path(methods.__file__ or "").parent
 FILES = [ROOM / role / f"{name}.py" for name, role in methods.names().items()]
 HEADINGS = ["What is diffused:", "What is learned:", "How it acts:", "What differs from the paper:"]
-IDLE = {"windows", "diamond", "synther", "replay"}  # sampled, or stepped through: they do not act
+IDLE = {"windows", "diamond", "polygrad", "synther", "replay"}  # sampled, or stepped through: they do not act
 
 
 @pytest.mark.parametrize("path", FILES, ids=[p.stem for p in FILES])
