@@ -10,6 +10,8 @@ calibration        How often `analysis.diagnose` is wrong about samples whose de
                    what it sees
 collapse           Collapse, behind lesson 17: what each number of diversity sees and is blind to, and from how
                    many samples on
+collecting         What an online learner on Pendulum gains from generated rows in its replay: a part of
+                   `synthetic`, behind lesson 12
 data               Data, behind lessons 03 and 04: what planners and policies need of it, on the medium and the
                    large maze
 diversity          What lesson 17 draws around its own few lines: a distribution with known modes, defects, measures,

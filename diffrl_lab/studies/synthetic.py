@@ -3,7 +3,8 @@
 `oracle`: SynthER trained on n transitions of Pendulum, held against the equations and against its own training rows,
 after so many updates; noise on the training rows beside it. `linear`: A, B and Sigma of a linear-Gaussian process by
 regression on rows it drew, on rows it was shown, and on as many real ones. `downstream`: TD3+BC on n real transitions
-alone, with drawn ones, with noisy copies, with as many real ones.
+alone, with drawn ones, with noisy copies, with as many real ones. `online`: SAC that collects for itself, with drawn,
+prioritised or noisy rows in its replay (`collecting.py`).
 
 `weights` writes what lesson 12 opens; points are kept in runs/synthetic. How it came about: docs/studies/synthetic.md.
 """
@@ -28,6 +29,7 @@ from diffrl_lab.files import ROOT
 from diffrl_lab.methods.models import synther
 from diffrl_lab.methods.models.synther import Config, Synther, rows, unpacked
 from diffrl_lab.methods.policies import td3_bc
+from diffrl_lab.studies.collecting import online
 from diffrl_lab.studies.study import Part, Tensors
 from diffrl_lab.worlds import linear, pendulum
 
@@ -156,6 +158,12 @@ def _downstream(seeds: Sequence[int]) -> Table:
     return run_grid(downstream, grid, seeds=seeds, cache=RUNS, version=VERSION)
 
 
+def _online(seeds: Sequence[int]) -> Table:
+    arms = (("real", 1), ("real", 2), ("drawn", 2), ("prioritised", 2), ("noise", 2))
+    grid = [{"arm": arm, "updates": updates} for arm, updates in arms]
+    return run_grid(online, grid, seeds=seeds, cache=RUNS, version=VERSION)
+
+
 def _weights(seeds: Sequence[int]) -> Tensors:
     files: dict[str, Any] = {}
     for world, n in (("pendulum", 400), ("pendulum", 2000), ("linear", 400)):
@@ -182,4 +190,5 @@ PARTS = {
         seeds=5,
         training=lambda seeds: trained([("pendulum", SMALL)], seeds),
     ),
+    "online": Part(_online, "results/synthetic-online.json"),
 }
