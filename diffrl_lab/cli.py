@@ -314,8 +314,8 @@ def diagnose(
             raise ValueError(f"{out} holds a diagnosis already: name another folder, or replace it with --overwrite")
     if (labels is None) != (reference_labels is None) or sum(v is not None for v in (labels, centres, walls)) > 1:
         raise ValueError("--labels and --reference-labels come together, and only one of --labels, --centres, --walls")
-    from diffrl_lab.analysis.diagnose import around
-    from diffrl_lab.analysis.diagnose import diagnose as judged
+    from diffrl_lab.analysis import around
+    from diffrl_lab.analysis import diagnose as judged
     from diffrl_lab.widgets import diagnosis
 
     found = judged(

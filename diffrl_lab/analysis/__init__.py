@@ -1,9 +1,13 @@
 """Analysis: how samples compare with data, plans with the dynamics, and runs with each other.
 
-`diagnose.diagnose(samples, reference)` answers whether anyone's samples collapsed; `bring` reads them. What it is made
+`analysis.diagnose(samples, reference)` answers whether anyone's samples collapsed; `bring` reads them. What it is made
 of: `modes` (shares, coverage, entropy, Vendi), `distance` (energy, sliced W2, precision and recall, floors, smallest
 defects), `pooled` (relabellings). `intervals`, `evaluate`, `sweeps` and `frontiers` are for runs, `chains`,
 `feasibility` and `dreams` for chains, plans and world models.
+
+The names in `__all__` can be had from here: `from diffrl_lab.analysis import diagnose, floor, run_grid`. Nothing is
+imported before one of them is asked for. `bring`, `commitment` and `evaluate` are files, and their functions are in
+them: `from diffrl_lab.analysis.evaluate import evaluate`.
 
     bring        Bring your samples: from a file, a Minari dataset, a tensor, an array or a list to rows of numbers,
                  or one sentence
@@ -11,7 +15,7 @@ defects), `pooled` (relabellings). `intervals`, `evaluate`, `sweeps` and `fronti
                  plan commits to its mode
     commitment   Which modes a chain can still end in: its futures from any moment, their entropy, and the exact answer
                  beside it
-    diagnose     Did it collapse? `diagnose(samples, reference)` asks up to eight questions of anyone's samples and
+    diagnosis    Did it collapse? `diagnose(samples, reference)` asks up to eight questions of anyone's samples and
                  answers each
     distance     How far apart two sets of samples are, how far apart two samples of one law are by chance alone,
                  and the smallest defect that shows above that
@@ -35,3 +39,61 @@ defects), `pooled` (relabellings). `intervals`, `evaluate`, `sweeps` and `fronti
     sweeps       Sweeps: a pure function over a grid of parameters and seeds, in this process, in a pool, or on a
                  Dask cluster
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_FILES = {
+    "bring": "is_minari",
+    "chains": "Settled Spread belief_settles exact_commitment inconsistency settled spread",
+    "commitment": "Undecided entropy_of exact_weights futures half_decided moments open_entropy undecided",
+    "diagnosis": "around diagnose",
+    "distance": (
+        "Detection Memorised copy drop energy_distance floor memorised nearest nearest_ratio noise_floor "
+        "precision_recall shift sliced_w2 smallest_defect without_replacement"
+    ),
+    "feasibility": (
+        "curve_segments_in_walls detour dynamics_drift dynamics_residual infeasible locomotive point_maze "
+        "points_in_walls segments_in_walls"
+    ),
+    "findings": "Diagnosis Finding",
+    "frontiers": "crossing",
+    "intervals": (
+        "Paired bootstrap iqm normalised paired probability_of_improvement stratified_bootstrap student "
+        "wilson"
+    ),
+    "modes": (
+        "Centres Shares coverage entropy expected_coverage expected_entropy gaussian_similarity holes "
+        "homotopy mode_floor numbered shares vendi"
+    ),
+    "sweeps": "Failure Point SweepError Table run_grid",
+}
+_HOME = {name: file for file, names in _FILES.items() for name in names.split()}
+# fmt: off
+__all__ = [
+    "Centres", "Detection", "Diagnosis", "Failure", "Finding", "Memorised", "Paired", "Point", "Settled", "Shares",
+    "Spread", "SweepError", "Table", "Undecided", "around", "belief_settles", "bootstrap", "copy", "coverage",
+    "crossing", "curve_segments_in_walls", "detour", "diagnose", "drop", "dynamics_drift", "dynamics_residual",
+    "energy_distance", "entropy", "entropy_of", "exact_commitment", "exact_weights", "expected_coverage",
+    "expected_entropy", "floor", "futures", "gaussian_similarity", "half_decided", "holes", "homotopy",
+    "inconsistency", "infeasible", "iqm", "is_minari", "locomotive", "memorised", "mode_floor", "moments", "nearest",
+    "nearest_ratio", "noise_floor", "normalised", "numbered", "open_entropy", "paired", "point_maze",
+    "points_in_walls", "precision_recall", "probability_of_improvement", "run_grid", "segments_in_walls", "settled",
+    "shares", "shift", "sliced_w2", "smallest_defect", "spread", "stratified_bootstrap", "student", "undecided",
+    "vendi", "wilson", "without_replacement",
+]
+# fmt: on
+
+
+def __getattr__(name: str) -> Any:
+    """A name of `__all__`, from its file."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

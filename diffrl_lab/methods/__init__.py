@@ -1,5 +1,9 @@
 """One file, one method: found by its file's name, without a registry.
 
+The methods can be had from here by their names, `from diffrl_lab.methods import Diffuser, DiffusionPolicy`; `names()`
+says which there are. A method's `Config`, `Agent` and `train` are in its file. Nothing is imported before it is asked
+for.
+
 baselines  What needs no training
 guides     What bends samples, whatever it bends: a network J(x_t, t) of the *noisy* sample and the losses that
            teach it
@@ -46,3 +50,20 @@ def of_class(title: str) -> tuple[ModuleType, Any]:
         if name.replace("_", "") == title.lower():
             return named(name), getattr(named(name), title)
     raise ValueError(f"there is no method {title!r}")
+
+
+_CLASSES = {"".join(word.capitalize() for word in name.split("_")): name for name in names()}
+__all__ = ["named", "names", "of_class"]
+__all__ += sorted(_CLASSES)
+
+
+def __getattr__(title: str) -> Any:
+    """The class of a method, from its file."""
+    if title not in _CLASSES:
+        raise AttributeError(f"module {__name__!r} has no attribute {title!r}")
+    globals()[title] = value = getattr(named(_CLASSES[title]), title)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diffrl_lab.analysis.diagnose import diagnose
+from diffrl_lab.analysis.diagnosis import diagnose
 from diffrl_lab.analysis.intervals import wilson
 from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.files import ROOT

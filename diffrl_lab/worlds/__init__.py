@@ -1,5 +1,8 @@
 """What can be driven, and who drives it: mazes, robots, small MDPs, agents, episodes.
 
+The names in `__all__` can be had from here: `from diffrl_lab.worlds import Walls, drive, make_maze`. Nothing is imported
+before one of them is asked for. Each world has its own `record` and `environment`, in its file.
+
 avoid       Avoid: a point goes up past three rows of 1, 2 and 3 posts, so there are 2 * 3 * 4 = 24 ways, and
             all are known
 bandit      A bandit with four modes of actions and nothing beside them: what improving a policy from data
@@ -20,3 +23,37 @@ walls       The walls of a maze: their geometry, which recordings, measures and 
             planner never reads
 zones       Rules that a plan and a drive are judged by: zones to keep out of, and limits of speed
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_FILES = {
+    "driving": "Agent Along Episode Follower Uniform after arrived drive follow indices",
+    "games": "Breakout Chase Game Hunt",
+    "mazes": "Controller drawn_maze longest_way make_maze make_toll",
+    "mdps": "Corridor Grid MDP comb_maze grid_world",
+    "walls": "Walls path_length register",
+    "zones": "Box Disc Speed",
+}
+_HOME = {name: file for file, names in _FILES.items() for name in names.split()}
+# fmt: off
+__all__ = [
+    "Agent", "Along", "Box", "Breakout", "Chase", "Controller", "Corridor", "Disc", "Episode", "Follower", "Game",
+    "Grid", "Hunt", "MDP", "Speed", "Uniform", "Walls", "after", "arrived", "comb_maze", "drawn_maze", "drive",
+    "follow", "grid_world", "indices", "longest_way", "make_maze", "make_toll", "path_length", "register",
+]
+# fmt: on
+
+
+def __getattr__(name: str) -> Any:
+    """A name of `__all__`, from its file."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from diffrl_lab import widgets
+from diffrl_lab.analysis import diagnose
 from diffrl_lab.analysis.chains import exact_commitment, settled
-from diffrl_lab.analysis.diagnose import diagnose
 from diffrl_lab.analysis.distance import energy_distance
 from diffrl_lab.analysis.modes import entropy, expected_entropy
 from diffrl_lab.analysis.sweeps import Table, run_grid

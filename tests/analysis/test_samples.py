@@ -20,7 +20,7 @@ from diffrl_lab.analysis import (
     bring,
     chains,
     commitment,
-    diagnose,
+    diagnosis,
     distance,
     dreams,
     exhibits,
@@ -72,7 +72,7 @@ CALLS: dict[str, Callable[[Put], Any]] = {
     "intervals.student": lambda p: intervals.student(p(x[:, 0])),
     "chains.inconsistency": lambda p: chains.inconsistency(p(plans), p(other), p(torch.tensor(0.5))),
     "bring.bring": lambda p: bring.bring(p(x)),
-    "diagnose.diagnose": lambda p: [f.value for f in diagnose.diagnose(p(x), p(y), modes=p(x[:2])).findings],
+    "diagnosis.diagnose": lambda p: [f.value for f in diagnosis.diagnose(p(x), p(y), modes=p(x[:2])).findings],
     "pooled.p_value": lambda p: pooled.p_value(p(x[:, 0])),
     "pooled.principal": lambda p: pooled.principal(p(x), 5)[0],
     "chains.spread": lambda p: chains.spread(p(plans.repeat(3, 1, 1)), p(groups)),
@@ -146,9 +146,9 @@ CALLS: dict[str, Callable[[Put], Any]] = {
     "modes.gaussian_similarity": lambda p: modes.gaussian_similarity(p(x), 1.0),
     "modes.homotopy": lambda p: modes.homotopy(p(plans / 2), walls),
 }
-FILES = {"bring.bring", "diagnose.diagnose"}  # to these, words are a file's name
+FILES = {"bring.bring", "diagnosis.diagnose"}  # to these, words are a file's name
 NO_SAMPLE = {
-    "diagnose.around",
+    "diagnosis.around",
     "feasibility.point_maze",
     "feasibility.locomotive",
     "intervals.wilson",
@@ -255,6 +255,10 @@ METRICS: dict[str, Callable[[torch.Tensor, torch.Tensor], Any]] = {
     "sliced_w2": lambda a, b: distance.sliced_w2(a, b, 8, G()),
     "precision_recall": distance.precision_recall,
     "memorised": lambda a, b: distance.memorised(a, b[:20], b[20:], 0.1),
+    "nearest_ratio": lambda a, b: distance.nearest_ratio(a, b[:20], b[20:]),
+    "vendi": lambda a, b: modes.vendi(modes.gaussian_similarity(a, 1.0)),
+    "shares": lambda a, b: modes.shares(numbers_in_words(a), 3).p,
+    "an array": lambda a, b: np.array([1.0, 2.0]) * float(a.mean()),
     "a tensor with a gradient": lambda a, b: distance.nearest(a.clone().requires_grad_(), b).mean(),
     "coverage": lambda a, b: modes.coverage(numbers_in_words(a), 3),
     "entropy": lambda a, b: modes.entropy(numbers_in_words(a), 3, True),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from diffrl_lab.analysis.diagnose import diagnose
+from diffrl_lab.analysis import diagnose
 from diffrl_lab.analysis.findings import MATTERS, QUESTIONS
 from diffrl_lab.cli import app
 from diffrl_lab.files import ROOT

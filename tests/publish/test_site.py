@@ -44,7 +44,7 @@ def test_the_contents_name_no_page_that_is_not_there() -> None:
 
 def test_every_public_module_is_in_the_reference_and_no_answer_of_an_exercise() -> None:
     api, every = site.reference(), set(site.modules())
-    assert {"diffrl_lab.analysis.diagnose", "diffrl_lab.methods.policies.diffusion_policy"} <= every
+    assert {"diffrl_lab.analysis.diagnosis", "diffrl_lab.methods.policies.diffusion_policy"} <= every
     assert not [name for name in api if "exercises" in name]
     listed = {line.strip() for page in api.values() for line in page.splitlines()}
     assert every <= listed and set(api) == {"diffrl_lab", *every}

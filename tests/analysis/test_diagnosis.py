@@ -12,9 +12,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from diffrl_lab.analysis import pooled
+from diffrl_lab.analysis import diagnose, pooled
 from diffrl_lab.analysis.bring import bring
-from diffrl_lab.analysis.diagnose import diagnose
 from diffrl_lab.analysis.findings import QUESTIONS, Diagnosis
 from diffrl_lab.analysis.modes import Centres, homotopy
 from diffrl_lab.cli import app
