@@ -61,8 +61,7 @@ _FILES = {
     "findings": "Diagnosis Finding",
     "frontiers": "crossing",
     "intervals": (
-        "Paired bootstrap iqm normalised paired probability_of_improvement stratified_bootstrap student "
-        "wilson"
+        "Paired bootstrap iqm normalised paired probability_of_improvement stratified_bootstrap student wilson"
     ),
     "modes": (
         "Centres Shares coverage entropy expected_coverage expected_entropy gaussian_similarity holes "

@@ -487,6 +487,21 @@ STUDIES: dict[str, Study] = {
         {"paid": ".0f", "failed": ".2f"},
         {"n": "real rows", "paid": "return of 200 steps", "failed": "drives below -500"},
     ),
+    "synthetic online": Study(
+        "synthetic-online.json",
+        ("arm", "updates"),
+        {"paid_1000": ".0f", "paid_1500": ".0f", "paid_2000": ".0f", "covered_2000": ".2f", "residual": ".2f"}
+        | {"seconds": ".0f"},
+        {
+            "updates": "updates a step",
+            "paid_1000": "return after 1,000 steps",
+            "paid_1500": "1,500",
+            "paid_2000": "2,000",
+            "covered_2000": "states covered",
+            "residual": "residual of made rows",
+            "seconds": "CPU s",
+        },
+    ),
 }
 
 

@@ -190,5 +190,5 @@ PARTS = {
         seeds=5,
         training=lambda seeds: trained([("pendulum", SMALL)], seeds),
     ),
-    "online": Part(_online, "results/synthetic-online.json"),
+    "online": Part(_online, "results/synthetic-online.json", seeds=5),
 }

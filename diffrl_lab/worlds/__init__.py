@@ -1,7 +1,7 @@
 """What can be driven, and who drives it: mazes, robots, small MDPs, agents, episodes.
 
-The names in `__all__` can be had from here: `from diffrl_lab.worlds import Walls, drive, make_maze`. Nothing is imported
-before one of them is asked for. Each world has its own `record` and `environment`, in its file.
+The names in `__all__` can be had from here: `from diffrl_lab.worlds import Walls, drive, make_maze`. Nothing is
+imported before one of them is asked for. Each world has its own `record` and `environment`, in its file.
 
 avoid       Avoid: a point goes up past three rows of 1, 2 and 3 posts, so there are 2 * 3 * 4 = 24 ways, and
             all are known

@@ -379,6 +379,26 @@ widgets.intervals([(name, paid("paid", arm=arm).tolist()) for arm, name in kinds
 # **Large effect.** On each of the five recordings the policy is paid less with SynthER's rows than without them. **Open.** None of these policies plays well, and other settings of TD3+BC were not tried: that drawn rows never help a policy is not shown.
 
 # %% [markdown]
+# ## Further · Does a learner who collects gain?
+#
+# Here a learner (SAC, Haarnoja et al. 2018) collects 2,000 steps of Pendulum itself, five trainings each. Four of the arms make two updates for each step. In three of these, half of each batch is made: by SynthER, by prioritised replay, or by copying with noise. One arm makes a single update for each step. Which half is worth most?
+
+# %%
+online = augmented.Study("online")
+halves = {"own rows, 1 update a step": ("real", 1), "own rows, 2 updates": ("real", 2), "half SynthER": ("drawn", 2),
+          "half prioritised": ("prioritised", 2), "half noisy copies": ("noise", 2)}
+paid = {name: online("paid_2000", arm=arm, updates=k) for name, (arm, k) in halves.items()}
+seen = [online("covered_2000", arm=arm, updates=k).mean() for arm, k in halves.values() if k == 2]
+once, twice = paid["own rows, 1 update a step"], paid["own rows, 2 updates"]
+assert once.max() < -900 and (twice > once + 500).sum() == 4, "large effect: a second update helps in four of five"
+assert max(seen) - min(seen) < 0.1, "large effect: none of those with two updates sees many more states"
+widgets.intervals([(name, v.tolist()) for name, v in paid.items()], xlabel="return after 2,000 steps", alt="Returns after 2,000 steps "
+    "of five trainings: one update a step stays low in all, two updates on own rows end high in four and low in one, made halves are spread over the whole range.")
+
+# %% [markdown]
+# **Large effect.** A second update for each step, on the learner's own rows, is worth much in four of five trainings. **Open.** With half of each batch made, some trainings end as high and others far below; whether made rows help is not shown by five. All arms with two updates see about the same share of states.
+
+# %% [markdown]
 # ## Further · Replay where a score is high
 #
 # Prioritised generative replay (Wang et al. 2024) draws rows where a score is high, such as *curiosity*: how badly $s'$ was predicted. `methods/models/replay.py` does so by classifier-free guidance. Here is the exact version in the linear world. A score that is linear in the row tilts its Gaussian (lesson 05), so the rows that are drawn are known. We tilt once by the state $s$, and once by $s'$.
