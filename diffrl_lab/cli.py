@@ -457,8 +457,8 @@ def progress(
     export: Annotated[Path | None, typer.Option(help="Write a copy of the record to this JSON file.")] = None,
 ) -> None:
     """Show what you have solved, begun and looked up; the record leaves your machine only if you export it."""
+    from diffrl_lab.course import overview
     from diffrl_lab.course import progress as journal
-    from diffrl_lab.course.overview import overview
 
     if export is None:
         typer.echo(repr(overview()))

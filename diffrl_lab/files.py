@@ -1,4 +1,5 @@
-"""Where things lie, how a file is written (beside its place first, then moved into it), and the words of a command."""
+"""Where things lie, how a file is written (beside its place first, then moved into it), what a package exports, and the
+words of a command."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from importlib import metadata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +21,27 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data"
 RESULTS = DATA / "results"
 WEIGHTS = DATA / "weights"
+
+
+def exported(
+    package: str, homes: Mapping[str, str], here: Sequence[str] = ()
+) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+    """A package's `__all__`, `__getattr__` and `__dir__` (PEP 562): its names are imported when one is asked for.
+
+    homes: file of the package -> the names that are had from it, with blanks between; here: names that the package has
+    itself. No name may be that of a file: importing the file would put the module in the name's place.
+    """
+    home = {name: file for file, names in homes.items() for name in names.split()}
+    every = sorted({*home, *here})
+
+    def get(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{package}.{home[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return every, get, lambda: sorted({*vars(sys.modules[package]), *every})
 
 
 @contextlib.contextmanager

@@ -42,57 +42,32 @@ them: `from diffrl_lab.analysis.evaluate import evaluate`.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from diffrl_lab.files import exported
 
-_FILES = {
-    "bring": "is_minari",
-    "chains": "Settled Spread belief_settles exact_commitment inconsistency settled spread",
-    "commitment": "Undecided entropy_of exact_weights futures half_decided moments open_entropy undecided",
-    "diagnosis": "around diagnose",
-    "distance": (
-        "Detection Memorised copy drop energy_distance floor memorised nearest nearest_ratio noise_floor "
-        "precision_recall shift sliced_w2 smallest_defect without_replacement"
-    ),
-    "feasibility": (
-        "curve_segments_in_walls detour dynamics_drift dynamics_residual infeasible locomotive point_maze "
-        "points_in_walls segments_in_walls"
-    ),
-    "findings": "Diagnosis Finding",
-    "frontiers": "crossing",
-    "intervals": (
-        "Paired bootstrap iqm normalised paired probability_of_improvement stratified_bootstrap student wilson"
-    ),
-    "modes": (
-        "Centres Shares coverage entropy expected_coverage expected_entropy gaussian_similarity holes "
-        "homotopy mode_floor numbered shares vendi"
-    ),
-    "sweeps": "Failure Point SweepError Table run_grid",
-}
-_HOME = {name: file for file, names in _FILES.items() for name in names.split()}
-# fmt: off
-__all__ = [
-    "Centres", "Detection", "Diagnosis", "Failure", "Finding", "Memorised", "Paired", "Point", "Settled", "Shares",
-    "Spread", "SweepError", "Table", "Undecided", "around", "belief_settles", "bootstrap", "copy", "coverage",
-    "crossing", "curve_segments_in_walls", "detour", "diagnose", "drop", "dynamics_drift", "dynamics_residual",
-    "energy_distance", "entropy", "entropy_of", "exact_commitment", "exact_weights", "expected_coverage",
-    "expected_entropy", "floor", "futures", "gaussian_similarity", "half_decided", "holes", "homotopy",
-    "inconsistency", "infeasible", "iqm", "is_minari", "locomotive", "memorised", "mode_floor", "moments", "nearest",
-    "nearest_ratio", "noise_floor", "normalised", "numbered", "open_entropy", "paired", "point_maze",
-    "points_in_walls", "precision_recall", "probability_of_improvement", "run_grid", "segments_in_walls", "settled",
-    "shares", "shift", "sliced_w2", "smallest_defect", "spread", "stratified_bootstrap", "student", "undecided",
-    "vendi", "wilson", "without_replacement",
-]
-# fmt: on
-
-
-def __getattr__(name: str) -> Any:
-    """A name of `__all__`, from its file."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__, __getattr__, __dir__ = exported(
+    __name__,
+    {
+        "bring": "is_minari",
+        "chains": "Settled Spread belief_settles exact_commitment inconsistency settled spread",
+        "commitment": "Undecided entropy_of exact_weights futures half_decided moments open_entropy undecided",
+        "diagnosis": "around diagnose",
+        "distance": (
+            "Detection Memorised copy drop energy_distance floor memorised nearest nearest_ratio noise_floor "
+            "precision_recall shift sliced_w2 smallest_defect without_replacement"
+        ),
+        "feasibility": (
+            "curve_segments_in_walls detour dynamics_drift dynamics_residual infeasible locomotive point_maze "
+            "points_in_walls segments_in_walls"
+        ),
+        "findings": "Diagnosis Finding",
+        "frontiers": "crossing",
+        "intervals": (
+            "Paired bootstrap iqm normalised paired probability_of_improvement stratified_bootstrap student wilson"
+        ),
+        "modes": (
+            "Centres Shares coverage entropy expected_coverage expected_entropy gaussian_similarity holes "
+            "homotopy mode_floor numbered shares vendi"
+        ),
+        "sweeps": "Failure Point SweepError Table run_grid",
+    },
+)

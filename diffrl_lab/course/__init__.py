@@ -10,8 +10,6 @@ In a lesson: `from diffrl_lab.course import check, hint, guess`. Nothing is impo
                QUESTIONS ANSWERS`
     checks     What a learner calls: `check` judges an answer at once, `hint` opens the next rung of its ladder,
                `mine` uses it
-    claims     The survey's claims, each with the lesson that tests it and what came out: data/claims.csv and its
-               table
     editions   One source per lesson, the editions built from it, and a learner's own copy
     exercises  One exercise, one file: eNN_name.py is asked by check("NN.name", answer); course.checks says what it
                holds
@@ -21,33 +19,25 @@ In a lesson: `from diffrl_lab.course import check, hint, guess`. Nothing is impo
                compared
     mutations  Mutation-tested checks: what every exercise says to its wrong answers
     outline    The outline of the course as the lessons' sources tell it: titles, what each needs, and all letters
-    overview   A learner's way through the course as a table
+    pathway    A learner's way through the course as a table
     progress   What a learner has tried: attempts, opened hints, time, guesses; one small JSON file that never
                leaves the machine
     running    Running a lesson in a kernel, with other parameters and in another folder
+    verdicts   The survey's claims, each with the lesson that tests it and what came out: data/claims.csv and its
+               table
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from diffrl_lab.files import exported
 
-_HOME = {
-    "check": "checks",
-    "hint": "checks",
-    "mine": "checks",
-    "guess": "guesses",
-    "aim": "guesses",
-    "claims": "claims",
-    "overview": "overview",
-    "symbols": "outline",
-}
-__all__ = ["aim", "check", "claims", "guess", "hint", "mine", "overview", "symbols"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Bound here, since the import binds the file `overview.py` to the name of its function.
-    globals()[name] = value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    return value
+__all__, __getattr__, __dir__ = exported(
+    __name__,
+    {
+        "checks": "check hint mine",
+        "guesses": "aim guess",
+        "outline": "symbols",
+        "pathway": "overview",
+        "verdicts": "claims",
+    },
+)

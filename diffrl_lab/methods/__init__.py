@@ -21,6 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from diffrl_lab.files import exported
+
 SHARED = {"plans", "chunks", "critics"}  # what several methods of a role use
 UNTRAINED = {"baselines"}  # what needs no training
 
@@ -52,18 +54,8 @@ def of_class(title: str) -> tuple[ModuleType, Any]:
     raise ValueError(f"there is no method {title!r}")
 
 
-_CLASSES = {"".join(word.capitalize() for word in name.split("_")): name for name in names()}
-__all__ = ["named", "names", "of_class"]
-__all__ += sorted(_CLASSES)
-
-
-def __getattr__(title: str) -> Any:
-    """The class of a method, from its file."""
-    if title not in _CLASSES:
-        raise AttributeError(f"module {__name__!r} has no attribute {title!r}")
-    globals()[title] = value = getattr(named(_CLASSES[title]), title)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__, __getattr__, __dir__ = exported(
+    __name__,
+    {f"{role}.{name}": name.title().replace("_", "") for name, role in names().items()},
+    here=("named", "names", "of_class"),
+)

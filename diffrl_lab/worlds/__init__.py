@@ -26,34 +26,16 @@ zones       Rules that a plan and a drive are judged by: zones to keep out of, a
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from diffrl_lab.files import exported
 
-_FILES = {
-    "driving": "Agent Along Episode Follower Uniform after arrived drive follow indices",
-    "games": "Breakout Chase Game Hunt",
-    "mazes": "Controller drawn_maze longest_way make_maze make_toll",
-    "mdps": "Corridor Grid MDP comb_maze grid_world",
-    "walls": "Walls path_length register",
-    "zones": "Box Disc Speed",
-}
-_HOME = {name: file for file, names in _FILES.items() for name in names.split()}
-# fmt: off
-__all__ = [
-    "Agent", "Along", "Box", "Breakout", "Chase", "Controller", "Corridor", "Disc", "Episode", "Follower", "Game",
-    "Grid", "Hunt", "MDP", "Speed", "Uniform", "Walls", "after", "arrived", "comb_maze", "drawn_maze", "drive",
-    "follow", "grid_world", "indices", "longest_way", "make_maze", "make_toll", "path_length", "register",
-]
-# fmt: on
-
-
-def __getattr__(name: str) -> Any:
-    """A name of `__all__`, from its file."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__, __getattr__, __dir__ = exported(
+    __name__,
+    {
+        "driving": "Agent Along Episode Follower Uniform after arrived drive follow indices",
+        "games": "Breakout Chase Game Hunt",
+        "mazes": "Controller drawn_maze longest_way make_maze make_toll",
+        "mdps": "Corridor Grid MDP comb_maze grid_world",
+        "walls": "Walls path_length register",
+        "zones": "Box Disc Speed",
+    },
+)

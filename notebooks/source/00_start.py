@@ -15,8 +15,7 @@ from scipy.stats import spearmanr
 
 from diffrl_lab import widgets
 from diffrl_lab.analysis.intervals import wilson
-from diffrl_lab.course import aim, check, guess, hint, mine, overview, symbols
-from diffrl_lab.course.claims import claims
+from diffrl_lab.course import aim, check, claims, guess, hint, mine, overview, symbols
 from diffrl_lab.data.episodes import segments
 from diffrl_lab.data.minari import read
 from diffrl_lab.data.shipped import shipped

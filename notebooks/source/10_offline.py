@@ -378,11 +378,13 @@ ways = actions.paid_ways()
 score = lambda arm: ways.column("score", arm=arm).astype(float)
 best = {"IQL", "CFGRL, w = 3", "IDQL, best of 4", "Diffusion-QL"}
 assert all((score(arm) > score("the data").max()).all() for arm in best), "large effect: paid more than the data"
-assert (ways.column("success", arm="Diffusion-QL, best of 16") == 0).all(), "large effect: no drive of it arrives"
+off = {arm: ways.column("off", arm=arm).astype(float).mean() for arm in best}
+assert sum(v > actions.OFF for v in off.values()) == 3 and off["IQL"] < 0.05, "large effect: IQL alone stays near the data"
+assert all((ways.column("success", arm=a) == 0).all() for a in ("Diffusion-QL, best of 16", "DSRL")), "large effect: no drive arrives"
 actions.driven(ways, alt="Scores of fourteen policies, a dot for each of three trainings: IDQL, CFGRL and Diffusion-QL are paid most and "
     "are off the data; TD3+BC and IQL follow; QGPO, EDP and cloning lie at the data's line; Diffusion-QL's best of 16 and DSRL are paid least.")
 
 # %% [markdown]
-# **Large effect.** Four policies are paid more than the data in each training: IQL, IDQL, CFGRL and Diffusion-QL. Three of the four spend a fifth of their steps or more where nobody recorded, and they arrive: the data have gaps that a drive can cross. With sixteen draws to choose among, Diffusion-QL finds the ones about which its critic errs, and no drive arrives. In the bandit DSRL stays on the discs, here none of its drives arrives either.
+# **Large effect.** Four policies are paid more than the data in each training: IQL, IDQL, CFGRL and Diffusion-QL. All but IQL spend more than a fifth of their steps where nobody recorded. With sixteen draws to choose among, no drive of Diffusion-QL arrives. In the bandit DSRL stays on the discs, here none of its drives arrives either.
 #
-# **Open.** Which of IDQL, CFGRL, Diffusion-QL, TD3+BC and IQL is best: their trainings overlap. IQL has no diffusion model, is paid more than the data, and stays near them. Networks are small (three layers of 64), and each method had one setting.
+# **Open.** Which of IDQL, CFGRL, Diffusion-QL, TD3+BC and IQL is best: their trainings overlap. Why the best of sixteen fails here and is best in the bandit was not looked into. Networks are small (three layers of 64), and each method had one setting.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from diffrl_lab.course import editions
-from diffrl_lab.course.claims import FILE, claims
+from diffrl_lab.course.verdicts import FILE, claims
 
 
 def test_every_claim_names_a_lesson_of_the_course_and_a_place_in_the_survey() -> None:

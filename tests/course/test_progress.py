@@ -9,8 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from diffrl_lab.cli import app
-from diffrl_lab.course import progress
-from diffrl_lab.course.overview import overview
+from diffrl_lab.course import overview, progress
 
 
 @pytest.fixture

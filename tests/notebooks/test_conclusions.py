@@ -16,8 +16,7 @@ import numpy as np
 import papermill
 import pytest
 
-from diffrl_lab.course import editions, running
-from diffrl_lab.course.claims import claims
+from diffrl_lab.course import claims, editions, running
 
 SOURCES = editions.sources()
 LESSONS = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])

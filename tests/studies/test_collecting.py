@@ -27,7 +27,9 @@ def test_coverage_is_one_where_each_cell_has_a_state_and_one_cell_for_one_state(
     every = np.stack([np.cos(theta), np.sin(theta), omega], 1)
     assert collecting.coverage(every) == 1
     assert collecting.coverage(every[:40]) == 40 / 128
-    assert collecting.coverage(np.array([[-1.0, 0.0, 8.0]] * 3)) == 1 / 128, "the last cells are closed"
+    assert collecting.coverage(np.array([[-1.0, 0.0, 8.0]] * 3)) == 1 / 128
+    edge = np.array([[-1.0, 0.0, 8.0], [-1.0, -0.0, -8.0]])
+    assert collecting.coverage(np.concatenate([every, edge])) == 1, "the last cells are closed"
 
 
 def test_every_arm_but_the_real_one_makes_rows_and_noisy_copies_are_near_the_equations(small) -> None:
