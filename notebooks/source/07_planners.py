@@ -326,7 +326,7 @@ widgets.table({"which of 8 plans": list(walls), "gap, m (median)": [f"{v:.2f}" f
 # %% [markdown]
 # ## Further · plans by the size of their code
 #
-# A plan is a curve of 64 points, and most of it can be said in a few numbers. `methods/planning/latent.py` learns such a code by an autoencoder, and diffuses the code instead of the plan (LatentDiffuser, Li 2023). A smaller code is cheaper to draw. What does it lose? The large maze of section 4, with the same resets for all.
+# A plan is a smooth curve, and most of it can be said in a few numbers. `methods/planning/latent.py` learns such a code by an autoencoder, and diffuses the code instead of the plan (LatentDiffuser, Li 2023). A smaller code is cheaper to draw. What does it lose? The large maze of section 4, with the same resets for all.
 
 # %%
 codes = legs.table("horizon-latent")
