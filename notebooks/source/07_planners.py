@@ -13,7 +13,7 @@
 # - tell a check that sees a bad joint from one that cannot;
 # - write the loop that follows a plan and plans again, and say what compounds and what does not.
 #
-# **You need** lesson 01 (chains) and lesson 04 (plans). **Machine:** about 30 seconds on two CPU cores, no network.
+# **You need** lesson 01 (chains) and lesson 04 (plans). **Machine:** about 50 seconds on two CPU cores, no network.
 # **You:** 80 minutes (an estimate).
 
 # %% tags=["collapsed"]

@@ -13,7 +13,7 @@
 # - explain what drawn rows cannot know;
 # - augment a data set without copies, and test whether a learner gains.
 #
-# **You need** lesson 02 (how samples are drawn), lesson 03 (transitions, offline data) and lesson 04 (data that are copied). **Machine:** about 30 seconds on two CPU cores, no network. **You:** 85 minutes (an estimate).
+# **You need** lesson 02 (how samples are drawn), lesson 03 (transitions, offline data) and lesson 04 (data that are copied). **Machine:** about 50 seconds on two CPU cores, no network. **You:** 85 minutes (an estimate).
 
 # %% tags=["collapsed"]
 import torch
