@@ -54,7 +54,7 @@ def ran(source: Path, profile: str = "class", runs: Path = WORK / "runs") -> Any
     file, mark = runs / profile / f"{source.stem}.ipynb", runs / profile / f"{source.stem}.sha256"
     if not (file.exists() and mark.exists() and mark.read_text("utf-8") == said):
         mark.unlink(missing_ok=True)
-        run([source.stem], {} if profile == "class" else {"PROFILE": profile}, file.parent)
+        run([source.stem], {} if profile == "class" else {"PROFILE": profile}, file.parent, stops=True)
         write_text(mark, said)
     return nbformat.read(file, as_version=4)
 
