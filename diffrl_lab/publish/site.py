@@ -10,7 +10,8 @@ show the pictures that the notebooks have. With lessons named the others are tak
 
 Sphinx reads a copy of the repository's texts in build/site/source, where every page lies where the repository has it,
 so that a link between two files is a link between two pages. What has no page (a table of numbers, a folder) is named
-without a link. Formulae become MathML, as on the lessons' own pages. Nothing is fetched when a page is read.
+without a link. The tables of docs/studies.md have pictures there (`publish.plots`). Formulae become MathML, as on the
+lessons' own pages. Nothing is fetched when a page is read.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from typing import Any
 from diffrl_lab.course.editions import ROOT, sources, target
 from diffrl_lab.course.running import PROFILES, run
 from diffrl_lab.files import Words, show_anything, write_text, written
-from diffrl_lab.publish import pages
+from diffrl_lab.publish import pages, plots
+from diffrl_lab.publish.tables import PAGE
 
 SITE = ROOT / "site"
 WORK = ROOT / "build" / "site"
@@ -197,7 +199,9 @@ def source(
     for picture in (ROOT / "data" / "pictures").glob("*.webp"):  # what HTML in a page names is not seen by Sphinx
         shutil.copy(picture, folder / "_static")
     for text in texts:
-        write_text(folder / text, copied((ROOT / text).read_text("utf-8"), text, here))
+        words = (ROOT / text).read_text("utf-8")
+        words = plots.placed(words, folder / "docs" / "pictures") if ROOT / text == PAGE else words
+        write_text(folder / text, copied(words, text, here))
     for name, page in api.items():
         write_text(folder / "api" / f"{name}.rst", page)
     for s in every:
