@@ -70,7 +70,7 @@ def lesson(notebook: Any) -> tuple[Any, dict[str, bytes]]:
 
     show, cells, pictures, open_ = pages.shower(notebook), list[Any](), dict[str, bytes](), False
 
-    def html(text: str, code: str = "", **metadata: Any) -> None:
+    def html(text: str, code: str = "# (no input)", **metadata: Any) -> None:  # a cell without a source is left out
         outputs = [v4.new_output("display_data", {"text/html": text, "text/plain": ""})] if text else []
         cells.append(v4.new_code_cell(code, outputs=outputs, metadata=metadata))
 

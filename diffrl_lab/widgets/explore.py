@@ -31,7 +31,7 @@ from .pictures import THEME, Picture, still
 
 MEMORY = 64  # pictures that an explorer remembers
 KEPT = "DIFFRL_STOPS"  # set for a kernel whose notebook becomes a page
-STOPS = 12  # pictures of an explorer that a page without a kernel has
+STOPS = 24  # pictures of an explorer that a page without a kernel has
 WAIT = 0.05  # seconds from a change to the redraw, so that a drag is answered by its newest value
 
 
@@ -151,14 +151,18 @@ def choices(widget: Any) -> tuple[list[Any], int]:
     return [widget.value], 0
 
 
-def counts(sizes: Sequence[int], most: int) -> list[int]:
-    """How many values of each control to draw, where they have so many: alike many, their product at most `most`."""
+def counts(sizes: Sequence[int], most: int, first: Sequence[int] = ()) -> list[int]:
+    """How many values of each control to draw, where they have so many: alike many, their product at most `most`.
+
+    first: the controls that get theirs before others get more than one.
+    """
     found = [1] * len(sizes)
-    while True:
-        free = [k for k, n in enumerate(found) if n < sizes[k] and math.prod(found) // n * (n + 1) <= most]
-        if not free:
-            return found
-        found[min(free, key=lambda k: found[k])] += 1
+    for some in (first, range(len(sizes))):
+        while free := [
+            k for k in some if found[k] < sizes[k] and math.prod(found) // found[k] * (found[k] + 1) <= most
+        ]:
+            found[min(free, key=lambda k: found[k])] += 1
+    return found
 
 
 def spread(n: int, k: int, at: int) -> list[int]:
@@ -171,8 +175,8 @@ def spread(n: int, k: int, at: int) -> list[int]:
 class Explorer(ipywidgets.VBox):
     """The widget that `explore` makes: it has controls above one picture, and `values` are what they say now."""
 
-    def __init__(self, draw: Callable[..., Picture], controls: Mapping[str, Any]) -> None:
-        self._draw = draw
+    def __init__(self, draw: Callable[..., Picture], controls: Mapping[str, Any], on_page: Sequence[str] = ()) -> None:
+        self._draw, self._on_page = draw, on_page
         self._drawn: OrderedDict[tuple, tuple[bytes, str]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self.controls = {name: control(name, spec) for name, spec in controls.items()}
@@ -189,6 +193,7 @@ class Explorer(ipywidgets.VBox):
     def keep(self, most: int = STOPS) -> None:
         """Draw at most `most` pictures, for values of the controls evenly apart, into the state of `picture`.
 
+        Controls in `on_page` come first; where there are none, all do but one called seed.
         What fails is kept as its sentence, in place of a picture. Random numbers that are drawn here are drawn again
         by the cells that come after.
         """
@@ -196,7 +201,8 @@ class Explorer(ipywidgets.VBox):
 
         before = random.getstate(), np.random.get_state(), torch.get_rng_state()
         every = {name: choices(widget) for name, widget in self.controls.items()}
-        number = counts([len(values) for values, _ in every.values()], most)
+        first = [k for k, name in enumerate(every) if name in self._on_page or not self._on_page and name != "seed"]
+        number = counts([len(values) for values, _ in every.values()], most, first)
         places = [spread(len(values), k, at) for (values, at), k in zip(every.values(), number, strict=True)]
         controls, pictures = [], []
         for (name, (values, at)), some in zip(every.items(), places, strict=True):
@@ -306,7 +312,9 @@ def page(stops: Mapping[str, Any]) -> str:
         labels, at, n = control["labels"], control["at"], len(control["labels"])
         first = first * n + at
         about = f'data-n="{n}" aria-label="{html.escape(control["name"], quote=True)}"'
-        if control["kind"] == "list":
+        if n == 1:
+            part = html.escape(labels[0])
+        elif control["kind"] == "list":
             chosen = [" selected" if k == at else "" for k in range(n)]
             options = "".join(f'<option value="{k}"{chosen[k]}>{html.escape(v)}</option>' for k, v in enumerate(labels))
             part = f"<select {about}>{options}</select>"
@@ -314,7 +322,8 @@ def page(stops: Mapping[str, Any]) -> str:
             said = html.escape(json.dumps(labels), quote=True)
             part = f'<input type="range" min="0" max="{n - 1}" value="{at}" {about} data-labels="{said}">'
             part += f" <output>{html.escape(labels[at])}</output>"
-        marks.append(f"<label>{html.escape(control['name'])} {part}</label>")
+        tag = "label" if n > 1 else "span"
+        marks.append(f"<{tag}>{html.escape(control['name'])} {part}</{tag}>")
     png, alt = stops["pictures"][first]
     inside = json.dumps(stops["pictures"]).replace("</", "<\\/")  # no alt text ends the script
     return (
@@ -326,16 +335,19 @@ def page(stops: Mapping[str, Any]) -> str:
     )
 
 
-def explore(draw: Callable[..., Picture], **controls: Any) -> Explorer:
+def explore(draw: Callable[..., Picture], *, on_page: Sequence[str] = (), **controls: Any) -> Explorer:
     """Controls above a picture that is recomputed and redrawn in place.
 
     `explore(draw, w=(0., 5., .5), steps=[5, 10, 20], pin=True)` calls `draw(w=..., steps=..., pin=...)`, which returns
     a `Picture`, once per set of values; `control` says what makes which control. Where the picture names two controls
     (`Picture(..., drag=("t", "x_t"))`), its first axes can be dragged over. The first picture is there at once and
-    stays, as a still, where no kernel runs. Raises ValueError for what is no control and for a first drawing that is
-    no `Picture`, and whatever the first drawing raises; later errors are shown in words.
+    stays, as a still, where no kernel runs; on a page that this project makes there are some more, for values of the
+    controls in `on_page`, or of all but the seed. Raises ValueError for what is no control and for a first drawing that
+    is no `Picture`, and whatever the first drawing raises; later errors are shown in words.
     """
-    return Explorer(draw, controls)
+    if unknown := set(on_page) - set(controls):
+        raise ValueError(f"on_page names {', '.join(sorted(unknown))}; the controls are {', '.join(controls)}")
+    return Explorer(draw, controls, on_page)
 
 
 class PlanExplorer(Movie):
