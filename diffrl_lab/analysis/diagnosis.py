@@ -267,7 +267,7 @@ class _Asked:
         p_ref = ref / ref.sum()
         self._put("lost", scores, mass, wilson(int(ref[gone].sum()), int(ref.sum())), smallest=least, floor=0.0,
                   matters=float(p_ref[p_ref > 0].min()), need=need,
-                  which=[self._place(k) for k in np.flatnonzero(gone)])  # fmt: skip
+                  which=[self._place(int(k)) for k in np.flatnonzero(gone)])  # fmt: skip
         again = self.rng.multinomial(int(stayed), own / stayed, 400), self.rng.multinomial(int(ref.sum()), p_ref, 400)
         moved = pooled.moved(*(v.astype(float) for v in again))
         tv = pooled.moved(a, b)
