@@ -267,13 +267,21 @@ class _Asked:
         p_ref = ref / ref.sum()
         self._put("lost", scores, mass, wilson(int(ref[gone].sum()), int(ref.sum())), smallest=least, floor=0.0,
                   matters=float(p_ref[p_ref > 0].min()), need=need,
-                  which=[self.names[k] for k in np.flatnonzero(gone)])  # fmt: skip
+                  which=[self._place(int(k)) for k in np.flatnonzero(gone)])  # fmt: skip
         again = self.rng.multinomial(int(stayed), own / stayed, 400), self.rng.multinomial(int(ref.sum()), p_ref, 400)
         moved = pooled.moved(*(v.astype(float) for v in again))
         tv = pooled.moved(a, b)
         bias = float(tv[1:].mean())  # resampled shares move as much again
         low, high = np.quantile(moved, [0.025, 0.975]) - (moved.mean() - tv[0])
         self._put("weights", tv, float(tv[0]), (max(0.0, float(low)), min(1.0, float(high))), bias=bias)
+
+    def _place(self, k: int) -> str:
+        """What a mode is called in a sentence: its given name, or where HDBSCAN found it."""
+        if not self.found:
+            return self.names[k]
+        flat = self.raw[self.labels == k].reshape(int((self.labels == k).sum()), -1)
+        where = f" about ({', '.join(map(short, flat.mean(0)))})" if flat.shape[1] <= 4 else ""
+        return f"mode {self.names[k]}{where}"
 
     def _smallest_mode(self, ref: Floats) -> tuple[float, int]:
         """The smallest mode whose total loss is seen, and the n at which the loss of the smallest one is."""
@@ -323,7 +331,8 @@ class _Asked:
         left: dict[str, Any] = {}
         if beyond.any():  # rows of no mode are the other way to leave the data
             share = (self.mine & beyond).sum(1) / self.n
-            left = {"p": min(1.0, 2 * min(pooled.p_value(far), pooled.p_value(share)))}
+            p, q = pooled.p_value(far), pooled.p_value(share)
+            left = {"p": min(1.0, 2 * min(p, q)), "which": ["rows of no mode"] * (q < p)}
             self._measure("share of no mode", float(share[0]), share[1:], float(beyond[~self.truth].mean()))
         self._put("left", far, float(far[0]), wilson(outside, int(few.sum())), **left)
         self._put("memorised", copied, float(copied[0]), wilson(int(round(copied[0] * few.sum())), int(few.sum())))
@@ -392,7 +401,9 @@ class _Asked:
         same = torch.as_tensor(g[:, None] == g[None])
         scores = pooled.energy(distance * same, mine, (w[0], w[1]))
         if "state" in self.findings:
-            self.findings["state"]["p"] = min(1.0, 2 * min(self.findings["state"]["p"], pooled.p_value(scores)))
+            f, p = self.findings["state"], pooled.p_value(scores)
+            f["which"] = ["energy distance"] * (p < f["p"])
+            f["p"] = min(1.0, 2 * min(f["p"], p))
         self._measure("energy distance within states, summed", float(scores[0]), scores[1:])
 
     def _ask_motion(self) -> None:
@@ -447,6 +458,10 @@ class _Asked:
             which = f" ({', '.join(f['which'][:6])})" if f.get("which") else ""
             said = f"{QUESTIONS[name]} Yes{which}: {UNITS[name]} {short(value)}"
             said += f", 95 % interval {short(low)} to {short(high)}"
+            above = f["zero"] if name in ("left", "memorised") else 0.0
+            less = value > matters if ratio else value - above < matters
+            if less and name != "lost" and not f.get("which"):
+                said += f"; small, {short(matters)} matters"
         else:
             said = f"{QUESTIONS[name]} Nothing seen: {UNITS[name]} {short(value)}"
             said += f"; from {short(smallest)} on it would show"

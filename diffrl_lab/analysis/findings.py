@@ -97,7 +97,9 @@ class Diagnosis:
         wide = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         text = ["  ".join(c.ljust(w) for c, w in zip(line, wide, strict=True)).rstrip() for line in lines]
         n, m, d = (self.about[k] for k in "nmd")
-        head = f"{self.verdict}: {n} samples, {m} reference rows, {d} numbers a row"
+        yes = [f.question.rstrip("?") for f in self.findings if f.verdict == self.verdict == "collapsed"]
+        seen = f" ({', '.join(yes)})" if yes else ""
+        head = f"{self.verdict}{seen}: {n} samples, {m} reference rows, {d} numbers a row"
         return "\n".join([head, "", *text, "", *(f.words for f in self.findings), *(f"note: {n}" for n in self.notes)])
 
     __str__ = table

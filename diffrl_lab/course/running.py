@@ -68,16 +68,20 @@ def run(
     *,
     solutions: bool = False,
     page: Callable[[Any, Path], object] | None = None,
+    stops: bool = False,
     progress_bar: bool = False,
     root: Path = ROOT,
 ) -> list[Ran]:
     """Run lessons with other parameters through papermill into the folder `out`.
 
-    page(notebook, path): what writes each as HTML, too.
+    page(notebook, path): what writes each as HTML, too. stops: explorers keep some of their pictures for a page; so
+    they do with `page`.
     Raises ValueError for a parameter that a lesson does not have (its own are named), one that is not of its default's
     type, or a profile that does not exist.
     """
     import papermill
+
+    from diffrl_lab.widgets.explore import KEPT
 
     chosen, typed = sources(which, root), dict[Path, dict[str, Any]]()
     for source in chosen:
@@ -92,10 +96,11 @@ def run(
         raise ValueError(f"no profile is called {parameters['PROFILE']!r}; there are: {', '.join(PROFILES)}")
     out.mkdir(parents=True, exist_ok=True)
     at_start = f"__import__({__name__!r}, fromlist=[0]).keep_peak()"  # an import would leave a name in the lesson
+    kept = {KEPT: "yes"} if stops or page is not None else {}
     done = []
     for source in chosen:
         began, copy = time.monotonic(), out / f"{source.stem}.ipynb"
-        with tempfile.TemporaryDirectory() as scratch, quiet_progress(**{PEAK: os.path.join(scratch, "peak")}):
+        with tempfile.TemporaryDirectory() as scratch, quiet_progress(**{PEAK: os.path.join(scratch, "peak")}, **kept):
             notebook = papermill.execute_notebook(
                 str(target(source, solutions)),
                 str(copy),

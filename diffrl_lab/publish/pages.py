@@ -1,9 +1,10 @@
 """The HTML edition: an executed notebook as one page that needs no kernel and no network.
 
 Movies are scrubbed in the page itself: description and frames are taken from the widget state that the execution left
-in the notebook. Formulae become MathML. Explorers show their picture, guesses their question; what answers a guess is
-behind a fold. Parameters and collapsed cells are folded, too. The page says with which profile it was made, has a table
-of contents, and leads to the lesson before and after. A browser is told by the page's own policy to fetch nothing.
+in the notebook. Formulae become MathML. Explorers have some of their pictures, guesses their question; what answers a
+guess is behind a fold. Parameters and collapsed cells are folded, too. The page says with which profile it was made,
+has a table of contents, and leads to the lesson before and after. A browser is told by the page's own policy to fetch
+nothing.
 """
 
 from __future__ import annotations
@@ -169,7 +170,7 @@ def _markdown() -> Callable[..., str]:
 # -------------------------------------------------------------------------------------------------------------- outputs
 def _widget(state: dict[str, Any], model: str, data: dict[str, Any], alt: str) -> str:
     """What stands for a widget where no kernel runs."""
-    from diffrl_lab.widgets import movie, museum, play
+    from diffrl_lab.widgets import explore, movie, museum, play
 
     about = state.get(model, {})
     values = about.get("state", {})
@@ -177,6 +178,9 @@ def _widget(state: dict[str, Any], model: str, data: dict[str, Any], alt: str) -
         [numbers] = [b["data"] for b in about["buffers"] if b["path"] == ["data"]]
         live = {"play": play, "museum": museum}.get(values["meta"].get("kind"), movie)
         return live.page(values["meta"], base64.b64decode(numbers))
+    kept = [stops for child in values.get("children", []) if (stops := _stops(state, child))]
+    if kept:
+        return explore.page(kept[0])
     if "image/png" in data:
         return _image(data["image/png"], alt) + _note("The controls of this picture need a kernel: open the notebook.")
     said = _sentences(state, model)
@@ -186,6 +190,11 @@ def _widget(state: dict[str, Any], model: str, data: dict[str, Any], alt: str) -
         return f"<div>{said.replace(NOBODY, '')}</div>"
     todo = "To commit a guess" if data.get("text/plain", "").startswith(QUESTION) else "To solve it"
     return f"<div>{said}</div>{_note(f'{todo}, open the notebook.')}"
+
+
+def _stops(state: dict[str, Any], child: str) -> dict[str, Any]:
+    """The pictures that an explorer kept for a page, if this child of a widget has any."""
+    return state.get(child.removeprefix("IPY_MODEL_"), {}).get("state", {}).get("stops") or {}
 
 
 def _sentences(state: dict[str, Any], model: str) -> str:
@@ -324,7 +333,10 @@ def parameters(notebook: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 def made_with(notebook: Any) -> str:
     """Which profile and which seed the page shows, and a banner where they are not those that the texts speak of."""
     own, had = parameters(notebook)
-    films = "Movies can be scrubbed on this page; what has to be computed anew needs the notebook."
+    films = (
+        "Movies can be scrubbed on this page, and other controls have some of their values. "
+        "What has to be computed anew needs the notebook."
+    )
     if not had:
         return _note(films)
     made = ", ".join(f"{name.lower()} <code>{html.escape(str(value))}</code>" for name, value in had.items())

@@ -10,7 +10,8 @@ show the pictures that the notebooks have. With lessons named the others are tak
 
 Sphinx reads a copy of the repository's texts in build/site/source, where every page lies where the repository has it,
 so that a link between two files is a link between two pages. What has no page (a table of numbers, a folder) is named
-without a link. Formulae become MathML, as on the lessons' own pages. Nothing is fetched when a page is read.
+without a link. The tables of docs/studies.md have pictures there (`publish.plots`). Formulae become MathML, as on the
+lessons' own pages. Nothing is fetched when a page is read.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from typing import Any
 from diffrl_lab.course.editions import ROOT, sources, target
 from diffrl_lab.course.running import PROFILES, run
 from diffrl_lab.files import Words, show_anything, write_text, written
-from diffrl_lab.publish import pages
+from diffrl_lab.publish import pages, plots
+from diffrl_lab.publish.tables import PAGE
 
 SITE = ROOT / "site"
 WORK = ROOT / "build" / "site"
@@ -54,7 +56,7 @@ def ran(source: Path, profile: str = "class", runs: Path = WORK / "runs") -> Any
     file, mark = runs / profile / f"{source.stem}.ipynb", runs / profile / f"{source.stem}.sha256"
     if not (file.exists() and mark.exists() and mark.read_text("utf-8") == said):
         mark.unlink(missing_ok=True)
-        run([source.stem], {} if profile == "class" else {"PROFILE": profile}, file.parent)
+        run([source.stem], {} if profile == "class" else {"PROFILE": profile}, file.parent, stops=True)
         write_text(mark, said)
     return nbformat.read(file, as_version=4)
 
@@ -68,7 +70,7 @@ def lesson(notebook: Any) -> tuple[Any, dict[str, bytes]]:
 
     show, cells, pictures, open_ = pages.shower(notebook), list[Any](), dict[str, bytes](), False
 
-    def html(text: str, code: str = "", **metadata: Any) -> None:
+    def html(text: str, code: str = "# (no input)", **metadata: Any) -> None:  # a cell without a source is left out
         outputs = [v4.new_output("display_data", {"text/html": text, "text/plain": ""})] if text else []
         cells.append(v4.new_code_cell(code, outputs=outputs, metadata=metadata))
 
@@ -197,7 +199,9 @@ def source(
     for picture in (ROOT / "data" / "pictures").glob("*.webp"):  # what HTML in a page names is not seen by Sphinx
         shutil.copy(picture, folder / "_static")
     for text in texts:
-        write_text(folder / text, copied((ROOT / text).read_text("utf-8"), text, here))
+        words = (ROOT / text).read_text("utf-8")
+        words = plots.placed(words, folder / "docs" / "pictures") if ROOT / text == PAGE else words
+        write_text(folder / text, copied(words, text, here))
     for name, page in api.items():
         write_text(folder / "api" / f"{name}.rst", page)
     for s in every:

@@ -53,9 +53,12 @@ DIVERSITY = ("coverage", "off the modes", "entropy", "entropy per state", "Vendi
     "classifier",
 )  # fmt: skip
 COLLAPSED = ("rarest mode lost", "modes narrower", "weights made even", "copies of the data")
-LIMITS = dict.fromkeys(("success", "failed", "reached", "clear", "walls", "switched", "left"), (0, 1)) | dict.fromkeys(
-    ("off", "ways", "ms", "training", "jitter", "idle", "tv"), (0, np.inf)
-)  # what a column can be: an interval goes no further
+SHARES = ("success", "failed", "reached", "clear", "walls", "switched", "left", "on", "rarest", "minor", "between") + (
+    "opposite", "on a mode", "aimed", "coverage", "precision", "recall", "sticky_weight", "restart_weight",
+    "certain_impossible", "sticky_impossible", "restart_impossible", "whole",
+)  # fmt: skip
+COSTS = ("off", "ways", "ms", "training", "jitter", "idle", "tv", "training_cpu", "driving_cpu", "train_cpu", "seconds")
+LIMITS = dict.fromkeys(SHARES, (0, 1)) | dict.fromkeys(COSTS, (0, np.inf))  # an interval goes no further
 FAR_GOALS = {"success": ".3f", "shared": ".3f", "untouched": ".3f", "plans": ".2f", "clear": ".2f"} | {
     "plan_seconds": ".3f",
     "train_cpu": ".0f",
@@ -84,6 +87,8 @@ class Study:
     times: Mapping[str, float] = field(default_factory=dict)  # a column is shown times this
     of: str = "rows"  # the list of the file that is shown: its points, or a summary of them
     main: str = ""  # the column of a summary whose interval is called just that
+    drawn: tuple[str, ...] = ()  # the columns of its picture (`publish.plots`), the first three unless said
+    over: str | None = None  # what its curves are drawn over; "" for points, None: the last that has three numbers
 
 
 STUDIES: dict[str, Study] = {
@@ -103,6 +108,7 @@ STUDIES: dict[str, Study] = {
             row["by"] == "return"
             and row["level"] in {"two-ways-p20": (148, 156), "two-ways-p50": (158, 162, 164)}.get(row["world"], ())
         ),
+        drawn=("left", "entropy", "off"),
     ),
     "equal invalid": Study(
         "guidance-frontiers.json",
@@ -110,6 +116,7 @@ STUDIES: dict[str, Study] = {
         {"scale": ".2f", "valid_return": ".0f", "left": ".2f", "entropy": ".2f", "coverage": ".2f"},
         {"level": "invalid", "valid_return": "return of valid plans"},
         lambda row: row["by"] == "invalid" and row["level"] in (0.05, 0.25) and row["form"] not in ("mixture", "tilt"),
+        drawn=("valid_return", "entropy", "coverage"),
     ),
     "goals": Study(
         "guidance-goals.json",
@@ -126,6 +133,7 @@ STUDIES: dict[str, Study] = {
         {"over_bc": "over cloning"},
         of="summary",
         main="success",
+        drawn=("success", "over_bc"),
     ),
     "stitching": Study(
         "data-stitching.json",
@@ -148,6 +156,7 @@ STUDIES: dict[str, Study] = {
         FAR_HEADS,
         of="summary",
         main="success",
+        drawn=("success", "clear", "train_cpu"),
     ),
     "other planners": Study(
         "stitching-others.json",
@@ -156,6 +165,7 @@ STUDIES: dict[str, Study] = {
         FAR_HEADS,
         of="summary",
         main="success",
+        drawn=("success", "clear", "train_cpu"),
     ),
     "latent plans": Study(
         "horizon-latent.json",
@@ -182,6 +192,7 @@ STUDIES: dict[str, Study] = {
         {"steps": "after steps", "off": "off, median, m", "worst_tenth": "a tenth is off by more than, m"},
         of="summary",
         main="off",
+        drawn=("off", "worst_tenth"),
     ),
     "players": Study(
         "practice.json",
@@ -190,6 +201,7 @@ STUDIES: dict[str, Study] = {
         {"bricks": "bricks before the first lost ball", "practice": "practice, CPU s"},
         of="summary",
         main="bricks",
+        drawn=("bricks",),
     ),
     "replan": Study(
         "horizon-replan.json",
@@ -203,6 +215,7 @@ STUDIES: dict[str, Study] = {
         },
         of="summary",
         main="reached",
+        drawn=("reached", "plans"),
     ),
     "recorders": Study(
         "data-recorders.json",
@@ -299,6 +312,7 @@ STUDIES: dict[str, Study] = {
         ("name", "method"),
         {"iqm": ".1f", "mean": ".1f", "training_cpu": ".0f", "driving_cpu": ".0f"},
         {"name": "robot", "iqm": "IQM", "training_cpu": "training, CPU s", "driving_cpu": "10 drives, CPU s"},
+        drawn=("iqm", "training_cpu"),
     ),
     "saddle": Study(
         "parameterisations-signal.json",
@@ -338,6 +352,7 @@ STUDIES: dict[str, Study] = {
             "walls": "touches a wall",
             "gap": "points against velocities, m",
         },
+        over="",
     ),
     "rules driven": Study(
         "safety-driven.json",
@@ -352,6 +367,7 @@ STUDIES: dict[str, Study] = {
         ("n", "level"),
         {"margin": ".3f", "coverage": ".3f", "low": ".3f", "high": ".3f"},
         {"n": "drives measured", "margin": "margin, m", "low": "5 %", "high": "95 %"},
+        drawn=("margin", "coverage"),
     ),
     "windows": Study(
         "unconditioned.json",
@@ -413,6 +429,7 @@ STUDIES: dict[str, Study] = {
             "restart_impossible": "restart: impossible",
             "restart_weight": "restart: weight (0.5)",
         },
+        drawn=("certain_impossible", "sticky_weight", "restart_weight"),
     ),
     "false alarms": Study(
         "calibration.json",
@@ -420,6 +437,7 @@ STUDIES: dict[str, Study] = {
         {"seen": ".3f"},
         {"cases of": "healthy cases", "seen": "some question said collapsed"},
         of="alarms",
+        over="",
     ),
     "power": Study(
         "calibration.json",
@@ -427,6 +445,8 @@ STUDIES: dict[str, Study] = {
         {"named": ".2f"} | {f"seen {n}": ".2f" for n in (64, 256, 1024, 4096)},
         {"kind": "defect", "named": "named"},
         of="power",
+        drawn=("seen 64", "seen 256", "seen 4096"),
+        over="",
     ),
     "diversity": Study("collapse-measures.json", ("defect",), dict.fromkeys(DIVERSITY, ".2f")),
     "diversity by n": Study(
@@ -435,6 +455,8 @@ STUDIES: dict[str, Study] = {
         {"low": ".3g", "mean": ".3g", "high": ".3g"} | dict.fromkeys(COLLAPSED, ".2f"),
         {"low": "floor, low", "mean": "mean", "high": "floor, high"},
         lambda row: row["n"] in (32, 128, 512),
+        drawn=COLLAPSED[:3],
+        over="",
     ),
     "knobs": Study(
         "collapse-sweeps.json",
@@ -442,6 +464,7 @@ STUDIES: dict[str, Study] = {
         dict.fromkeys(("coverage", "entropy"), ".2f")
         | {"off the modes": ".3f", "spread within": ".2f", "energy distance": ".3f", "to its rows": ".2f"}
         | {f"{name}, seen": ".2f" for name in ("entropy", "spread within", "energy distance")},
+        over="",
     ),
     "deciding": Study(
         "collapse-commitment.json",
@@ -456,18 +479,22 @@ STUDIES: dict[str, Study] = {
             "law_half_t": "law: t",
             "law_half_noise": "law: noise",
         },
+        over="",
     ),
     "lasting": Study(
         "dreams-lasting.json",
         ("arm", "denoising", "project"),
         {"median": ".0f", "low": ".0f", "high": ".0f", "whole": ".2f"},
         {"project": "rounded", "low": "lower quartile", "high": "upper quartile", "whole": "all 200 possible"},
+        drawn=("median", "whole"),
     ),
     "synthetic oracle": Study(
         "synthetic-oracle.json",
         ("n", "arm", "updates", "noise"),
         {"residual": ".4f", "residual_95": ".3f", "reward_error": ".3f", "ratio": ".2f"},
         {"n": "real rows", "residual_95": "95 % below", "reward_error": "reward off by", "ratio": "nearest-row ratio"},
+        drawn=("residual", "ratio"),
+        over="",
     ),
     "synthetic linear": Study(
         "synthetic-linear.json",
@@ -501,28 +528,41 @@ STUDIES: dict[str, Study] = {
             "residual": "residual of made rows",
             "seconds": "CPU s",
         },
+        drawn=("paid_1000", "paid_2000", "covered_2000"),
     ),
 }
 
 
-def interval(values: list[Any], form: str, low: float = -np.inf, high: float = np.inf) -> str:
-    """The mean of a column's seeds and its 95 % interval by Student's t, cut to [low, high]; – without any value."""
+Bounds = tuple[float, float, float]
+"""A mean and the ends of its 95 % interval; NaN for what there is not."""
+
+
+def interval(values: list[Any], low: float = -np.inf, high: float = np.inf) -> Bounds:
+    """The mean of a column's seeds and its 95 % interval by Student's t, cut to [low, high]."""
     x = np.array([v for v in values if v is not None], float)
     x = x[np.isfinite(x)]
     if not len(x):
-        return "–"
-    bounds = student(x, low, high)
-    if bounds is None or np.ptp(x) < 1e-9:  # a law is the same for every seed
-        return f"{x[0]:{form}}"
-    return f"{x.mean():{form}} ({bounds[0]:{form}} to {bounds[1]:{form}})"
+        return np.nan, np.nan, np.nan
+    found = student(x, low, high)
+    if found is None or np.ptp(x) < 1e-9:  # a law is the same for every seed
+        return float(x[0]), np.nan, np.nan
+    return float(x.mean()), *found
 
 
-def cell(rows: list[dict[str, Any]], name: str, form: str) -> str:
+def bounds(rows: list[dict[str, Any]], name: str) -> Bounds:
     """One column of rows that differ in their seed; a table of summaries has one row and an interval of its own."""
     own = rows[0].get(f"{name}_interval") if len(rows) == 1 else None
     if own is None or rows[0].get(name) is None:
-        return interval([row.get(name) for row in rows], form, *LIMITS.get(name, ()))
-    return f"{rows[0][name]:{form}} ({own[0]:{form}} to {own[1]:{form}})" if own[0] < own[1] else f"{own[0]:{form}}"
+        return interval([row.get(name) for row in rows], *LIMITS.get(name, ()))
+    return (rows[0][name], *own) if own[0] < own[1] else (own[0], np.nan, np.nan)
+
+
+def cell(rows: list[dict[str, Any]], name: str, form: str) -> str:
+    """A mean and in brackets its interval as the table has them; – without any value."""
+    mean, low, high = bounds(rows, name)
+    if np.isnan(mean):
+        return "–"
+    return f"{mean:{form}}" if np.isnan(low) else f"{mean:{form}} ({low:{form}} to {high:{form}})"
 
 
 def trainings(same: list[dict[str, Any]]) -> int:
@@ -539,8 +579,8 @@ def _name(value: Any) -> str:
     return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def table(study: Study) -> str:
-    """The study's table, its seeds, hours and command. Raises ValueError where the file has no such row."""
+def lines(study: Study) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    """A table's lines: {what stands in its head: points of its seeds}. ValueError where the file has no such row."""
     results = Table.load(RESULTS / study.file)
     rows: dict[tuple, list[dict[str, Any]]] = {}
     for row in results.rows if study.of == "rows" else results.about[study.of]:
@@ -550,13 +590,19 @@ def table(study: Study) -> str:
             rows.setdefault(tuple(_name(row.get(k)) for k in study.by), []).append(shown)
     if not rows:
         raise ValueError(f"{study.file} has no row of this study")
-    lines = [
+    return rows
+
+
+def table(study: Study) -> str:
+    """The study's table, its seeds, hours and command. Raises ValueError where the file has no such row."""
+    results, rows = Table.load(RESULTS / study.file), lines(study)
+    text = [
         [study.heads.get(k, k) for k in (*study.by, *study.columns)],
         ["---"] * len(study.by) + ["---:"] * len(study.columns),
     ]
     for key, same in rows.items():
-        lines.append([*key, *(cell(same, name, form) for name, form in study.columns.items())])
-    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        text.append([*key, *(cell(same, name, form) for name, form in study.columns.items())])
+    body = "\n".join(f"| {' | '.join(line)} |" for line in text)
     numbers = [n for n in map(trainings, rows.values()) if n]
     least, most = min(numbers, default=1), max(numbers, default=1)
     seeds = f"{least} to {most}" if least < most else f"{most}"

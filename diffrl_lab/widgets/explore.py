@@ -1,14 +1,22 @@
 """Controls in front of what must be recomputed.
 
-`explore` redraws one picture in place; `plan_explorer` plans anew in a maze.
+`explore` redraws one picture in place; `plan_explorer` plans anew in a maze. A page without a kernel shows some
+pictures of an explorer: where the environment has `KEPT`, an explorer draws them when it is made; `page` shows them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import html
+import itertools
+import json
+import math
+import os
+import random
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -22,6 +30,8 @@ from .movie import Movie, pack
 from .pictures import THEME, Picture, still
 
 MEMORY = 64  # pictures that an explorer remembers
+KEPT = "DIFFRL_STOPS"  # set for a kernel whose notebook becomes a page
+STOPS = 24  # pictures of an explorer that a page without a kernel has
 WAIT = 0.05  # seconds from a change to the redraw, so that a drag is answered by its newest value
 
 
@@ -90,6 +100,8 @@ class Redrawn(anywidget.AnyWidget):
     # the first axes in shares of the picture: left, top, right, bottom
     area: traitlets.List = traitlets.List().tag(sync=True)
     picked: traitlets.List = traitlets.List().tag(sync=True)
+    # what `Explorer.keep` drew: empty, or {"controls": [...], "pictures": [...]}, for `page`
+    stops: traitlets.Dict = traitlets.Dict().tag(sync=True)
 
     def __repr__(self) -> str:
         return self.alt
@@ -124,11 +136,47 @@ def control(name: str, spec: Any) -> Any:
     )
 
 
+def choices(widget: Any) -> tuple[list[Any], int]:
+    """All values of a control, in their order, and the place of the one that it has now."""
+    if isinstance(widget, ipywidgets.Dropdown):
+        return [value for _, value in widget.options], widget.index or 0
+    if isinstance(widget, ipywidgets.Checkbox):
+        return [False, True], int(widget.value)
+    if isinstance(widget, ipywidgets.IntSlider | ipywidgets.FloatSlider):
+        kind, n = type(widget.value), math.floor((widget.max - widget.min) / widget.step + 1e-9) + 1
+        values = [kind(round(widget.min + k * widget.step, 10)) for k in range(n)]
+        at = min(range(n), key=lambda k: abs(values[k] - widget.value))
+        values[at] = widget.value
+        return values, at
+    return [widget.value], 0
+
+
+def counts(sizes: Sequence[int], most: int, first: Sequence[int] = ()) -> list[int]:
+    """How many values of each control to draw, where they have so many: alike many, their product at most `most`.
+
+    first: the controls that get theirs before others get more than one.
+    """
+    found = [1] * len(sizes)
+    for some in (first, range(len(sizes))):
+        while free := [
+            k for k in some if found[k] < sizes[k] and math.prod(found) // found[k] * (found[k] + 1) <= most
+        ]:
+            found[min(free, key=lambda k: found[k])] += 1
+    return found
+
+
+def spread(n: int, k: int, at: int) -> list[int]:
+    """k of the places 0 to n - 1, evenly apart from the first to the last, the nearest one moved to `at`."""
+    places = [round(v) for v in np.linspace(0, n - 1, k)] if k > 1 else [at]
+    places[min(range(len(places)), key=lambda i: abs(places[i] - at))] = at
+    return places
+
+
 class Explorer(ipywidgets.VBox):
     """The widget that `explore` makes: it has controls above one picture, and `values` are what they say now."""
 
-    def __init__(self, draw: Callable[..., Picture], controls: Mapping[str, Any]) -> None:
-        self._draw = draw
+    def __init__(self, draw: Callable[..., Picture], controls: Mapping[str, Any], on_page: Sequence[str] = ()) -> None:
+        self._draw, self._on_page = draw, on_page
         self._drawn: OrderedDict[tuple, tuple[bytes, str]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self.controls = {name: control(name, spec) for name, spec in controls.items()}
@@ -139,6 +187,41 @@ class Explorer(ipywidgets.VBox):
         for widget in self.controls.values():
             widget.observe(self._changed, names="value")
         self.picture.observe(self._dragged, names="picked")
+        if KEPT in os.environ:
+            self.keep()
+
+    def keep(self, most: int = STOPS) -> None:
+        """Draw at most `most` pictures, for values of the controls evenly apart, into the state of `picture`.
+
+        Controls in `on_page` come first; where there are none, all do but one called seed.
+        What fails is kept as its sentence, in place of a picture. Random numbers that are drawn here are drawn again
+        by the cells that come after.
+        """
+        import torch
+
+        before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        every = {name: choices(widget) for name, widget in self.controls.items()}
+        first = [k for k, name in enumerate(every) if name in self._on_page or not self._on_page and name != "seed"]
+        number = counts([len(values) for values, _ in every.values()], most, first)
+        places = [spread(len(values), k, at) for (values, at), k in zip(every.values(), number, strict=True)]
+        controls, pictures = [], []
+        for (name, (values, at)), some in zip(every.items(), places, strict=True):
+            widget = self.controls[name]
+            names = dict(enumerate(label for label, _ in widget.options)) if hasattr(widget, "options") else {}
+            labels = [names.get(k, f"{values[k]:g}" if isinstance(values[k], float) else str(values[k])) for k in some]
+            kind = "list" if hasattr(widget, "options") or isinstance(values[0], bool) else "slider"
+            controls.append({"name": widget.description, "kind": kind, "labels": labels, "at": some.index(at)})
+        for these in itertools.product(*places):
+            chosen = {n: values[k] for (n, (values, _)), k in zip(every.items(), these, strict=True)}
+            try:
+                drawn = self._draw(**chosen)
+                pictures.append([base64.b64encode(drawn.png(quick=True)).decode(), drawn.alt])
+            except Exception as error:
+                pictures.append(["", f"No picture for these values: {error}"])
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
+        self.picture.stops = {"controls": controls, "pictures": pictures}
 
     def _dragged(self, change: Any) -> None:
         """The point under the hand becomes the values of the two controls that the picture names."""
@@ -202,16 +285,69 @@ class Explorer(ipywidgets.VBox):
         return bundle, {"image/png": {"alt": self.picture.alt}}
 
 
-def explore(draw: Callable[..., Picture], **controls: Any) -> Explorer:
+PAGE = """
+const host = document.currentScript.parentElement, img = host.querySelector("img");
+const words = host.querySelector("p"), every = [...host.querySelectorAll("[data-n]")];
+const show = () => {
+  let at = 0;
+  for (const c of every) {
+    at = at * Number(c.dataset.n) + Number(c.value);
+    const said = c.parentElement.querySelector("output");
+    if (said) c.setAttribute("aria-valuetext", said.textContent = JSON.parse(c.dataset.labels)[c.value]);
+  }
+  const [png, alt] = pictures[at];
+  img.hidden = !png;
+  words.hidden = Boolean(png);
+  if (png) { img.src = "data:image/png;base64," + png; img.alt = alt; } else words.textContent = alt;
+};
+for (const c of every) c.addEventListener("input", show);
+show();
+"""
+
+
+def page(stops: Mapping[str, Any]) -> str:
+    """What `Explorer.keep` drew as an HTML fragment whose controls need no kernel and no network."""
+    marks, first = [], 0
+    for control in stops["controls"]:
+        labels, at, n = control["labels"], control["at"], len(control["labels"])
+        first = first * n + at
+        about = f'data-n="{n}" aria-label="{html.escape(control["name"], quote=True)}"'
+        if n == 1:
+            part = html.escape(labels[0])
+        elif control["kind"] == "list":
+            chosen = [" selected" if k == at else "" for k in range(n)]
+            options = "".join(f'<option value="{k}"{chosen[k]}>{html.escape(v)}</option>' for k, v in enumerate(labels))
+            part = f"<select {about}>{options}</select>"
+        else:
+            said = html.escape(json.dumps(labels), quote=True)
+            part = f'<input type="range" min="0" max="{n - 1}" value="{at}" {about} data-labels="{said}">'
+            part += f" <output>{html.escape(labels[at])}</output>"
+        tag = "label" if n > 1 else "span"
+        marks.append(f"<{tag}>{html.escape(control['name'])} {part}</{tag}>")
+    png, alt = stops["pictures"][first]
+    inside = json.dumps(stops["pictures"]).replace("</", "<\\/")  # no alt text ends the script
+    return (
+        f'<div class="diffrl-stops" style="display:flex;flex-direction:column;gap:.4em">'
+        f'<div style="display:flex;flex-wrap:wrap;gap:.3em 1.5em">{"".join(marks)}</div>'
+        f'<img src="data:image/png;base64,{png}" alt="{html.escape(alt, quote=True)}"><p hidden></p>'
+        f"<script>(() => {{\nconst pictures = {inside};{PAGE}}})();"
+        "</script></div>"
+    )
+
+
+def explore(draw: Callable[..., Picture], *, on_page: Sequence[str] = (), **controls: Any) -> Explorer:
     """Controls above a picture that is recomputed and redrawn in place.
 
     `explore(draw, w=(0., 5., .5), steps=[5, 10, 20], pin=True)` calls `draw(w=..., steps=..., pin=...)`, which returns
     a `Picture`, once per set of values; `control` says what makes which control. Where the picture names two controls
     (`Picture(..., drag=("t", "x_t"))`), its first axes can be dragged over. The first picture is there at once and
-    stays, as a still, where no kernel runs. Raises ValueError for what is no control and for a first drawing that is
-    no `Picture`, and whatever the first drawing raises; later errors are shown in words.
+    stays, as a still, where no kernel runs; on a page that this project makes there are some more, for values of the
+    controls in `on_page`, or of all but the seed. Raises ValueError for what is no control and for a first drawing that
+    is no `Picture`, and whatever the first drawing raises; later errors are shown in words.
     """
-    return Explorer(draw, controls)
+    if unknown := set(on_page) - set(controls):
+        raise ValueError(f"on_page names {', '.join(sorted(unknown))}; the controls are {', '.join(controls)}")
+    return Explorer(draw, controls, on_page)
 
 
 class PlanExplorer(Movie):

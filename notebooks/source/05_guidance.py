@@ -403,4 +403,4 @@ def ends(start: float, goal: float, J: str, scale: float, seed: int) -> widgets.
 
 # %%
 place = (-2.0, 2.0, 0.25, 0.0)
-explore(ends, start=place, goal=place, J=list(climbed), scale=(0.0, 8.0, 0.5, 2.0), seed=(0, 20))
+explore(ends, on_page=("J", "scale"), start=place, goal=place, J=list(climbed), scale=(0.0, 8.0, 0.5, 2.0), seed=(0, 20))

@@ -228,7 +228,7 @@ obstacles.in_maze(panels, [DISC], alt="Four panels of the maze with two ways and
 
 # %%
 mover = obstacles.Obstacle()
-explore(mover.picture, form=["candidates refused", "cost descended", "x0_hat projected", "no rule"], x=(-2.4, 2.4, 0.05, 1.75), y=(-1.9, 1.9, 0.1, 0.1), radius=(0.1, 0.5, 0.05, 0.3))
+explore(mover.picture, on_page=("form", "x"), form=["candidates refused", "cost descended", "x0_hat projected", "no rule"], x=(-2.4, 2.4, 0.05, 1.75), y=(-1.9, 1.9, 0.1, 0.1), radius=(0.1, 0.5, 0.05, 0.3))
 
 # %% [markdown]
 # ## 5 · What is driven

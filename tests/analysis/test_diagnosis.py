@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import time
 from pathlib import Path
 
@@ -160,6 +161,26 @@ def test_rows_of_no_mode_are_counted_as_having_left(data: np.ndarray) -> None:
     labels[:100] = -1
     found = asked(four(600, 2), data, modes=(labels, np.zeros(600, int)))
     assert found["left"].verdict == "collapsed"
+    assert "Yes (rows of no mode)" in found["left"].words
+
+
+def test_the_first_line_names_the_questions_and_a_found_mode_is_named_by_its_place(data: np.ndarray) -> None:
+    found = asked(four(600, 2, (0.34, 0.33, 0.33, 0)), data)
+    assert re.match(r"collapsed \(modes lost, weights shifted(, [\w ]+)?\): 600 samples", str(found))
+    x, y = map(float, re.findall(r"mode \d about \(([-\d.]+), ([-\d.]+)\)", found["lost"].words)[0])
+    assert abs(x + 1.5) < 0.1 and abs(y + 1.5) < 0.1
+    assert str(asked(four(600, 2), data)).startswith("healthy: 600 samples")
+
+
+def test_a_defect_that_is_certain_and_small_is_called_small(data: np.ndarray) -> None:
+    many = four(6000, 1)
+    small = asked(four(6000, 2, (0.29, 0.25, 0.25, 0.21)), many, modes=CENTRES)["weights"]
+    assert small.verdict == "collapsed" and small.value < small.matters
+    assert small.words.endswith("; small, 0.1 matters.")
+    large = asked(four(6000, 2, (0.4, 0.2, 0.2, 0.2)), many, modes=CENTRES)["weights"]
+    assert large.verdict == "collapsed" and "small" not in large.words
+    thin = asked(four(6000, 2, std=0.28), many, modes=CENTRES)["spread"]
+    assert thin.verdict == "collapsed" and thin.words.endswith("; small, 0.8 matters.")
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
@@ -263,7 +284,7 @@ def test_the_command_writes_five_files_and_refuses_in_one_sentence(tmp_path: Pat
     np.save(tmp_path / "y.npy", data)
     words = ["diagnose", str(tmp_path / "x.npy"), "--reference", str(tmp_path / "y.npy"), "--out", str(tmp_path / "o")]
     done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0 and done.output.startswith("collapsed: 150 samples, 600 reference rows"), done.output
+    assert done.exit_code == 0 and done.output.startswith("collapsed (modes lost"), done.output
     out = tmp_path / "o"
     assert sorted(p.name for p in out.iterdir()) == [f"diagnosis.{e}" for e in ("csv", "html", "json", "pdf", "svg")]
     found = json.loads((out / "diagnosis.json").read_text())

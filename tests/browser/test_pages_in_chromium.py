@@ -31,6 +31,15 @@ EMPTY = """() => {
     return all.flatMap((e, i) => /\\b(movie|explore|plan_explorer)\\(/.test(e.textContent) && e.matches('.code')
         && !(all[i + 1] && !all[i + 1].matches('.code')) ? [e.textContent.slice(0, 80)] : []);
 }"""
+# Every control of an explorer goes through its values: which pictures, or words in place of one, are shown.
+TURN = """(part) => [...part.querySelectorAll("input, select")].flatMap((c) => {
+    const n = Number(c.dataset.n), first = c.value, shown = () => part.querySelector("p:not([hidden])")?.textContent
+        || part.querySelector("img").src;
+    const go = (k) => { c.value = String(k); c.dispatchEvent(new Event("input")); return shown(); };
+    const all = [...Array(n).keys()].map(go);
+    go(first);
+    return all;
+})"""
 
 
 @pytest.fixture
@@ -65,6 +74,11 @@ def test_a_page_needs_no_kernel_and_no_network(source: Path, seen: Seen, tmp_pat
         before = shot(canvas)
         seen.drag(canvas)
         assert differ(before, shot(canvas)), canvas.get_attribute("aria-label")
+    explorers = tab.query_selector_all(".diffrl-stops")
+    assert explorers or not re.search(r"(?<!plan_)\bexplore\(", source.read_text("utf-8"))
+    for part in explorers:
+        pictures = part.evaluate(TURN)
+        assert len(pictures) > 1 and len(set(pictures)) > 1, part.inner_text()
     dollars = tab.evaluate(PROSE).count("$")
     formulae = tab.eval_on_selector_all("math", "all => all.map(m => m.getBoundingClientRect().height)")
     words = tab.eval_on_selector_all("img, canvas", "all => all.map(e => e.alt || e.getAttribute('aria-label') || '')")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from xml.etree import ElementTree
 
@@ -11,6 +12,8 @@ import pytest
 
 from diffrl_lab.course import editions, running
 from diffrl_lab.publish import pages
+from diffrl_lab.widgets import explore
+from diffrl_lab.widgets.explore import KEPT
 
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<!\$)\$([^$]+)\$", re.DOTALL)
 WIDGETS = """
@@ -35,7 +38,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     make = nbformat.v4
     cells = [make.new_markdown_cell("# Title\n\nSo $x_0$, and `$HOME`."), make.new_code_cell(WIDGETS.strip())]
     notebook = make.new_notebook(cells=cells)
-    running.execute(notebook, tmp_path_factory.mktemp("run"))
+    with running.quiet_progress(**{KEPT: "yes"}):
+        running.execute(notebook, tmp_path_factory.mktemp("run"))
     return pages.page(notebook)
 
 
@@ -45,10 +49,25 @@ def test_a_movie_comes_with_its_script_and_its_frames(page: str) -> None:
     assert 'atob("AAAAAAAAAAAAAIA/AACAPw==")' in movie  # (0, 0), (1, 1) as float32
 
 
-def test_an_explorer_is_its_still_and_a_sentence_and_a_guess_its_question_and_what_came_out(page: str) -> None:
-    assert re.search(
-        r'<img src="data:image/png[^>]* alt="A straight line that[^>]*><p class="note">[^<]*need a kernel', page
-    )
+def test_an_explorer_has_pictures_for_some_of_its_values(page: str) -> None:
+    [part] = re.findall(r'<div class="diffrl-stops".*?</script></div>', page, re.DOTALL)
+    [kept] = re.findall(r"const pictures = (.*);\n", part)
+    drawn = json.loads(kept)
+    assert len(drawn) == len({png for png, _ in drawn}) == explore.STOPS and 'value="0"' in part
+    assert {alt for _, alt in drawn} == {"A straight line that rises from zero to the weight w."}
+    assert base64.b64decode(drawn[0][0]).startswith(b"\x89PNG")
+
+
+def test_an_explorer_of_which_nothing_was_kept_is_its_still_and_a_sentence() -> None:
+    view = {pages.VIEW: {"model_id": "e"}, "image/png": "abcd", "text/plain": "explore w: A line."}
+    output = nbformat.v4.new_output("display_data", view, metadata={"image/png": {"alt": "A line."}})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("explore(draw)", outputs=[output])])
+    state = {"e": {"model_name": "VBoxModel", "state": {"children": ["IPY_MODEL_p"]}}, "p": {"state": {"stops": {}}}}
+    notebook.metadata["widgets"] = {pages.STATE: {"state": state}}
+    assert '<img src="data:image/png;base64,abcd" alt="A line."><p class="note">The controls' in pages.page(notebook)
+
+
+def test_a_guess_is_its_question_and_what_came_out(page: str) -> None:
     assert "</b> How far is it?" in page and "What came out: 4 m." in page
     assert page.count("To commit a guess, open the notebook.") == page.count("To solve it, open the notebook.") == 1
 

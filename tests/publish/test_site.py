@@ -136,5 +136,6 @@ def test_the_site_builds_without_a_warning_has_no_broken_link_and_asks_for_nothi
     index = (out / "searchindex.js").read_text("utf-8")
     assert "Search.setIndex(" in index and '"notebooks/01_ddpm"' in index
     film = (out / "notebooks" / "01_ddpm.html").read_text("utf-8")
-    assert "diffrl-movie" in film and "<math" in film
+    assert "diffrl-movie" in film and "<math" in film and "diffrl-stops" in film and "no input" not in film
+    assert "Made with profile <code>smoke" in film and film.count("What came out: ") > 5
     assert json.dumps(str(ROOT))[1:-1] not in film

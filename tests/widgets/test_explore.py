@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import random
 
 import numpy as np
 import pytest
+import torch
 
 from diffrl_lab import widgets
 from diffrl_lab.widgets import pictures
-from diffrl_lab.widgets.explore import control, explore, plan_explorer
+from diffrl_lab.widgets.explore import KEPT, STOPS, control, counts, explore, page, plan_explorer, spread
 from diffrl_lab.widgets.movie import pack
 
 MAZE = [[1, 1, 1, 1], [1, 0, 0, 1], [1, 1, 1, 1]]
@@ -124,3 +127,78 @@ def test_while_a_picture_is_drawn_the_last_one_is_marked_as_old():
     for w in (1, 4, 1):  # drawn, a failure, remembered
         shown.controls["w"].value = w
     assert seen == [True, False, True, False] and not shown.picture.busy
+
+
+@pytest.mark.parametrize(
+    ("sizes", "first", "wanted"),
+    [
+        ([51], (), [12]),
+        ([5], (), [5]),
+        ([9, 9], (), [4, 3]),
+        ([2, 50], (), [2, 6]),
+        ([2, 2, 2, 2], (), [2, 2, 2, 1]),
+        ([9, 9, 9], [2], [1, 1, 9]),
+        ([9, 9, 3], [2], [2, 2, 3]),
+    ],
+)
+def test_a_page_has_alike_many_values_of_each_control_and_more_of_the_first(sizes, first, wanted):
+    assert counts(sizes, 12, first) == wanted
+
+
+def test_a_page_has_the_controls_that_the_lesson_names_and_the_seed_last(monkeypatch):
+    def numbers(**options):
+        controls = explore(lambda a, b, seed: line(1), a=(0, 50), b=(0, 50), seed=(0, 50), **options)
+        return [len(c["labels"]) for c in controls.picture.stops["controls"]]
+
+    monkeypatch.setenv(KEPT, "yes")
+    assert numbers() == [6, 4, 1] and numbers(on_page=("seed",)) == [1, 1, STOPS]
+    with pytest.raises(ValueError, match="on_page names c; the controls are a, b, seed"):
+        numbers(on_page=("c",))
+
+
+@pytest.mark.parametrize("n, k, at", [(51, 12, 0), (51, 12, 50), (51, 12, 13), (5, 5, 2), (9, 3, 7), (9, 1, 4)])
+def test_values_on_a_page_are_apart_and_the_first_picture_is_among_them(n, k, at):
+    places = spread(n, k, at)
+    assert len(set(places)) == k and places == sorted(places) and at in places
+    assert k == 1 or np.abs(np.diff(places) - (n - 1) / (k - 1)).max() <= (n - 1) / (k - 1) / 2 + 1
+
+
+def test_what_is_kept_for_a_page_is_what_the_controls_would_show(monkeypatch):
+    monkeypatch.setenv(KEPT, "yes")
+    shown = explore(line, w=(0.0, 5.0, 0.5, 1.0), steps={"one": 1, "four": 4})
+    stops = shown.picture.stops
+    slider, choice = stops["controls"]
+    assert (choice["labels"], choice["kind"], choice["at"]) == (["one", "four"], "list", 0)
+    assert slider["labels"][slider["at"]] == "1" and len(stops["pictures"]) == 2 * len(slider["labels"]) == 22
+    for at, (png, alt) in enumerate(stops["pictures"]):
+        w, steps = float(slider["labels"][at // 2]), [1, 4][at % 2]
+        if w > 3:
+            assert (png, alt) == ("", "No picture for these values: w is at most 3 here")
+        else:
+            drawn = line(w, steps)
+            assert (base64.b64decode(png), alt) == (drawn.png(quick=True), drawn.alt)
+
+
+def test_what_is_kept_changes_no_random_number_and_nothing_is_kept_for_a_learner(monkeypatch):
+    def draw(w):
+        random.random(), torch.rand(()), np.random.rand()
+        return line(w)
+
+    def after():
+        random.seed(0), torch.manual_seed(0), np.random.seed(0)
+        shown = explore(draw, w=(0, 3))
+        return (random.random(), float(torch.rand(())), np.random.rand()), shown.picture.stops
+
+    without, nothing = after()
+    monkeypatch.setenv(KEPT, "yes")
+    kept, stops = after()
+    assert without == kept and nothing == {} and len(stops["pictures"]) == 4
+
+
+def test_a_page_leads_no_text_out_of_its_script():
+    controls = [{"name": "<w>", "kind": "slider", "labels": ["0", "1"], "at": 1}]
+    controls.append({"name": "seed", "kind": "slider", "labels": ["7"], "at": 0})
+    made = page({"controls": controls, "pictures": [["YQ==", "</script><b>"], ["Yg==", 'a "b"']]})
+    assert "</script><b>" not in made and "&lt;w&gt;" in made and made.count("</script>") == 1
+    assert '<img src="data:image/png;base64,Yg==" alt="a &quot;b&quot;">' in made and 'max="1" value="1"' in made
+    assert "<span>seed 7</span>" in made and made.count("<input") == 1  # nothing to move where there is one value
