@@ -400,7 +400,7 @@ iqm = {row["arm"]: row["iqm"] for row in robot.about["summary"]}
 tenth, recorded = iqm.pop("least squares, best 10 %"), iqm.pop("the best recorded episode")
 assert tenth > 2 * max(iqm.values()), "large effect: the best tenth, cloned, scores twice as much as any other policy"
 assert iqm["diffusion cloning"] < iqm["least squares"] / 2, "large effect: a drawn clone falls sooner than a mean one"
-actions.hopped(robot, alt="Scores of nine policies on Hopper with intervals over ten starts: least squares on the best tenth lies beside the "
+actions.hopped(robot, alt="Scores of thirteen policies on Hopper with intervals over ten starts: least squares on the best tenth lies beside the "
     "best recorded episode, all others lie far to its left, Diffusion-QL first among them, diffusion cloning last at the data's line.")
 
 # %% [markdown]
