@@ -26,7 +26,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = PROJECT["optional-dependencies"]
+EXTRAS = {name: lines for name, lines in PROJECT["optional-dependencies"].items() if name != "pusht"}
+"""What the environments and the pins hold; `pusht` is for those who ask for that task."""
 
 
 def pins() -> dict[str, str]:

@@ -307,6 +307,21 @@ STUDIES: dict[str, Study] = {
             "lines": "lines of its file",
         },
     ),
+    "offline, on a robot": Study(
+        "offline-hopper.json",
+        ("arm",),
+        {"iqm": ".1f", "return": ".0f", "length": ".0f", "training": ".0f", "ms": ".2f", "published": ".1f"},
+        {
+            "arm": "policy",
+            "iqm": "IQM of the score",
+            "return": "mean return",
+            "length": "steps",
+            "training": "training, CPU s",
+            "ms": "ms an action",
+            "published": "published, on other data",
+        },
+        of="summary",
+    ),
     "robots": Study(
         "locomotion.json",
         ("name", "method"),

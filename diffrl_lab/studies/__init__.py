@@ -25,6 +25,8 @@ frontiers          What lessons 05 and 05b draw around their own few lines: the 
                    of two ways
 guidance           Guidance, behind lessons 05 and 05b: what it does to modes, validity and return, and whether
                    it reaches goals
+hopping            Offline policies on a robot, from recorded steps of many skills: a part of `offline`, behind
+                   lesson 10's *Further*
 horizon            Long horizons, behind lesson 07: what goes wrong over a plan's length, in the large maze
 imitation          Imitation, behind lesson 09: which policies keep the ways that a demonstrator took, and what
                    that costs

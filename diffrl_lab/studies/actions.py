@@ -15,7 +15,7 @@ from diffrl_lab import methods, widgets
 from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.data.shipped import shipped
 from diffrl_lab.diffusion import Cosine, load
-from diffrl_lab.studies import improvement
+from diffrl_lab.studies import hopping, improvement
 from diffrl_lab.widgets import pictures
 from diffrl_lab.widgets.tables import Columns
 from diffrl_lab.worlds import bandit
@@ -136,6 +136,20 @@ def driven(table: Table, *, alt: str) -> pictures.Picture:
     rows = [(arm + " (off)" * far[arm], table.column("score", arm=arm).astype(float).tolist()) for arm in arms]
     data = float(table.column("score", arm="the data").astype(float).mean())
     return widgets.intervals(rows, xlabel="paid in a drive", reference={"the data": data}, alt=alt)
+
+
+def on_robot() -> Table:
+    """What policies score on Hopper: `summary` has for each arm the IQM over trainings and starts and its interval."""
+    return Table.load(shipped("results/offline-hopper.json"))
+
+
+def hopped(table: Table, *, alt: str) -> pictures.Picture:
+    """IQM and interval of the policies of `on_robot`, the best above, beside what is recorded."""
+    found = {row["arm"]: row for row in table.about["summary"]}
+    reference = {arm: found[arm]["iqm"] for arm in (hopping.DATA, hopping.BEST)}
+    rows = sorted((row for arm, row in found.items() if arm not in reference), key=lambda row: -row["iqm"])
+    bars = [(row["arm"], row["iqm"], *row["iqm_interval"]) for row in rows]
+    return widgets.intervals(bars, xlabel="score: 0 at random, 100 our best policy", reference=reference, alt=alt)
 
 
 class Slider:

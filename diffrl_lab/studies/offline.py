@@ -1,6 +1,7 @@
 """Offline policies where errors add up over steps, behind lesson 10's *Further*: avoid, its 24 ways paid differently.
 
-The part `paid` has all policies, from the same recordings and with the same number of updates, beside the data.
+The part `paid` has all policies, from the same recordings and with the same number of updates, beside the data; the
+part `hopper` has them on a robot, with about the same CPU time (`hopping.py`).
 
 Networks and points are kept in runs/offline. How the study came about: docs/studies/offline.md.
 """
@@ -22,8 +23,9 @@ from scipy.spatial import cKDTree
 from diffrl_lab import methods
 from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.data.episodes import Episodes
-from diffrl_lab.diffusion import load
 from diffrl_lab.files import ROOT
+from diffrl_lab.studies import hopping
+from diffrl_lab.studies.hopping import kept, name
 from diffrl_lab.studies.study import Part
 from diffrl_lab.worlds import avoid
 
@@ -100,26 +102,10 @@ class Shown:
 
 
 # ---------------------------------------------------------------------------------------------- training, and driving
-def name(what: str, seed: int) -> str:
-    """The file of what was trained."""
-    return (
-        f"{what.replace('+', '-').replace(', ', '-').replace(' = ', '-').replace(' ', '-').lower()}-{seed}.safetensors"
-    )
-
-
 def learned(what: str, seed: int) -> Any:
-    """A policy as it is kept (float16), trained first where it is missing; its `about` says CPU seconds."""
-    path = RUNS / "weights" / name(what, seed)
+    """A policy as it is kept, trained first where it is missing (`hopping.kept`)."""
     method, options = TRAINED[what]
-    module = methods.named(method)
-    if not path.exists():
-        episodes, begun = recorded(seed)[1], time.process_time()
-        run = module.train(episodes, module.Config(**SHAPE | options), seed=seed)
-        for _ in run:
-            pass
-        path.parent.mkdir(parents=True, exist_ok=True)
-        run.model.save(path, seconds=time.process_time() - begun)
-    return methods.of_class(load(path)[1]["method"])[1].load(path)
+    return kept(RUNS / "weights" / name(what, seed), method, SHAPE | options, lambda: recorded(seed)[1], seed)
 
 
 def agent(model: Any, **options: Any) -> Shown:
@@ -195,4 +181,7 @@ def training(seeds: Sequence[int]) -> float:
     return sum(learned(what, s).about["seconds"] for s in seeds for what in TRAINED) / 3600
 
 
-PARTS = {"paid": Part(partial(points, "paid"), "results/offline-paid.json", training=training)}
+PARTS = {
+    "paid": Part(partial(points, "paid"), "results/offline-paid.json", training=training),
+    "hopper": Part(hopping.table, "results/offline-hopper.json", 1, hopping.training),
+}

@@ -16,6 +16,8 @@ linear      A linear-Gaussian decision process: regression gives its A, B and Si
 mazes       PointMaze environments, and a scripted controller that knows the map
 mdps        Small Markov decision processes whose values are known exactly: grids, a comb maze and a corridor
 pendulum    Gymnasium's Pendulum as equations: every transition can be held against the true dynamics
+pusht       PushT, an optional task: a disc pushes a T-shaped block to a drawn place (Chi et al. 2023; the extra
+            `pusht`)
 record      Recording a maze: the scripted controller drives, and what it did becomes a Minari dataset
 robots      Locomotion: Gymnasium's Hopper, HalfCheetah and Walker2d, their behaviour policies, recordings and
             exact replay

@@ -1,13 +1,22 @@
-"""The study of offline policies in avoid with payments: what is shown, what is counted, on no trained network."""
+"""The study of offline policies in avoid with payments: what is shown, what is counted, on no trained network; and on
+Hopper: all of it, on a recording and trainings of seconds."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from diffrl_lab import methods
-from diffrl_lab.studies import offline
+from diffrl_lab.analysis.intervals import iqm
+from diffrl_lab.data.episodes import Episodes, transitions
+from diffrl_lab.methods.policies import critics, iql
+from diffrl_lab.studies import hopping, offline, robots
+from diffrl_lab.studies.study import parts
 from diffrl_lab.worlds import avoid
+from diffrl_lab.worlds.robots import normalised_score
 
 
 def test_a_position_is_shown_with_features_that_tell_places_apart_which_are_near() -> None:
@@ -74,3 +83,72 @@ def test_the_data_are_a_row_of_their_own_and_every_arm_has_its_training() -> Non
     for method, options in offline.TRAINED.values():
         methods.named(method).Config(**offline.SHAPE | options)
     assert 80 < offline.lines("td3_bc") < offline.lines("qgpo") < 250
+
+
+# --------------------------------------------------------------------------------------------------------------- Hopper
+def hops() -> Episodes:
+    """Eight short episodes that look like Hopper's, half of them falls, half cut by a time limit."""
+    rng = np.random.default_rng(0)
+    return Episodes.join(
+        (rng.normal(size=(n + 1, 11)), rng.uniform(-1, 1, (n, 3)), np.full(n, 1.0 + (n > 20)), n < 20)
+        for n in (10, 12, 14, 16, 30, 32, 34, 36)
+    )
+
+
+def test_returns_are_sums_and_falls_alone_are_ends() -> None:
+    episodes = hops()
+    np.testing.assert_allclose(hopping.returns(episodes), [10, 12, 14, 16, 60, 64, 68, 72])
+    model = iql.Iql(iql.Config(width=8, depth=2), 11, 3)
+    data = critics.prepared(model, episodes)
+    assert int(data["terminal"].sum()) == 4 and len(data["terminal"]) == int(episodes.lengths.sum())
+    assert torch.equal(data["terminal"], transitions(episodes).terminal)
+    assert float(data["obs"].std(0).mean()) == pytest.approx(1, abs=0.01)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The study of Hopper with a recording of eight episodes, two starts and a few updates."""
+    short = {what: (method, options | {"updates": 3}) for what, (method, options) in hopping.TRAINED.items()}
+    monkeypatch.setattr(hopping, "TRAINED", short)
+    monkeypatch.setattr(hopping, "SHAPE", hopping.SHAPE | {"width": 16, "batch": 32})
+    monkeypatch.setattr(hopping, "RUNS", tmp_path)
+    monkeypatch.setattr(robots, "data", lambda name: hops())
+    monkeypatch.setattr(robots, "STARTS", range(2))
+    hopping.recorded.cache_clear()
+    yield tmp_path
+    hopping.recorded.cache_clear()
+
+
+def test_the_part_trains_and_drives_every_policy_on_the_robot(tiny: Path) -> None:
+    part = parts("offline")["hopper"]
+    assert part.file == "results/offline-hopper.json" and part.training is not None
+    assert part.training([0, 1]) > 0 and len(list((tiny / "weights").iterdir())) == 2 * len(hopping.TRAINED)
+    found = part.compute([0, 1])
+    assert len(found.rows) == 2 * len(hopping.ARMS)
+    for row in found.rows:
+        assert len(row["scores"]) == 2 == len(row["lengths"]) and row["ms"] > 0 and row["training"] > 0
+        np.testing.assert_allclose(row["scores"], normalised_score("hopper", row["returns"]), atol=0.01)
+    about = {row["arm"]: row for row in found.about["summary"]}
+    assert list(about) == [hopping.DATA, hopping.BEST, *hopping.ARMS] and found.about["episodes"] == 8
+    assert about[hopping.DATA]["return"] == pytest.approx(39.5) and about[hopping.BEST]["return"] == 72
+    for arm in hopping.ARMS:
+        scores = [row["scores"] for row in found.rows if row["arm"] == arm]
+        low, high = about[arm]["iqm_interval"]
+        assert about[arm]["iqm"] == pytest.approx(float(iqm(scores))) and low <= about[arm]["iqm"] <= high
+        assert about[arm]["seeds"] == 2 and {"length", "training", "ms", "published"} <= set(about[arm])
+    assert about["TD3+BC"]["published"] is not None and about["QGPO"]["published"] is None
+
+
+def test_arms_of_one_training_act_by_their_own_settings(tiny: Path) -> None:
+    obs = hops().obs[:5].numpy()
+    done = {}
+    for arm in ("TD3+BC", "diffusion cloning", "IDQL, best of 32", "least squares"):
+        actor, _ = hopping.agent(arm, 0)
+        actor.reset(obs, range(5))
+        done[arm] = actor.act(obs)
+        assert done[arm].shape == (5, 3) and np.abs(done[arm]).max() <= 1
+    assert not np.allclose(done["diffusion cloning"], done["IDQL, best of 32"])
+    assert int(hopping.recorded("best 10 %").lengths.sum()) == 36  # the best episode alone holds a tenth of the steps
+    assert {what for what, _ in hopping.ARMS.values()} == set(hopping.TRAINED)
+    files = {hopping.name(what, 0) for what in hopping.TRAINED}
+    assert len(files) == len(hopping.TRAINED) and not any(set(file) & set(" +=,%") for file in files)

@@ -4,10 +4,10 @@ What is diffused: nothing; this is the baseline that diffusion policies are held
 What is learned: V(s), the expectile `tau` of Q(s, a) over the data's actions; Q, which looks ahead with V; then
 p(a | s) = N(m(s), diag s(s)^2) by its likelihood, each row weighted by exp(A(s, a) / eta), A = Q - V. Of several ways
 one Gaussian learns the weighted mean and the distance, and so draws between them.
-How it acts: it draws one action, clipped to [-1, 1]; no critic is asked any more.
-What differs from the paper: eta = 1 / beta; the deviation is a function of the state and lies in e^-3 to e^2; it acts
-by a draw where the paper takes the mean; the critics stand before the policy begins; actions are scaled to unit
-variance, weights are divided by their mean in the batch.
+How it acts: it draws one action, clipped to [-1, 1], or with `noise` = 0 does the mean; no critic is asked any more.
+What differs from the paper: eta = 1 / beta; the deviation is a function of the state and lies in e^-3 to e^2; unless
+told it acts by a draw where the paper takes the mean; the critics stand before the policy begins; actions are scaled
+to unit variance, weights are divided by their mean in the batch.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Config:
     ema: float = 0.995  # decay of the running average of the policy's weights, which is what acts
     target: float = 0.99  # decay of the running average of Q, which is what V and the policy are shown
     gamma: float = 0.99  # discount
+    noise: float = 1.0  # times the deviation that an action is drawn with; 0: the mean is done
 
 
 class Iql(nn.Module):
@@ -88,13 +89,13 @@ class Iql(nn.Module):
         n: int = 1,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
     ) -> Tensor:
-        """n actions for each state obs [B, d], in units; one law, no choice. -> [B, n, a]
+        """n actions m(s) + noise s(s) eps, eps ~ N(0, I), for each state obs [B, d], in units. -> [B, n, a]
 
         generator: one for all, or B of them, one for each state: then no action depends on the other states.
         """
         law = self.law(critics.states(self, obs))
         eps = drawn(torch.randn, len(law.mean), n, self.sizes["act"], generator=generator)
-        return self.act_scaler.inverse(law.mean + law.log_std.exp() * eps)
+        return self.act_scaler.inverse(law.mean + self.config.noise * law.log_std.exp() * eps)
 
 
 class Agent(critics.Acting):

@@ -273,3 +273,15 @@ def test_without_q_a_whole_training_of_diffusion_ql_is_cloning_bit_for_bit() -> 
     for mine, theirs in ((clone.denoiser, run.trained.denoiser), (update.ema.module, run.model.denoiser)):
         want, got = mine.state_dict(), theirs.state_dict()
         assert all(torch.equal(want[k], got[k]) for k in want)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 1.0])
+def test_iql_draws_with_so_much_of_its_deviation_and_with_none_of_it_does_the_mean(noise: float) -> None:
+    torch.manual_seed(0)
+    model = iql.Iql(iql.Config(width=8, depth=2, noise=noise), 11, 3)
+    obs = torch.randn(4, 11)
+    with torch.no_grad():
+        law = model.law(critics.states(model, obs.numpy()))
+    a = model.sample(obs.numpy(), n=4000, generator=torch.Generator().manual_seed(1))
+    assert_close(a.mean(1), law.mean[:, 0], rtol=0, atol=0.05 + 0.05 * noise)
+    assert_close(a.std(1), noise * law.log_std[:, 0].exp(), rtol=0.1, atol=1e-5)
