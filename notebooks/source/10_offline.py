@@ -369,6 +369,18 @@ later.rows(["IQL", "FQL, alpha = 1", "FQL, alpha = 10", "EDP, eta = 1", "QGPO, e
 # **Large effect.** IQL's Gaussian acts between the discs, where nothing is paid. QGPO and DSRL stay on them. DSRL keeps a single disc in each training, and in one of them not the best: a noise that is learned commits to one disc, and it can be the wrong one.
 
 # %% [markdown]
+# SRPO came last: one action for each state, which climbs $Q$ and is held by the score of a frozen clone (Chen et al. 2024). The clone is asked at all levels of noise, and high levels count most. There the discs are one blob, and its score leads to their mean. `eta` says how hard the action is held; `little noise` is held as hard as `eta = 10`, but at low levels alone. Three trainings of each:
+
+# %%
+one = {arm: later("reward", arm=f"SRPO, {arm}") for arm in ("eta = 1", "eta = 10", "little noise")}
+assert (one["eta = 1"] > 4.9).all() and (one["little noise"] > 4.9).all(), "large effect: on the best disc"
+assert (one["eta = 10"] < 0.1).all() and (later("believed", arm="SRPO, eta = 10") > 4.5).all(), "large effect: on none, believed"
+later.rows([f"SRPO, {arm}" for arm in one])
+
+# %% [markdown]
+# **Large effect.** Held hard at all levels of noise, SRPO's action lies on no disc and is paid nothing in each training, while its critics believe in more than 4.5. Held as hard at low levels it lies on the best disc.
+
+# %% [markdown]
 # ## Further · where errors add up
 #
 # In the bandit one action is judged. In `avoid` (lesson 09) a drive takes a hundred of them through three rows of posts, and here each of its 24 ways is paid differently: the data about 3, the best way 6. Every policy has the same recordings, updates and starts, and three trainings. A policy is called *off* where more than a fifth of its steps begin away from every recorded position (how far is in `docs/studies/offline.md`).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,14 +34,14 @@ class Parabola:
         return -self.k * (a - self.b).square().sum(-1) / 2
 
 
-def settled(config: srpo.Config, D, q, start: float = 0.0, updates: int = 500) -> Tensor:
+def settled(config: srpo.Config, D: Any, q: Any, start: float = 0.0, updates: int = 500) -> Tensor:
     """The action at which the policy comes to rest with an exact clone D(x, t) and a Q of ours. -> [2]"""
-    model = srpo.train(EPISODES, config).trained
+    model: Any = srpo.train(EPISODES, config).trained
     net = model.actor.layers[-1]
     with torch.no_grad():
         net.weight.zero_(), net.bias.copy_(torch.tensor([start, 0.0]))
     clone, g, s = Function(lambda x, t, cond: D(x, t), Cosine()), generator(), torch.zeros(512, 1)
-    update = descend(
+    update: Any = descend(
         lambda _: model.held(clone, q, {"obs": s}, g), model.actor, lr=1e-2, schedule=cosine_decay(updates), ema=0.98
     )
     for _ in range(updates):
@@ -74,7 +75,7 @@ def test_a_gaussian_clone_and_a_parabola_come_to_rest_where_both_slopes_cancel(l
 def test_at_little_noise_the_pull_is_the_slope_of_the_datas_own_density() -> None:
     """pull / sigma^3 goes to - grad ln mu(a), w = sigma^2 and eps_hat = - sigma grad ln mu_t."""
     m, std = torch.tensor([-0.4, 0.3]), 0.5
-    model = srpo.train(EPISODES, replace(TINY, low=0.02, high=0.02)).trained
+    model: Any = srpo.train(EPISODES, replace(TINY, low=0.02, high=0.02)).trained
     exact = GaussianDenoiser(m, Cosine(), std=std)
     a = torch.tensor([[0.5, -0.1]]).expand(200_000, 2)
     pull = model.pull(Function(lambda x, t, cond: exact(x, t), Cosine()), torch.zeros(len(a), 1), a, generator())
@@ -101,7 +102,7 @@ def test_with_all_levels_of_noise_the_mean_of_two_modes_attracts() -> None:
 
 
 def test_the_loss_has_the_slope_that_is_its_formula_and_leaves_clone_and_critics_alone() -> None:
-    model = srpo.train(EPISODES, replace(TINY, eta=3.0)).trained
+    model: Any = srpo.train(EPISODES, replace(TINY, eta=3.0)).trained
     s, (low, high) = torch.zeros(64, 1), critics.box(model)
     g, same = generator(5), generator(5)
     model.loss({"obs": s}, g)["loss"].backward()
@@ -133,7 +134,7 @@ def test_critics_and_clone_are_frozen_while_the_policy_learns() -> None:
 
 
 def test_it_acts_in_one_pass_within_the_box_and_without_the_clone() -> None:
-    model = srpo.train(EPISODES, TINY).model
+    model: Any = srpo.train(EPISODES, TINY).model
     del model.denoiser
     with torch.no_grad():
         model.actor.layers[-1].bias += 100
