@@ -267,6 +267,20 @@ STUDIES: dict[str, Study] = {
         {"off": ".3f", "walls": ".3f", "switched": ".3f"},
         {"off": "off the plan of 400 steps, m", "walls": "meet a wall", "switched": "another way"},
     ),
+    "fast, own trainings": Study(
+        "fast-short.json",
+        ("arm", "sampler", "evaluations"),
+        {"off": ".3f", "walls": ".3f", "switched": ".3f", "ms": ".1f", "ratio": ".1f", "training": ".0f"},
+        {
+            "arm": "trained on",
+            "off": "off its own plan of 400 steps, m",
+            "walls": "meet a wall",
+            "switched": "another way",
+            "ms": "ms for 16 plans",
+            "ratio": "in forward passes",
+            "training": "training, CPU s",
+        },
+    ),
     "fast drives": Study(
         "fast-driven.json",
         ("again", "sampler", "evaluations", "warm"),

@@ -2,6 +2,7 @@
 
 - `exact`: samplers by their evaluations on two laws whose probability-flow map is known in closed form;
 - `fidelity`: the same on shipped planners, held against a chain of 400 steps from the same noise;
+- `short`: planners trained for few levels of noise, for 1,000, for all times, and a shortcut model, each of its own;
 - `driven`: plans of few steps driven in the large maze, once and again, also begun from the last plan, and a student's;
 - `latency`: how long forward passes, chains and whole plans take, side by side in one run;
 - `weights`: a student of one step, as the lesson opens it.
@@ -45,10 +46,11 @@ from diffrl_lab.diffusion import (
     sample,
 )
 from diffrl_lab.files import ROOT
-from diffrl_lab.methods.planning import distilled
+from diffrl_lab.methods.planning import diffuser, distilled, shortcut
 from diffrl_lab.methods.planning.diffuser import Diffuser
 from diffrl_lab.methods.planning.distilled import Distilled
 from diffrl_lab.methods.planning.plans import Plan
+from diffrl_lab.methods.planning.shortcut import Shortcut
 from diffrl_lab.studies.study import Part, Tensors, summary
 from diffrl_lab.worlds.driving import Follower
 from diffrl_lab.worlds.mazes import make_maze
@@ -60,6 +62,20 @@ MAZES = ("large", "two-ways")
 STEPS: dict[str, Callable[[], Step]] = {"ddpm": ddpm, "ddim": ddim, "heun": heun, "2m": dpm_pp_2m}
 EVALUATIONS = (1, 2, 3, 5, 10, 20, 50, 100)
 STUDENT = distilled.Config(width=128, pairs=20_000, updates=2000, batch=128, lr=3e-3)
+SHAPE: dict[str, Any] = {
+    "width": 128,
+    "updates": 2000,
+    "batch": 128,
+    "lr": 3e-3,
+    "ema": 0.995,
+}  # of what is trained alone
+LEVELS = {
+    "all times": 0,
+    "10 levels": 10,
+    "20 levels": 20,
+    "1000 levels": 1000,
+}  # planners with a training of their own
+SHORTCUT = "shortcut"
 DRAWN = 2000  # samples of an exact law
 TASKS, FIRST = 128, 1000  # starts and goals whose plans are compared; the first seed that is driven
 EPISODES, EVERY = 50, 50  # how many are driven; steps after which an arm plans again
@@ -180,22 +196,31 @@ def who(maze: str, sampler: str, seed: int) -> Diffuser:
 
 
 @lru_cache(maxsize=4)
-def tasks(maze: str) -> tuple[Tensor, Tensor]:
-    """The ends of TASKS plans, from the resets that are driven: (known, value), scaled, [TASKS, H, 2n + 1] each."""
+def resets(maze: str) -> tuple[Arrays, Arrays]:
+    """States [TASKS, 2n] and goals [TASKS, n] of the resets that are driven."""
     env, states, goals = make_maze(maze), [], []
     for seed in range(FIRST, FIRST + TASKS):
         seen, _ = env.reset(seed=seed)
         states.append(seen["observation"])
         goals.append(seen["desired_goal"])
     env.close()
-    return planner(maze).ends(np.array(states), np.array(goals))
+    return np.array(states), np.array(goals)
+
+
+@lru_cache(maxsize=4)
+def tasks(maze: str) -> tuple[Tensor, Tensor]:
+    """The ends of TASKS plans as the shipped planner is shown them: (known, value), scaled, [TASKS, H, 2n + 1] each."""
+    return planner(maze).ends(*resets(maze))
 
 
 @torch.no_grad()
-def plans(model: Diffuser, maze: str, steps: int, step: Step, seed: int) -> tuple[Tensor, int]:
-    """One plan for each task, scaled, from the noise of a seed; and how many evaluations that took."""
-    known, value = tasks(maze)
-    D, g = Counted(given(model.denoiser, {"known": known})), torch.Generator().manual_seed(seed)
+def plans(
+    model: Diffuser, maze: str, steps: int, step: Step, seed: int, denoiser: Denoiser | None = None
+) -> tuple[Tensor, int]:
+    """One plan for each task, scaled, from the noise of a seed; and how many evaluations that took. denoiser: another
+    than the model's."""
+    known, value = model.ends(*resets(maze))
+    D, g = Counted(given(denoiser or model.denoiser, {"known": known})), torch.Generator().manual_seed(seed)
     x_T = D.schedule.prior(value.shape, generator=g)
     x = sample(pin(D, known, value), x_T, steps=steps, step=step, generator=g)
     return torch.where(known, value, x), D.n
@@ -220,19 +245,88 @@ def fidelity(maze: str, sampler: str, evaluations: int, *, seed: int) -> dict[st
     else:
         steps, step = chain_of("ddim" if sampler == "student" else sampler, evaluations)
         z, cost = plans(who(maze, sampler, seed), maze, steps, step, seed)
+    return {"cost": cost} | beside(planner(maze), maze, z, None if sampler == "ddpm" else fine(maze, seed))
+
+
+def beside(model: Diffuser, maze: str, z: Tensor, reference: Tensor | None) -> dict[str, Any]:
+    """What `fidelity` measures of a model's scaled plans z beside those of the same noise, or beside None."""
     env = make_maze(maze)
     walls = Walls.of(env)
     env.close()
-    x, wanted = (planner(maze).unscale(p)[..., :2] for p in (z, fine(maze, seed)))
-    classes, others = homotopy(x, walls), homotopy(wanted, walls)
-    both = [(a, b) for a, b in zip(classes, others, strict=True) if a is not None and b is not None]
-    own = sampler == "ddpm"
-    return {
-        "cost": cost,
-        "off": None if own else float((x - wanted).norm(dim=-1).mean(1).median()),
-        "walls": float(np.mean([c is None for c in classes])),
-        "switched": None if own or not both else float(np.mean([a != b for a, b in both])),
-    }
+    x = model.unscale(z)[..., :2]
+    classes = homotopy(x, walls)
+    found: dict[str, Any] = {"off": None, "walls": float(np.mean([c is None for c in classes])), "switched": None}
+    if reference is None:
+        return found
+    wanted = model.unscale(reference)[..., :2]
+    pairs = zip(classes, homotopy(wanted, walls), strict=True)
+    both = [(a, b) for a, b in pairs if a is not None and b is not None]
+    off = float((x - wanted).norm(dim=-1).mean(1).median())
+    return found | {"off": off, "switched": float(np.mean([a != b for a, b in both])) if both else None}
+
+
+# -------------------------------------------------------------------------------- planners with a training of their own
+def alone(arm: str, seed: int) -> Diffuser | Shortcut:
+    """A planner of the large maze with a training of its own, as it is kept (float16), trained first where it is
+    missing: of LEVELS by denoising, or SHORTCUT. All have the student's network and as many
+    updates; no shipped one is asked."""
+    path = RUNS / "weights" / f"fast-own-{arm.replace(' ', '-')}-{seed}.safetensors"
+    made: Any = Shortcut if arm == SHORTCUT else Diffuser
+    if not path.exists():
+        begun, recorded = time.process_time(), minari.read(shipped("recordings/pointmaze-large-v0"))
+        if arm == SHORTCUT:
+            run = shortcut.train(recorded, shortcut.Config(**SHAPE), seed=seed)
+        else:
+            levels = LEVELS[arm]
+            config = diffuser.Config(**SHAPE, levels=levels, denoising=levels or diffuser.Config().denoising)
+            run = diffuser.train(recorded, config, seed=seed)
+        for _ in run:
+            pass
+        path.parent.mkdir(parents=True, exist_ok=True)
+        run.model.save(path, maze="large", seconds=time.process_time() - begun)
+    return made.load(path)
+
+
+def stepping(model: Diffuser | Shortcut, steps: int) -> tuple[Diffuser, Denoiser]:
+    """What scales a planner's plans, and its denoiser for a chain of so many steps (more than a shortcut model has
+    lengths: its flow)."""
+    if isinstance(model, Shortcut):
+        return model.planner, model.of(min(steps, model.config.finest))
+    return model, model.denoiser
+
+
+@lru_cache(maxsize=4)
+def own_fine(arm: str, seed: int) -> Tensor:
+    """The plans of 400 steps of DDIM of a planner of `alone`, from the noise of its seed, scaled."""
+    model, D = stepping(alone(arm, seed), 400)
+    return plans(model, "large", 400, ddim(), seed, D)[0]
+
+
+def short(arm: str, sampler: str, evaluations: int, *, seed: int) -> dict[str, Any]:
+    """Plans of a planner of `alone` in the large maze, measured as in `fidelity`; training and noise have one seed.
+
+    off, switched: beside its own plans of 400 steps from the same noise; None for ddpm, and for a network that saw 10
+    or 20 levels alone, since between these it is no denoiser. ms: median CPU milliseconds of one task's 16 plans on one
+    thread, ratio: that over a forward pass of the same network on 16, taken in turn. training: CPU seconds.
+    """
+    steps, step = chain_of(sampler, evaluations)
+    trained = alone(arm, seed)
+    model, D = stepping(trained, steps)
+    z, cost = plans(model, "large", steps, step, seed, D)
+    known, value = (v[:1].expand(model.config.candidates, -1, -1) for v in model.ends(*resets("large")))
+    g = torch.Generator().manual_seed(seed)
+    x_T, pinned = D.schedule.prior(value.shape, generator=g), pin(given(D, {"known": known}), known, value)
+    with torch.no_grad():
+        once, whole = (
+            partial(pinned, x_T, torch.ones(())),
+            partial(sample, pinned, x_T, steps=steps, step=step, generator=g),
+        )
+        spent = {
+            k: float(np.median(v)) for k, v in in_turn({"network": once, "plan": whole}, max(1, 60 // cost)).items()
+        }
+    reference = None if sampler == "ddpm" or LEVELS.get(arm) in (10, 20) else own_fine(arm, seed)
+    costs = {"ms": spent["plan"], "ratio": spent["plan"] / spent["network"], "training": trained.about["seconds"]}
+    return {"cost": cost} | beside(model, "large", z, reference) | costs
 
 
 # --------------------------------------------------------------------------------------------------------------- drives
@@ -385,6 +479,10 @@ def grids() -> dict[str, tuple[Callable[..., Any], list[dict[str, Any]], list[di
     arms += [("ddim", n, "often") for n in (1, 2, 5, 20)]
     drives: list[dict[str, Any]] = [{"sampler": s, "evaluations": n, "again": again} for s, n, again in arms]
     drives += [{"sampler": "ddim", "evaluations": n, "again": "often", "warm": WARM} for n in (1, 2)]
+    own = [("all times", "ddim", n) for n in (1, 2, 10, 20)] + [("all times", "ddpm", n) for n in (10, 20, 100)]
+    own += [(f"{n} levels", s, n) for n in (10, 20) for s in ("ddpm", "ddim")]
+    own += [(SHORTCUT, "ddim", n) for n in (1, 2, 4, 16)]
+    long = [("ddim", 10), ("ddim", 20), ("ddpm", 10), ("ddpm", 20), ("ddpm", 1000)]
     large: dict[str, Any] = {"maze": "large"}
     student: dict[str, Any] = {"sampler": "student", "evaluations": 1}
     floor = {"sampler": "floor", "evaluations": 398}
@@ -392,6 +490,11 @@ def grids() -> dict[str, tuple[Callable[..., Any], list[dict[str, Any]], list[di
     return {
         "exact": (exact, [{"kind": k} | arm for k in ("modes", "bridge") for arm in [*every, *floors]], []),
         "fidelity": (fidelity, [{"maze": m} | arm for m in MAZES for arm in [*every, floor]] + [large | student], []),
+        "short": (
+            short,
+            [{"arm": arm, "sampler": s, "evaluations": n} for arm, s, n in own],
+            [{"arm": "1000 levels", "sampler": s, "evaluations": n} for s, n in long],
+        ),
         "driven": (
             driven,
             [large | student | {"again": again} for again in ("never", "often")],
@@ -413,6 +516,12 @@ def training(seeds: Sequence[int]) -> float:
     return sum(learned(s).about["seconds"] for s in seeds) / 3600
 
 
+def training_alone(seeds: Sequence[int]) -> float:
+    """Train the planners of the part `short`. -> CPU hours"""
+    trained = [(arm, s) for s in seeds for arm in (*LEVELS, SHORTCUT) if arm != "1000 levels" or s == seeds[0]]
+    return sum(alone(*one).about["seconds"] for one in trained) / 3600
+
+
 def ships(seeds: Sequence[int]) -> Tensors:
     """The student of the large maze and of the first seed, as the lesson opens it."""
     learned(seeds[0])
@@ -422,6 +531,7 @@ def ships(seeds: Sequence[int]) -> Tensors:
 PARTS = {
     "exact": Part(partial(points, "exact"), "results/fast-exact.json"),
     "fidelity": Part(partial(points, "fidelity"), "results/fast-fidelity.json", training=training),
+    "short": Part(partial(points, "short"), "results/fast-short.json", training=training_alone),
     "driven": Part(partial(points, "driven"), "results/fast-driven.json", training=training),
     "latency": Part(latency, "results/fast-latency.json", seeds=1),
     "weights": Part(ships, seeds=1),

@@ -59,6 +59,9 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {  # added later: what is trained,
     "EDP, eta = 1": ("edp", {"eta": 1.0}),
     "QGPO, eta = 1": ("qgpo", {"eta": ETA, "denoising": 20}),
     "DSRL": ("dsrl", {"denoising": 20}),
+    "SRPO, eta = 1": ("srpo", {"eta": 1.0}),
+    "SRPO, eta = 10": ("srpo", {"eta": 10.0}),
+    "SRPO, little noise": ("srpo", {"eta": 10.0, "high": 0.3}),
 }
 SIMPLE = ("the data", "the exact policy", "least squares", "best of the data")  # nothing is trained
 CANDIDATES, WEIGHTS = (1, 2, 4, 8, 16, 32), (0.0, 0.5, 1.0, 3.0, 8.0, 20.0)
@@ -68,7 +71,7 @@ SHIPPED = ("IDQL", "CFGRL", "Diffusion-QL", "TD3+BC")
 def name(what: str, seed: int) -> str:
     """The file of what was trained."""
     plain = what.replace("+", "-").replace(", eta = ", "-").replace(", alpha = ", "-")
-    return f"{plain.lower()}-{seed}.safetensors"
+    return f"{plain.replace(', ', '-').replace(' ', '-').lower()}-{seed}.safetensors"
 
 
 def learned(what: str, seed: int) -> Any:

@@ -48,6 +48,7 @@ TRAINED: dict[str, tuple[str, dict[str, Any]]] = {  # what is trained -> its met
     "EDP": ("edp", {}),
     "QGPO": ("qgpo", {"tau": 0.8, "eta": 0.1, "most": 20.0}),
     "DSRL": ("dsrl", {}),
+    "SRPO": ("srpo", {"tau": 0.8}),
 }
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {  # what the lesson calls a policy -> what was trained, how it acts
     "least squares": ("least squares", {}),
@@ -64,6 +65,7 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {  # what the lesson calls a polic
     "EDP": ("EDP", {}),
     "QGPO": ("QGPO", {}),
     "DSRL": ("DSRL", {}),
+    "SRPO": ("SRPO", {}),
 }
 DATA = "the data"
 Arrays = NDArray[np.float64]

@@ -186,7 +186,7 @@ def drives(steps: int, rate: float, n: int, seed: int = 0, maze: str = "large") 
 
 # ------------------------------------------------------------------------------------------------------ study's tables
 class Study:
-    """A table of the study of fast sampling: "exact", "fidelity", "driven" or "latency"."""
+    """A table of the study of fast sampling: "exact", "fidelity", "short", "driven" or "latency"."""
 
     def __init__(self, part: str) -> None:
         self.table = Table.load(shipped(f"results/fast-{part}.json"))
@@ -204,4 +204,25 @@ def in_time() -> Columns:
     return widgets.table({
         "steps": names, "milliseconds": [f"{v:.1f}" for v in ms], "in forward passes": [f"{v:.1f}" for v in ratio],
         "later than 20 ms": [f"{v:.0%}" for v in late],
+    })  # fmt: skip
+
+
+def short_rows(arms: Sequence[tuple[str, str, int]]) -> Columns:
+    """Planners with a training of their own, by (what was trained, sampler, evaluations): the mean over the trainings,
+    and the lowest and the highest in brackets; how far off their own plans of 400 steps, where they have such."""
+    study = Study("short")
+
+    def cell(column: str, arm: tuple[str, str, int]) -> str:
+        v = study(column, arm=arm[0], sampler=arm[1], evaluations=arm[2])
+        if np.isnan(v).all():
+            return ""
+        return f"{v.mean():.2f}" + (f" ({v.min():.2f} to {v.max():.2f})" if len(v) > 1 else "")
+
+    trained = [len(study("walls", arm=a, sampler=s, evaluations=n)) for a, s, n in arms]
+    passes = [f"{study('ratio', arm=a, sampler=s, evaluations=n).mean():.0f}" for a, s, n in arms]
+    return widgets.table({
+        "trained on": [a for a, _, _ in arms], "sampler": [s for _, s, _ in arms],
+        "evaluations": [n for _, _, n in arms], "plans through a wall": [cell("walls", arm) for arm in arms],
+        "m, off its own fine plan": [cell("off", arm) for arm in arms], "time, in forward passes": passes,
+        "trainings": trained,
     })  # fmt: skip

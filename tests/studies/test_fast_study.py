@@ -146,3 +146,23 @@ def test_a_drive_plans_as_often_as_it_is_told_and_counts_evaluations_an_episode(
     assert once["plans"] == 1 and once["cost"] == 3 and often["plans"] > 1 and often["cost"] == 3 * often["plans"]
     lost = fast.driven("large", "ddim", 1, "never", seed=0), fast.driven("large", "ddim", 1, "lost", seed=0)
     assert lost[0]["plans"] == 1 < lost[1]["plans"]
+
+
+def test_planners_of_their_own_are_trained_once_and_held_against_their_own_fine_plans(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(fast, "RUNS", tmp_path)
+    monkeypatch.setattr(fast, "SHAPE", fast.SHAPE | {"width": 16, "updates": 2, "batch": 8})
+    for cached in (fast.own_fine, fast.resets, fast.tasks):
+        cached.cache_clear()
+    monkeypatch.setattr(fast, "TASKS", 4)
+    fine = fast.short("all times", "ddim", 400, seed=0)
+    assert fine["off"] == 0 and fine["cost"] == 400 and fine["switched"] in (0, None)
+    one, many = (fast.short(fast.SHORTCUT, "ddim", n, seed=0) for n in (1, 16))
+    assert one["cost"] == 1 and many["cost"] == 16 and one["off"] > 0 < many["ratio"] and one["ms"] > 0
+    ten = fast.short("10 levels", "ddim", 10, seed=0)
+    assert ten["off"] is None and ten["switched"] is None and 0 <= ten["walls"] <= 1 and ten["training"] > 0
+    config: Any = fast.alone("10 levels", 0).config
+    assert config.levels == 10 == config.denoising
+    assert fast.short("1000 levels", "ddpm", 10, seed=0)["off"] is None
+    assert len(list((tmp_path / "weights").iterdir())) == 4
+    for cached in (fast.own_fine, fast.resets, fast.tasks):
+        cached.cache_clear()

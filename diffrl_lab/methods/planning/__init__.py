@@ -22,6 +22,8 @@ plans              Plans, which several methods draw: what one is, which tasks a
                    off the data beside it
 receding           Planning as denoising for robots (Diffuser's locomotion half, Janner et al. 2022): guided
                    windows, planned again and again
+shortcut           Shortcut models (Frans et al. 2025): a planner of one step that teaches itself, told how far
+                   each step goes
 tree               Monte-Carlo tree diffusion (Yoon et al. 2025): a tree of chunks, grown where plans through it come
                    out well
 value_guidance     Value guidance (Diffuser, Janner et al. 2022): a learned J(x_t, t) of the *noisy* plan,

@@ -80,6 +80,11 @@ class Config:
     settled: float = 0.05  # m: an episode is over once the ball stays this close to where it ends
     denoising: int = 6  # steps of the chain that draws a plan
     candidates: int = 16  # plans drawn together
+    levels: int = 0  # levels of noise that are trained, those of a chain of so many steps; 0: all times
+
+    def __post_init__(self) -> None:
+        if self.levels < 0:
+            raise ValueError(f"levels are a number of steps, or 0 for all times; got {self.levels}")
 
 
 CONFIGS = {
@@ -254,10 +259,13 @@ class Diffuser(nn.Module):
         return float(self.seconds)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """The denoising loss of `Pieces` {"x" [B, H, 2n + 1] in units, "known"}, without the known entries."""
-        known = batch["known"]
+        """The denoising loss of `Pieces` {"x" [B, H, 2n + 1] in units, "known"}, without the known entries. With
+        `levels` K the times are K / K, ..., 1 / K, each as likely: DDPM as Ho et al. (2020) train it."""
+        known, K = batch["known"], self.config.levels
         x = self.scaler(batch["x"])
-        return {"loss": denoising_loss(self.denoiser, x, cond={"known": known}, known=known, generator=generator)}
+        t = torch.randint(1, K + 1, (len(x),), generator=generator) / K if K else None
+        loss = denoising_loss(self.denoiser, x, cond={"known": known}, known=known, t=t, generator=generator)
+        return {"loss": loss}
 
     def unscale(self, x: Tensor) -> Tensor:
         """What the network sees -> metres, metres per second, and (last column) steps. -> the shape of x"""

@@ -32,6 +32,8 @@ qgpo              QGPO (Lu et al. 2023): a clone, guided by an energy that contr
                   so that it is exact
 regression        Least squares over chunks: the next actions as a function of the state, in the manner of ACT
                   (Zhao et al. 2023)
+srpo              SRPO (Chen et al. 2024): one action, which climbs Q and is held by the slope of a frozen
+                  clone's density
 td3_bc            TD3+BC (Fujimoto and Gu 2021): a deterministic policy that climbs Q and is held to the data by
                   least squares
 two_step          Two-step regression (Pan et al. 2025, "Much Ado About Noising", minimal iterative policy): a

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -227,3 +228,26 @@ def test_untrained_weights_are_made_again_from_the_seed_and_differ_from_the_trai
     same = {k for k, v in good.state_dict().items() if torch.equal(v, fresh.state_dict()[k])}
     assert {"scaler.center", "scaler.spread", "seconds", "inverse"} <= same
     assert any(k.startswith("denoiser") and k not in same for k in good.state_dict())
+
+
+def test_with_levels_the_times_are_those_of_a_chain_and_without_them_nothing_is_changed() -> None:
+    model: Any = train(field(), TINY).trained
+    batch = next(pieces(replace(TINY, batch=600)))
+    asked: list[torch.Tensor] = []
+    net = model.denoiser.net.forward
+
+    def noted(x: torch.Tensor, label: torch.Tensor, cond: Any) -> torch.Tensor:
+        asked.append(label)
+        return net(x, label, cond)
+
+    model.denoiser.net.forward = noted
+    free = model.loss(batch, torch.Generator().manual_seed(1))["loss"].detach()
+    model.config = replace(TINY, levels=3)
+    few = model.loss(batch, torch.Generator().manual_seed(1))["loss"].detach()
+    assert float((free - few).abs()) > 1e-4 and len(asked[0].unique()) > 500
+    alpha, sigma = model.denoiser.schedule(torch.tensor([1 / 3, 2 / 3, 1.0]))
+    seen, counts = asked[1].unique(return_counts=True)
+    assert_close(seen, (torch.log(sigma / alpha) / 4).clamp(-3, 3).float())
+    assert counts.min() > 160
+    with pytest.raises(ValueError, match="levels"):
+        replace(TINY, levels=-1)

@@ -17,7 +17,7 @@ from diffrl_lab.diffusion import Batches, Function, GaussianDenoiser, cosine_dec
 from diffrl_lab.methods.policies import cfgrl, critics, diffusion_ql, iql, td3_bc, weighted
 from diffrl_lab.worlds import bandit
 
-METHODS = ["iql", "idql", "weighted", "cfgrl", "diffusion_ql", "td3_bc", "fql", "edp", "qgpo", "dsrl"]
+METHODS = ["iql", "idql", "weighted", "cfgrl", "diffusion_ql", "td3_bc", "fql", "edp", "qgpo", "dsrl", "srpo"]
 EPISODES = bandit.record(500, seed=0)
 
 
