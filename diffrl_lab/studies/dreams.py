@@ -5,8 +5,8 @@ of a lost ball; `as recorded`, in whose batches such moments are as rare as they
 with the batches of the first. Each is measured on 1,500 fresh moments, 500 of each kind, that no training saw. Three
 trainings of the first and the last, one of the second.
 
-`weights` writes what lesson 13 opens, `moments` and `lasting` its tables; points are kept in runs/dreams. How it came
-about: docs/studies/dreams.md.
+`weights` writes what lesson 13 opens, `moments` and `lasting` its tables; `rollouts` and `forked` are of states
+(`rollouts.py`). Points are kept in runs/dreams. How it came about: docs/studies/dreams.md.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from diffrl_lab.diffusion import load
 from diffrl_lab.files import ROOT
 from diffrl_lab.methods.models import diamond
 from diffrl_lab.methods.models.diamond import Config, Diamond
+from diffrl_lab.studies import rollouts
 from diffrl_lab.studies.study import Part, Tensors
 from diffrl_lab.worlds import games
 
@@ -42,6 +43,11 @@ ARMS = {
     "as recorded": Config(width=24, updates=7000, rare=0.0),
     "least squares": Config(width=24, updates=7000, regress=True),
 }
+DRIFTING = {  # what is said to let a dream last, else as `diffusion`; one training each
+    "noised past": Config(width=24, updates=7000, augment=0.5, told=True),
+    "four pictures": Config(width=24, updates=7000, past=4),
+}
+FAR = (10, 25, 50, 100)  # pictures into a dream
 
 
 def recording(steps: int = RECORDED, seed: int = 0) -> tuple[Episodes, Tensor]:
@@ -59,7 +65,7 @@ def _path(arm: str, seed: int, updates: int) -> Path:
 @lru_cache(maxsize=4)
 def model(arm: str, seed: int, updates: int | None = None) -> Diamond:
     """A trained arm, kept as it would ship, in float16; or its checkpoint after so many updates, EARLY being kept."""
-    config = ARMS[arm]
+    config = (ARMS | DRIFTING)[arm]
     path, begun = _path(arm, seed, updates or config.updates), time.process_time()
     if not path.is_file():
         episodes, lost = recording()
@@ -98,6 +104,35 @@ def lasting(arm: str, denoising: int, project: bool, *, seed: int) -> dict[str, 
     }
 
 
+def drift(arm: str, denoising: int, blur: float, project: bool, *, seed: int) -> dict[str, Any]:
+    """When 32 dreams of at most 100 pictures have their first impossible one, quartiles; the share of the dreams that
+    have had one by each of FAR; and, on fresh moments, the weight of the likelier sticky picture."""
+    made = model(arm, seed)
+    draw, past = dreams.drawn_by(made, steps=denoising, blur=blur), made.config.past
+    came = dreams.lasted(draw, "breakout", 32, FAR[-1], past, project=project, seed=20_000)
+    sticky = dreams.fresh("breakout", 300, past, seed=10_000).only("sticky")
+    (seen,) = dreams.possible(draw, sticky, repeats=2, seed=seed)
+    low, middle, high = np.quantile(came.frames, (0.25, 0.5, 0.75))
+    return {
+        "median": float(middle),
+        "low": float(low),
+        "high": float(high),
+        "sticky_weight": seen.weight,
+        "sticky_impossible": seen.impossible,
+    } | {f"gone_{n}": float((came.frames < n).mean()) for n in FAR}
+
+
+def _drift(seeds: Sequence[int]) -> Table:
+    arms = (("diffusion", 0.0), ("noised past", 0.0), ("noised past", 0.25), ("four pictures", 0.0))
+    grid = [{"arm": a, "denoising": 3, "blur": blur, "project": p} for a, blur in arms for p in (True, False)]
+    return run_grid(drift, grid, seeds=seeds, cache=RUNS, version=VERSION)
+
+
+def drifting(seeds: Sequence[int]) -> float:
+    """Train what `drift` compares, unless it is kept -> the CPU hours of all."""
+    return sum(model(arm, seed).about["seconds"] for arm in ("diffusion", *DRIFTING) for seed in seeds) / 3600
+
+
 def _moments(seeds: Sequence[int]) -> Table:
     full = ARMS["diffusion"].updates
     grid: list[dict[str, Any]] = [
@@ -116,6 +151,16 @@ def _lasting(seeds: Sequence[int]) -> Table:
     return run_grid(lasting, grid, seeds=seeds, cache=RUNS, executor=2, version=VERSION)
 
 
+def _rollouts(seeds: Sequence[int]) -> Table:
+    grid = {"world": list(rollouts.WORLDS), "arm": list(rollouts.ARMS)}
+    return run_grid(rollouts.rolled, grid, seeds=seeds, cache=RUNS, version=VERSION)
+
+
+def _forked(seeds: Sequence[int]) -> Table:
+    grid = {"arm": ["exact", *rollouts.FORKED]}
+    return run_grid(rollouts.forked, grid, seeds=seeds, cache=RUNS, version=VERSION)
+
+
 def _weights(seeds: Sequence[int]) -> Tensors:
     files: dict[str, Any] = {}
     ships = (("diffusion", "good", None), ("diffusion", "early", EARLY), ("least squares", "mean", None))
@@ -129,4 +174,7 @@ PARTS = {
     "weights": Part(_weights, seeds=1),
     "moments": Part(_moments, "results/dreams-moments.json", training=trained),
     "lasting": Part(_lasting, "results/dreams-lasting.json", seeds=1, training=trained),
+    "drift": Part(_drift, "results/dreams-drift.json", seeds=1, training=drifting),
+    "rollouts": Part(_rollouts, "results/dreams-rollouts.json"),
+    "forked": Part(_forked, "results/dreams-forked.json"),
 }

@@ -36,14 +36,16 @@ def _script() -> str:
 def pack(models: Mapping[str, Any], *, alt: str, seed: int = 0) -> tuple[dict[str, Any], bytes]:
     """What the browser needs of world models of Breakout (name -> Diamond, alike but for their weights): meta, bytes.
 
-    Raises ValueError for no model, for one of another game or of least squares, and for models of different sizes.
+    Raises ValueError for no model, for one of another game, of least squares or told the noise of its past, and for
+    models of different sizes.
     """
     if not models:
         raise ValueError("at least one world model is wanted, got none")
     every = list(models.values())
     first = every[0]
-    kinds = {(m.shape, m.config.past, m.config.width, m.config.regress) for m in every}
-    if len(kinds) > 1 or first.config.regress or first.shape != (4, 10, 10) or first.sizes["act"] != 3:
+    kinds = {(m.shape, m.config.past, m.config.width, m.config.regress, m.config.told) for m in every}
+    other = first.config.regress or first.config.told  # of what the browser draws
+    if len(kinds) > 1 or other or first.shape != (4, 10, 10) or first.sizes["act"] != 3:
         raise ValueError(
             "world models of breakout are wanted, of one size and drawn by diffusion; got "
             + "; ".join(f"{n}: {m.shape}, past {m.config.past}, width {m.config.width}" for n, m in models.items())
