@@ -23,7 +23,9 @@ from .pictures import COLOUR, WIDTH, Picture, alt_text, figure
 
 FILES = ("dream.js", "play.js")
 STEPS = (1, 2, 3, 5, 10)
-CELLS = {"paddle": "model", "ball": "right", "trail": "start", "brick": "data"}
+PAPER = 0.95  # brightness of an empty cell, white being 1; each colour below has a contrast of 3 to it, dark and light
+CELLS = {"paddle": "model", "ball": "right", "trail": "noise", "brick": "data"}
+HUNT = {"hunter": "model", "beast": "right", "pellet": "data", "wall": "noise"}
 
 
 @cache
@@ -110,9 +112,9 @@ class Play(anywidget.AnyWidget):
 
 def board(frame: NDArray, channels: tuple[str, ...]) -> NDArray[np.float64]:
     """A picture of a game [C, h, w], 0 to 1, in the course's colours. -> [h, w, 3]"""
-    rgb = np.ones((*frame.shape[1:], 3)) * 0.95
+    rgb = np.ones((*frame.shape[1:], 3)) * PAPER
     for value, name in reversed(list(zip(np.clip(frame, 0, 1), channels, strict=True))):
-        code = COLOUR[{**CELLS, "hunter": "model", "beast": "right", "pellet": "data", "wall": "noise"}[name]]
+        code = COLOUR[(CELLS | HUNT)[name]]
         ink = np.array([int(code[i : i + 2], 16) for i in (1, 3, 5)]) / 255
         rgb = rgb * (1 - value[..., None]) + value[..., None] * ink
     return rgb
