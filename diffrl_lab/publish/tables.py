@@ -53,8 +53,11 @@ DIVERSITY = ("coverage", "off the modes", "entropy", "entropy per state", "Vendi
     "classifier",
 )  # fmt: skip
 COLLAPSED = ("rarest mode lost", "modes narrower", "weights made even", "copies of the data")
-LIMITS = dict.fromkeys(("success", "failed", "reached", "clear", "walls", "switched", "left"), (0, 1)) | dict.fromkeys(
-    ("off", "ways", "ms", "training", "jitter", "idle", "tv"), (0, np.inf)
+LIMITS = dict.fromkeys(
+    ("success", "failed", "reached", "clear", "walls", "switched", "left", "right", "neither"), (0, 1)
+) | dict.fromkeys(
+    ("off", "ways", "ms", "training", "jitter", "idle", "tv", *(f"rmse_{h}" for h in (1, 2, 5, 10, 20, 50))),
+    (0, np.inf),
 )  # what a column can be: an interval goes no further
 FAR_GOALS = {"success": ".3f", "shared": ".3f", "untouched": ".3f", "plans": ".2f", "clear": ".2f"} | {
     "plan_seconds": ".3f",
@@ -462,6 +465,25 @@ STUDIES: dict[str, Study] = {
         ("arm", "denoising", "project"),
         {"median": ".0f", "low": ".0f", "high": ".0f", "whole": ".2f"},
         {"project": "rounded", "low": "lower quartile", "high": "upper quartile", "whole": "all 200 possible"},
+    ),
+    "rollouts": Study(
+        "dreams-rollouts.json",
+        ("world", "arm"),
+        {f"rmse_{h}": ".4f" for h in (1, 2, 5, 10, 20, 50)},
+        {f"rmse_{h}": f"{h} step{'s' * (h > 1)}" for h in (1, 2, 5, 10, 20, 50)},
+    ),
+    "forked": Study(
+        "dreams-forked.json",
+        ("arm",),
+        {"energy": ".3f", "floor_energy_95": ".3f", "right": ".2f", "left": ".2f", "neither": ".2f", "rmse_end": ".2f"},
+        {
+            "energy": "energy distance",
+            "floor_energy_95": "its floor",
+            "right": "right (0.5)",
+            "left": "left (0.5)",
+            "neither": "neither (0)",
+            "rmse_end": "error of the last state",
+        },
     ),
     "synthetic oracle": Study(
         "synthetic-oracle.json",

@@ -43,11 +43,6 @@ ARMS = {
     "as recorded": Config(width=24, updates=7000, rare=0.0),
     "least squares": Config(width=24, updates=7000, regress=True),
 }
-DRIFTING = {  # what is said to let a dream last, else as `diffusion`; one training each
-    "noised past": Config(width=24, updates=7000, augment=0.5, told=True),
-    "four pictures": Config(width=24, updates=7000, past=4),
-}
-FAR = (10, 25, 50, 100)  # pictures into a dream
 
 
 def recording(steps: int = RECORDED, seed: int = 0) -> tuple[Episodes, Tensor]:
@@ -65,7 +60,7 @@ def _path(arm: str, seed: int, updates: int) -> Path:
 @lru_cache(maxsize=4)
 def model(arm: str, seed: int, updates: int | None = None) -> Diamond:
     """A trained arm, kept as it would ship, in float16; or its checkpoint after so many updates, EARLY being kept."""
-    config = (ARMS | DRIFTING)[arm]
+    config = ARMS[arm]
     path, begun = _path(arm, seed, updates or config.updates), time.process_time()
     if not path.is_file():
         episodes, lost = recording()
@@ -102,35 +97,6 @@ def lasting(arm: str, denoising: int, project: bool, *, seed: int) -> dict[str, 
         "high": float(high),
         "whole": float((came.frames == 200).mean()),
     }
-
-
-def drift(arm: str, denoising: int, blur: float, project: bool, *, seed: int) -> dict[str, Any]:
-    """When 32 dreams of at most 100 pictures have their first impossible one, quartiles; the share of the dreams that
-    have had one by each of FAR; and, on fresh moments, the weight of the likelier sticky picture."""
-    made = model(arm, seed)
-    draw, past = dreams.drawn_by(made, steps=denoising, blur=blur), made.config.past
-    came = dreams.lasted(draw, "breakout", 32, FAR[-1], past, project=project, seed=20_000)
-    sticky = dreams.fresh("breakout", 300, past, seed=10_000).only("sticky")
-    (seen,) = dreams.possible(draw, sticky, repeats=2, seed=seed)
-    low, middle, high = np.quantile(came.frames, (0.25, 0.5, 0.75))
-    return {
-        "median": float(middle),
-        "low": float(low),
-        "high": float(high),
-        "sticky_weight": seen.weight,
-        "sticky_impossible": seen.impossible,
-    } | {f"gone_{n}": float((came.frames < n).mean()) for n in FAR}
-
-
-def _drift(seeds: Sequence[int]) -> Table:
-    arms = (("diffusion", 0.0), ("noised past", 0.0), ("noised past", 0.25), ("four pictures", 0.0))
-    grid = [{"arm": a, "denoising": 3, "blur": blur, "project": p} for a, blur in arms for p in (True, False)]
-    return run_grid(drift, grid, seeds=seeds, cache=RUNS, version=VERSION)
-
-
-def drifting(seeds: Sequence[int]) -> float:
-    """Train what `drift` compares, unless it is kept -> the CPU hours of all."""
-    return sum(model(arm, seed).about["seconds"] for arm in ("diffusion", *DRIFTING) for seed in seeds) / 3600
 
 
 def _moments(seeds: Sequence[int]) -> Table:
@@ -174,7 +140,6 @@ PARTS = {
     "weights": Part(_weights, seeds=1),
     "moments": Part(_moments, "results/dreams-moments.json", training=trained),
     "lasting": Part(_lasting, "results/dreams-lasting.json", seeds=1, training=trained),
-    "drift": Part(_drift, "results/dreams-drift.json", seeds=1, training=drifting),
     "rollouts": Part(_rollouts, "results/dreams-rollouts.json"),
     "forked": Part(_forked, "results/dreams-forked.json"),
 }

@@ -1,4 +1,4 @@
-"""Rollouts of states: what five models of a world make of known actions, over 1 to 50 steps, parts of `dreams`.
+"""Rollouts of states: what models of a world make of known actions, over 1 to 50 steps, parts of `dreams`.
 
 `rollouts`: Pendulum and the U maze, whose steps are deterministic: the error on recordings that no training saw.
 `forked`: a ball that a coin sends to the left or to the right, whose law is known: the distance from that law, the
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from diffrl_lab.analysis.distance import energy_distance, floor
 from diffrl_lab.data import minari
@@ -45,10 +46,11 @@ Next = Callable[[Tensor, torch.Generator], Tensor]
 ROWS = 15_000  # recorded steps that a model is made of
 HORIZONS = (1, 2, 5, 10, 20, 50)
 WORLDS = ("pendulum", "umaze")
-ARMS = ("whole rollouts", "one step", "linear", "features", "nearest row", "nothing moves")
-FORKED = ("whole rollouts", "one step", "linear", "features", "features, Gaussian", "nearest row")
+ARMS = ("whole rollouts", "one step", "network", "linear", "features", "nearest row", "nothing moves")
+FORKED = ("whole rollouts", "one step", "network", "linear", "features", "features, Gaussian", "nearest row")
 CONFIG = polygrad.Config(width=192, batch=128, updates=3000)  # of both diffusions
 DEGREE = 3  # of the monomials that are the features
+FOURIER = 8  # features of each number that a network of one step is shown; without them it is blind to where the peg is
 
 
 @lru_cache(maxsize=4)
@@ -133,7 +135,7 @@ def one_step(episodes: Episodes, seed: int) -> Roll:
     x, y = pairs(episodes)
     shown, told = Scaler.fit(y, "standard"), Scaler.fit(x, "standard")
     d = y.shape[1]
-    net = seeded(seed, MLP, d, cond=x.shape[1], width=c.width, depth=c.depth)
+    net = seeded(seed, MLP, d, cond=x.shape[1], width=c.width, depth=c.depth, features=FOURIER)
     denoiser = NeuralDenoiser(net, Karras(0.002, 80.0), "edm", sigma_data=1.0)
 
     def loss(z: Tensor) -> Tensor:
@@ -150,6 +152,26 @@ def one_step(episodes: Episodes, seed: int) -> Roll:
     def change(x: Tensor, generator: torch.Generator) -> Tensor:
         x_T = learned.schedule.prior((len(x), d), generator)
         return shown.inverse(sample(given(learned, told(x)), x_T, steps=c.denoising, step=heun()))
+
+    return stepped(change, episodes)
+
+
+def network(episodes: Episodes, seed: int) -> Roll:
+    """Least squares of s' - s by the network of `one_step`, shown (s, a) alone: the same updates, no noise."""
+    c, generator = CONFIG, torch.Generator().manual_seed(seed)
+    x, y = pairs(episodes)
+    shown, told = Scaler.fit(y, "standard"), Scaler.fit(x, "standard")
+    k, d = x.shape[1], y.shape[1]
+    net = seeded(seed, MLP, k, out=d, width=c.width, depth=c.depth, label=0, features=FOURIER)
+    schedule = cosine_decay(c.updates, warmup=min(100, c.updates // 10))
+    update = descend(lambda z: F.mse_loss(net(z[:, :k]), z[:, k:]), net, lr=c.lr, schedule=schedule, ema=c.ema)
+    for _ in fit(update, Batches(torch.cat([told(x), shown(y)], 1), c.batch, generator), c.updates):
+        pass
+    learned: Any = update.ema.module  # type: ignore[union-attr]
+
+    @torch.no_grad()
+    def change(x: Tensor, generator: torch.Generator) -> Tensor:
+        return shown.inverse(learned(told(x)))
 
     return stepped(change, episodes)
 
@@ -187,6 +209,8 @@ def made(arm: str, episodes: Episodes, seed: int) -> Roll:
         return within(whole(rollouts_of(episodes, seed)), episodes)
     if arm == "one step":
         return one_step(episodes, seed)
+    if arm == "network":
+        return network(episodes, seed)
     if arm == "nearest row":
         return nearest(episodes)
     if arm == "nothing moves":

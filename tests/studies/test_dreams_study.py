@@ -22,9 +22,8 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(study, "RECORDED", 400)
     monkeypatch.setattr(study, "EARLY", 2)
     monkeypatch.setattr(study.recording, "__defaults__", (400, 0))
-    for arms in (study.ARMS, study.DRIFTING):
-        for name, config in arms.items():
-            monkeypatch.setitem(arms, name, replace(config, width=8, updates=4))
+    for name, config in study.ARMS.items():
+        monkeypatch.setitem(study.ARMS, name, replace(config, width=8, updates=4))
     study.model.cache_clear()
     yield
     study.model.cache_clear()
@@ -65,29 +64,3 @@ def test_the_page_with_both_checkpoints_has_half_a_megabyte_at_most() -> None:
     assert (
         3e5 < len(play.page(*play.pack(both, alt="Breakout and its dream side by side, played with arrow keys."))) < 5e5
     )
-
-
-@pytest.mark.parametrize("arm", ["diffusion", *study.DRIFTING])
-def test_what_drifts_is_counted_by_horizon_with_as_many_past_pictures_as_the_network_is_shown(
-    small, monkeypatch: pytest.MonkeyPatch, arm: str
-) -> None:
-    monkeypatch.setattr(study, "FAR", (1, 2, 4))
-    shown: list[int] = []
-
-    def lasted(draw, name, n, limit, past, **options):
-        shown.append(past)
-        return dreams.Lasted(torch.tensor([0, 1, 1, 3] * (n // 4)).numpy(), limit)
-
-    monkeypatch.setattr(study.dreams, "lasted", lasted)
-    few = dreams.fresh("breakout", 8, study.DRIFTING.get(arm, study.ARMS["diffusion"]).past, seed=1)
-    monkeypatch.setattr(study.dreams, "fresh", lambda *args, **options: few)
-    row = study.drift(arm, 1, 0.0, True, seed=0)
-    assert (row["gone_1"], row["gone_2"], row["gone_4"], row["median"]) == (0.25, 0.75, 1.0, 1.0)
-    assert shown == [4 if arm == "four pictures" else 2]
-    assert 0 <= row["sticky_impossible"] <= 1
-
-
-def test_the_arms_that_drift_differ_from_diffusion_in_one_thing_each() -> None:
-    plain = study.ARMS["diffusion"]
-    assert replace(study.DRIFTING["noised past"], augment=0.0, told=False) == plain
-    assert replace(study.DRIFTING["four pictures"], past=2) == plain
