@@ -55,9 +55,10 @@ DIVERSITY = ("coverage", "off the modes", "entropy", "entropy per state", "Vendi
 COLLAPSED = ("rarest mode lost", "modes narrower", "weights made even", "copies of the data")
 SHARES = ("success", "failed", "reached", "clear", "walls", "switched", "left", "on", "rarest", "minor", "between") + (
     "opposite", "on a mode", "aimed", "coverage", "precision", "recall", "sticky_weight", "restart_weight",
-    "certain_impossible", "sticky_impossible", "restart_impossible", "whole",
+    "certain_impossible", "sticky_impossible", "restart_impossible", "whole", "right", "neither",
 )  # fmt: skip
 COSTS = ("off", "ways", "ms", "training", "jitter", "idle", "tv", "training_cpu", "driving_cpu", "train_cpu", "seconds")
+COSTS += tuple(f"rmse_{h}" for h in (1, 2, 5, 10, 20, 50))
 LIMITS = dict.fromkeys(SHARES, (0, 1)) | dict.fromkeys(COSTS, (0, np.inf))  # an interval goes no further
 FAR_GOALS = {"success": ".3f", "shared": ".3f", "untouched": ".3f", "plans": ".2f", "clear": ".2f"} | {
     "plan_seconds": ".3f",
@@ -516,6 +517,26 @@ STUDIES: dict[str, Study] = {
         {"median": ".0f", "low": ".0f", "high": ".0f", "whole": ".2f"},
         {"project": "rounded", "low": "lower quartile", "high": "upper quartile", "whole": "all 200 possible"},
         drawn=("median", "whole"),
+    ),
+    "rollouts": Study(
+        "dreams-rollouts.json",
+        ("world", "arm"),
+        {f"rmse_{h}": ".4f" for h in (1, 2, 5, 10, 20, 50)},
+        {f"rmse_{h}": f"{h} step{'s' * (h > 1)}" for h in (1, 2, 5, 10, 20, 50)},
+        drawn=("rmse_1", "rmse_10", "rmse_50"),
+    ),
+    "forked": Study(
+        "dreams-forked.json",
+        ("arm",),
+        {"energy": ".3f", "floor_energy_95": ".3f", "right": ".2f", "left": ".2f", "neither": ".2f", "rmse_end": ".2f"},
+        {
+            "energy": "energy distance",
+            "floor_energy_95": "its floor",
+            "right": "right (0.5)",
+            "left": "left (0.5)",
+            "neither": "neither (0)",
+            "rmse_end": "error of the last state",
+        },
     ),
     "synthetic oracle": Study(
         "synthetic-oracle.json",

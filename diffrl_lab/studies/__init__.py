@@ -54,6 +54,8 @@ practice           Practice in a dream, behind lesson 13: is a player who practi
                    good at the real one?
 robots             Robots, behind lesson 05b: a guided planner against behaviour cloning, on Hopper and
                    HalfCheetah
+rollouts           Rollouts of states: what models of a world make of known actions over 1 to 50 steps, parts of
+                   `dreams`
 safety             Safety, behind lesson 08: what rules that are given at test time do to plans, and what of it
                    is driven
 stitching          Stitching, behind lesson 07: from recordings of short legs to goals that no leg reaches, in the

@@ -5,8 +5,8 @@ of a lost ball; `as recorded`, in whose batches such moments are as rare as they
 with the batches of the first. Each is measured on 1,500 fresh moments, 500 of each kind, that no training saw. Three
 trainings of the first and the last, one of the second.
 
-`weights` writes what lesson 13 opens, `moments` and `lasting` its tables; points are kept in runs/dreams. How it came
-about: docs/studies/dreams.md.
+`weights` writes what lesson 13 opens, `moments` and `lasting` its tables; `rollouts` and `forked` are of states
+(`rollouts.py`). Points are kept in runs/dreams. How it came about: docs/studies/dreams.md.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from diffrl_lab.diffusion import load
 from diffrl_lab.files import ROOT
 from diffrl_lab.methods.models import diamond
 from diffrl_lab.methods.models.diamond import Config, Diamond
+from diffrl_lab.studies import rollouts
 from diffrl_lab.studies.study import Part, Tensors
 from diffrl_lab.worlds import games
 
@@ -116,6 +117,16 @@ def _lasting(seeds: Sequence[int]) -> Table:
     return run_grid(lasting, grid, seeds=seeds, cache=RUNS, executor=2, version=VERSION)
 
 
+def _rollouts(seeds: Sequence[int]) -> Table:
+    grid = {"world": list(rollouts.WORLDS), "arm": list(rollouts.ARMS)}
+    return run_grid(rollouts.rolled, grid, seeds=seeds, cache=RUNS, version=VERSION)
+
+
+def _forked(seeds: Sequence[int]) -> Table:
+    grid = {"arm": ["exact", *rollouts.FORKED]}
+    return run_grid(rollouts.forked, grid, seeds=seeds, cache=RUNS, version=VERSION)
+
+
 def _weights(seeds: Sequence[int]) -> Tensors:
     files: dict[str, Any] = {}
     ships = (("diffusion", "good", None), ("diffusion", "early", EARLY), ("least squares", "mean", None))
@@ -129,4 +140,6 @@ PARTS = {
     "weights": Part(_weights, seeds=1),
     "moments": Part(_moments, "results/dreams-moments.json", training=trained),
     "lasting": Part(_lasting, "results/dreams-lasting.json", seeds=1, training=trained),
+    "rollouts": Part(_rollouts, "results/dreams-rollouts.json"),
+    "forked": Part(_forked, "results/dreams-forked.json"),
 }

@@ -23,7 +23,9 @@ from .pictures import COLOUR, WIDTH, Picture, alt_text, figure
 
 FILES = ("dream.js", "play.js")
 STEPS = (1, 2, 3, 5, 10)
-CELLS = {"paddle": "model", "ball": "right", "trail": "start", "brick": "data"}
+PAPER = 0.95  # brightness of an empty cell, white being 1; each colour below has a contrast of 3 to it, dark and light
+CELLS = {"paddle": "model", "ball": "right", "trail": "noise", "brick": "data"}
+HUNT = {"hunter": "model", "beast": "right", "pellet": "data", "wall": "noise"}
 
 
 @cache
@@ -36,14 +38,16 @@ def _script() -> str:
 def pack(models: Mapping[str, Any], *, alt: str, seed: int = 0) -> tuple[dict[str, Any], bytes]:
     """What the browser needs of world models of Breakout (name -> Diamond, alike but for their weights): meta, bytes.
 
-    Raises ValueError for no model, for one of another game or of least squares, and for models of different sizes.
+    Raises ValueError for no model, for one of another game, of least squares or told the noise of its past, and for
+    models of different sizes.
     """
     if not models:
         raise ValueError("at least one world model is wanted, got none")
     every = list(models.values())
     first = every[0]
-    kinds = {(m.shape, m.config.past, m.config.width, m.config.regress) for m in every}
-    if len(kinds) > 1 or first.config.regress or first.shape != (4, 10, 10) or first.sizes["act"] != 3:
+    kinds = {(m.shape, m.config.past, m.config.width, m.config.regress, m.config.told) for m in every}
+    other = first.config.regress or first.config.told  # of what the browser draws
+    if len(kinds) > 1 or other or first.shape != (4, 10, 10) or first.sizes["act"] != 3:
         raise ValueError(
             "world models of breakout are wanted, of one size and drawn by diffusion; got "
             + "; ".join(f"{n}: {m.shape}, past {m.config.past}, width {m.config.width}" for n, m in models.items())
@@ -108,9 +112,9 @@ class Play(anywidget.AnyWidget):
 
 def board(frame: NDArray, channels: tuple[str, ...]) -> NDArray[np.float64]:
     """A picture of a game [C, h, w], 0 to 1, in the course's colours. -> [h, w, 3]"""
-    rgb = np.ones((*frame.shape[1:], 3)) * 0.95
+    rgb = np.ones((*frame.shape[1:], 3)) * PAPER
     for value, name in reversed(list(zip(np.clip(frame, 0, 1), channels, strict=True))):
-        code = COLOUR[{**CELLS, "hunter": "model", "beast": "right", "pellet": "data", "wall": "noise"}[name]]
+        code = COLOUR[(CELLS | HUNT)[name]]
         ink = np.array([int(code[i : i + 2], 16) for i in (1, 3, 5)]) / 255
         rgb = rgb * (1 - value[..., None]) + value[..., None] * ink
     return rgb

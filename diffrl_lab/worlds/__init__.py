@@ -10,6 +10,8 @@ bandit      A bandit with four modes of actions and nothing beside them: what im
 behaviours  Behaviour policies: what drives the MuJoCo recordings, trained with PPO and kept as a ladder of
             checkpoints
 driving     Driving: an agent acts in environments, and what happened are episodes
+fork        A ball that meets a peg: half-way it goes to the left or to the right by chance, and the law of its
+            path is known
 games       Games of 10 x 10 cells whose law is known exactly: what a world model is held against
 linear      A linear-Gaussian decision process: regression gives its A, B and Sigma back, so what was learned of
             it can be read

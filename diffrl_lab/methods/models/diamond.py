@@ -5,8 +5,9 @@ What is learned: D(x_t, t, past, act) with EDM's preconditioning (Karras et al. 
 act [K, a] being the last K pictures and actions; and, beside it, reward and end of a step from what was drawn.
 How it acts: it does not; `step` is the world for a policy, one picture at a time.
 What differs from the paper: pictures of 10 x 10 cells, so a network a thousand times smaller; reward and end are read
-from the last and the drawn picture without a recurrent state; past pictures may be noised while training (`augment`);
-some moments may be shown more often than they happen (`train`'s `often`).
+from the last and the drawn picture without a recurrent state; past pictures may be noised in training and at play
+(`augment`, `blur`), and the network told how much, as GameNGen does (Valevski et al. 2024); some moments may be shown
+more often than they happen (`train`'s `often`).
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Config:
     level_mean: float = -0.4  # of ln sigma in training; the paper's, as is the next
     level_std: float = 1.2
     augment: float = 0.0  # the largest standard deviation of noise on past pictures in training
+    told: bool = False  # whether the network is told that deviation, beside each action
     rare: float = 0.25  # the share of a batch that is drawn from the moments to be shown often, where there are any
     denoising: int = 3  # steps of the chain
     regress: bool = False  # least squares instead: the same network, shown no noise, predicts the picture's mean
@@ -81,7 +83,7 @@ class Diamond(nn.Module):
         self.config, self.sizes, self.about = config, {"shape": list(shape), "act": act}, {}
         c, h, w = shape
         self.shape = (c, h, w)
-        net = ImageUNet(c, config.past, act, (h, w), width=config.width)
+        net = ImageUNet(c, config.past, act + config.told, (h, w), width=config.width)
         self.denoiser = NeuralDenoiser(net, Karras(0.02, config.sigma_max), "edm", sigma_data=config.sigma_data)
         self.outcome = nn.Sequential(  # reward and end of a step, from the last picture, the next one and the action
             nn.Conv2d(2 * c, 16, 3, padding=1), nn.SiLU(), nn.Conv2d(16, 16, 3, padding=1), nn.SiLU(),
@@ -91,11 +93,8 @@ class Diamond(nn.Module):
     def loss(self, batch: Moments, generator: torch.Generator) -> dict[str, Tensor]:
         """EDM's loss of the picture, squared error of the reward, cross-entropy of the end. -> {"loss": [], ...}"""
         c, B = self.config, len(batch.x)
-        past = batch.past
-        if c.augment:
-            size = c.augment * torch.rand(B, 1, 1, 1, 1, generator=generator)
-            past = past + size * torch.randn(past.shape, generator=generator)
-        cond = {"past": past, "act": batch.act}
+        size = c.augment * torch.rand(B, generator=generator) if c.augment else torch.zeros(B)
+        cond = self._cond(batch.past, batch.act, size, generator)
         if c.regress:
             picture = F.mse_loss(self._mean(cond), batch.x)
         else:
@@ -109,6 +108,15 @@ class Diamond(nn.Module):
         reward = F.mse_loss(said[:, 0], batch.rew)
         end = F.binary_cross_entropy_with_logits(said[:, 1], batch.end)
         return {"loss": picture + reward + end, "picture": picture, "reward": reward, "end": end}
+
+    def _cond(self, past: Tensor, act: Tensor, size: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """What the network is shown: past [B, K, C, h, w], -1 to 1, with noise of deviation size [B]; act [B, K, a],
+        with `size` beside each action where the network is told it."""
+        if bool((size > 0).any()):
+            past = past + size[:, None, None, None, None] * torch.randn(past.shape, generator=generator)
+        if self.config.told:
+            act = torch.cat([act, size[:, None, None].expand(-1, act.shape[1], 1)], -1)
+        return {"past": past, "act": act}
 
     def _mean(self, cond: dict[str, Tensor]) -> Tensor:
         """The least-squares picture. -> [B, C, h, w]"""
@@ -124,12 +132,14 @@ class Diamond(nn.Module):
         steps: int | None = None,
         step: Step | None = None,
         x_T: Tensor | None = None,
+        blur: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> Iterator[Frame]:
         """The drawing of the next pictures, frame by frame, x_t and x0_hat in units of 0 to 1 [B, C, h, w].
 
         past: [B, K, C, h, w], 0 to 1, the newest last; act: [B, K, a]. steps: how many denoising steps;
         `config.denoising` unless given. step: Euler's, as in the paper, unless given. x_T: the noise to begin with.
+        blur: the standard deviation of noise that is put on the past pictures, these taken to -1 to 1.
         Raises ValueError for other shapes.
         """
         K, B = self.config.past, len(past)
@@ -139,7 +149,7 @@ class Diamond(nn.Module):
                 f"past {list(wanted[0])} and act {list(wanted[1])} were wanted, got {list(past.shape)} and "
                 f"{list(act.shape)}"
             )
-        cond = {"past": 2 * past.float() - 1, "act": act.float()}
+        cond = self._cond(2 * past.float() - 1, act.float(), torch.full((B,), blur), generator)
         if self.config.regress:
             x = (self._mean(cond) + 1) / 2
             yield Frame(torch.tensor(0.0), x, x)

@@ -123,3 +123,37 @@ def test_the_noise_of_a_moment_does_not_depend_on_its_place_in_the_batch(monkeyp
         model.loss(batch, torch.Generator().manual_seed(seed))
     mean = torch.stack(seen).mean(0)
     assert_close(mean, mean.mean().expand(8), rtol=0, atol=5 * float(torch.stack(seen).std()) / 200**0.5)
+
+
+def test_past_pictures_are_noised_by_what_was_asked_and_the_network_is_told_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = Diamond(replace(TINY, augment=0.6, told=True), (2, 4, 4), 10)
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def forward(self, x, label, cond):
+        seen.append(cond)
+        return torch.zeros_like(x) + 0 * next(model.parameters()).sum()
+
+    monkeypatch.setattr(type(model.denoiser.net), "forward", forward)
+    past, act = torch.ones(2000, 2, 2, 4, 4), torch.zeros(2000, 2, 10)
+    model.sample(past, act, steps=1, blur=0.25, generator=torch.Generator().manual_seed(0))
+    assert abs(float((seen[-1]["past"] - 1).std()) - 0.25) < 0.01
+    assert seen[-1]["act"].shape == (2000, 2, 11) and bool((seen[-1]["act"][..., -1] == 0.25).all())
+    model.sample(past, act, steps=1, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(seen[-1]["past"], past) and not seen[-1]["act"].any()
+    episodes = film()
+    batch = gather(episodes, windows(episodes, 2)[:1].expand(2000, 2))
+    model.loss(batch, torch.Generator().manual_seed(1))
+    size, noise = seen[-1]["act"][:, 0, -1], (seen[-1]["past"] - batch.past).flatten(1).std(1)
+    assert 0 <= float(size.min()) < 0.01 and 0.59 < float(size.max()) <= 0.6
+    assert_close((noise / size)[size > 0.05], torch.ones(int((size > 0.05).sum())), rtol=0, atol=0.5)
+
+
+def test_a_network_that_is_not_told_the_noise_is_shown_the_actions_alone_and_none_is_the_default() -> None:
+    told, untold = (Diamond(replace(TINY, told=t), (2, 4, 4), 10).denoiser.net.embed[0].in_features for t in (1, 0))
+    assert told - untold == TINY.past
+    model, past, act = Diamond(TINY, (2, 4, 4), 10), torch.ones(3, 2, 2, 4, 4), torch.zeros(3, 2, 10)
+    noise = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    plain, none = model.sample(past, act, x_T=noise), model.sample(past, act, x_T=noise, blur=0.0)
+    assert torch.equal(plain, none)
