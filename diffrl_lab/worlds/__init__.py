@@ -19,6 +19,8 @@ pendulum    Gymnasium's Pendulum as equations: every transition can be held agai
 record      Recording a maze: the scripted controller drives, and what it did becomes a Minari dataset
 robots      Locomotion: Gymnasium's Hopper, HalfCheetah and Walker2d, their behaviour policies, recordings and
             exact replay
+sentences   Sentences that say to which place of two-ways a ball goes, by which way and how fast: their meaning is
+            exact
 walls       The walls of a maze: their geometry, which recordings, measures and figures use and a learned
             planner never reads
 zones       Rules that a plan and a drive are judged by: zones to keep out of, and limits of speed
