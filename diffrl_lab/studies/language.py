@@ -1,7 +1,7 @@
 """Plans by sentences, behind the end of lesson 08: who heeds a sentence, and who one whose place and way never met?
 
 - `heeded`: each of the 72 sentences of `worlds.sentences` is said once, and what the ball then does is judged by its
-  meaning: planners that read, count or parse the words, one training each, and what needs no training.
+  meaning: planners that read, count or parse the words, two trainings each, and what needs no training.
 
 Points are kept in runs/language. How the study came about: docs/studies/language.md.
 """
@@ -179,4 +179,4 @@ def ambiguous(meaning: Meaning) -> tuple[str, str]:
     return said(meaning), said(Meaning(meaning.row, meaning.side, meaning.column, meaning.pace))
 
 
-PARTS = {"heeded": Part(_heeded, "results/language-heeded.json", seeds=1)}
+PARTS = {"heeded": Part(_heeded, "results/language-heeded.json", seeds=2)}
