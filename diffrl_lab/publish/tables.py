@@ -388,8 +388,48 @@ STUDIES: dict[str, Study] = {
         "safety-driven.json",
         ("maze", "arm"),
         dict.fromkeys(("given up", "plan safe", "plan clear", "drive safe", "reached", "driven safely", "all"), ".3f")
-        | {"cpu": ".2f"},
-        {"arm": "planner", "driven safely": "safe and reached", "all": "plan and drive", "cpu": "a task, CPU s"},
+        | {"unsafe": ".0f", "not there": ".0f", "plans given up": ".3f", "cpu": ".2f"},
+        {
+            "arm": "planner",
+            "driven safely": "safe and reached",
+            "all": "plan and drive",
+            "unsafe": "drives lost: unsafe",
+            "not there": "not there",
+            "plans given up": "of all plans given up",
+            "cpu": "a task, CPU s",
+        },
+        of="summary",
+    ),
+    "guides driven": Study(
+        "safety-guided.json",
+        ("form", "scale"),
+        {"unsafe segment": ".2f", "wall": ".2f", "says": ".2f"}
+        | dict.fromkeys(("plan clear", "drive safe", "reached", "driven safely"), ".2f"),
+        {
+            "form": "guide",
+            "unsafe segment": "candidates: unsafe segment",
+            "wall": "touches a wall",
+            "says": "it says: safe",
+            "plan clear": "plan followed: clear",
+            "driven safely": "safe and reached",
+        },
+        of="summary",
+    ),
+    "sentences": Study(
+        "language-heeded.json",
+        ("arm",),
+        {"seen all": ".2f", "held out all": ".2f", "held out place": ".2f", "held out way": ".2f"}
+        | {"held out pace": ".2f", "shared all": ".2f", "clear": ".2f"},
+        {
+            "arm": "who answers",
+            "seen all": "heeded, pair recorded",
+            "held out all": "pair held out",
+            "held out place": "of these the place",
+            "held out way": "the way",
+            "held out pace": "the pace",
+            "shared all": "words with two meanings",
+            "clear": "plan clear of walls",
+        },
         of="summary",
     ),
     "margins": Study(

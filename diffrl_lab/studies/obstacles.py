@@ -153,10 +153,10 @@ class Obstacle:
 
 
 class Study:
-    """A table of the study of safety: rows found by their columns."""
+    """A table of the study of safety, or of another one: rows found by their columns."""
 
-    def __init__(self, part: str) -> None:
-        self.table = Table.load(shipped(f"results/safety-{part}.json"))
+    def __init__(self, part: str, study: str = "safety") -> None:
+        self.table = Table.load(shipped(f"results/{study}-{part}.json"))
         self.rows: list[dict[str, Any]] = self.table.about.get("summary", self.table.rows)
 
     def row(self, **where: Any) -> dict[str, Any]:

@@ -2,35 +2,48 @@
 
 - `bent`: what each form makes of the candidates of one draw: unsafe points, unsafe segments, plans in walls;
 - `driven`: two-ways with one disc, large with three: plans given up, safe, clear, and what the ball does;
+- `guided`: one disc for all tasks of two-ways, guides alone, a cost and classifiers by scale: unsafe plans and drives;
 - `margins`: how far drives leave their plans, split conformal margins of 19 and 99 of them, and their real coverage.
 
-The planners are those that ship, one training each: intervals are about other tasks, not about other trainings. How the
-study came about: docs/studies/safety.md.
+The planners are those that ship, one training each: intervals are about other tasks, not about other trainings. The
+classifiers of `guided` are trained here, three times. Points are kept in runs/safety. How the study came about:
+docs/studies/safety.md.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from diffrl_lab.analysis.intervals import wilson
-from diffrl_lab.analysis.sweeps import Table
+from diffrl_lab.analysis.intervals import student, wilson
+from diffrl_lab.analysis.sweeps import Table, run_grid
+from diffrl_lab.data import minari
+from diffrl_lab.data.episodes import Episodes
+from diffrl_lab.data.shipped import shipped
+from diffrl_lab.files import ROOT
 from diffrl_lab.methods.planning import diffuser
-from diffrl_lab.methods.planning.constrained import Agent, Config, Constrained, conformal
+from diffrl_lab.methods.planning.constrained import Agent, Config, Constrained, conformal, train
 from diffrl_lab.methods.planning.diffuser import Diffuser
+from diffrl_lab.methods.planning.value_guidance import scaled
 from diffrl_lab.studies.study import Part, summary
 from diffrl_lab.worlds import zones
-from diffrl_lab.worlds.driving import Episode, arrived, drive
+from diffrl_lab.worlds.driving import Episode, Follower, arrived, drive
 from diffrl_lab.worlds.mazes import make_maze
 from diffrl_lab.worlds.walls import RADIUS, Walls
 from diffrl_lab.worlds.zones import Disc
 
-TASKS = {"two-ways": 100, "large": 50}
+TASKS = {"two-ways": 100, "large": 100}
+RECORDINGS = {
+    "two-ways": "pointmaze-two-ways-p50-v0",
+    "large": "pointmaze-large-v0",
+}  # near which plans may stay
+RUNS, VERSION = ROOT / "runs" / "safety", "1"
+BLOCK = 25  # tasks of one kept point of `driven`
 BENT = 40  # tasks of `bent`
 SCALES = (10.0, 100.0, 1000.0, 10000.0)
 ARMS: dict[str, Config | None] = {  # what drives; None: the planner, which is told no rule
@@ -38,7 +51,17 @@ ARMS: dict[str, Config | None] = {  # what drives; None: the planner, which is t
     "x0_hat, one draw": Config(form="x0_hat", slack=0.05, tries=1),
     "refused, ends as they are": Config(form="select", jitter=0.0),
     "refused": Config(form="select"),
+    "pushed, refused": Config(form="cost", jitter=0.3, tries=8),
+    "pushed, refused, near the data": Config(form="cost", jitter=0.3, tries=8, reach=0.2),
 }
+ONE = Disc(1.75, 0.1, 0.3)  # the disc of `guided`, beside the middle of the right corridor
+GUIDED = 40  # its tasks
+NAMES = {"select": "none", "refused": "none, unsafe ones refused"}
+OUTCOMES = ("given up", "plan safe", "plan clear", "drive safe", "reached", "driven safely", "all")
+GUIDES: tuple[tuple[str, float], ...] = (
+    *(("cost", scale) for scale in (10.0, 1000.0, 10000.0)),
+    *(("learned", scale) for scale in (1.0, 10.0, 100.0)),
+)
 
 
 def discs(maze: str) -> Any:
@@ -108,35 +131,100 @@ def outcome(episode: Episode, rules: Sequence[Any], walls: Walls) -> dict[str, A
     }  # fmt: skip
 
 
-def drives(maze: str, arm: str, tasks: int | None = None) -> list[Episode]:
-    """An arm of ARMS on the tasks of a maze, up to arrival."""
-    planner, config, n = Diffuser.load(f"maze-{maze}"), ARMS[arm], tasks or TASKS[maze]
-    place = discs(maze)
-    agent = diffuser.Agent(planner) if config is None else Agent(Constrained.of(planner, config), place)
+def recorded(maze: str) -> Episodes:
+    """The recording of a maze that ships."""
+    return minari.read(shipped(f"recordings/{RECORDINGS[maze]}"))
+
+
+def drives(maze: str, arm: str, seeds: Sequence[int]) -> list[Episode]:
+    """An arm of ARMS on tasks of a maze, up to arrival."""
+    planner, config, place = Diffuser.load(f"maze-{maze}"), ARMS[arm], discs(maze)
+    seen = recorded(maze).obs[:, :2].numpy() if config is not None and config.reach < np.inf else None
+    agent = diffuser.Agent(planner) if config is None else Agent(Constrained.of(planner, config, recorded=seen), place)
     env = make_maze(maze)
     try:
-        return drive([env], agent, range(n), until=arrived)
+        return drive([env], agent, seeds, until=arrived)
     finally:
         env.close()
 
 
-def driven() -> list[dict[str, Any]]:
-    """Every arm in both mazes. -> a row for each, shares with Wilson's intervals"""
+def block(maze: str, arm: str, first: int, *, seed: int) -> dict[str, Any]:
+    """BLOCK tasks of an arm, from the task `first` on; seed: of the planner's training, of which there is one. -> for
+    each outcome how many tasks had it, how many there were, and how many plans, and of these given up"""
+    walls, place = Walls.named(maze), discs(maze)
+    episodes = drives(maze, arm, range(first, first + BLOCK))
+    found = [outcome(e, place(e.obs[0], e.goal, e.seed), walls) for e in episodes]
+    counts = {name: sum(bool(f[name]) for f in found) for name in found[0]}
+    lost = [(f["drive safe"], f["reached"]) for f in found if not f["driven safely"]]
+    return counts | {
+        "tasks": len(found), "plans": sum(e.plans for e in episodes),
+        "refused": sum(e.extras.get("refused", 0) for e in episodes),
+        "unsafe": sum(not safe for safe, _ in lost), "not there": sum(safe and not there for safe, there in lost),
+    }  # fmt: skip
+
+
+def by_arm(table: Table) -> list[dict[str, Any]]:
+    """The blocks of each maze and arm as one row: shares with Wilson's intervals, plans a task, plans given up."""
     rows = []
-    for maze in TASKS:
-        walls, place = Walls.named(maze), discs(maze)
-        for arm in ARMS:
-            begun = time.process_time()
-            episodes = drives(maze, arm)
-            found = [outcome(e, place(e.obs[0], e.goal, e.seed), walls) for e in episodes]
-            row: dict[str, Any] = {"maze": maze, "arm": arm, "tasks": len(found)}
-            for name in found[0]:
-                hits = sum(f[name] for f in found)
-                row |= {name: hits / len(found), f"{name}_interval": list(wilson(hits, len(found)))}
-            row["plans"] = float(np.mean([e.plans for e in episodes]))
-            row["cpu"] = (time.process_time() - begun) / len(found)
-            rows.append(row)
+    for maze, arm in dict.fromkeys((r["maze"], r["arm"]) for r in table.rows):
+        same = [r for r in table.rows if (r["maze"], r["arm"]) == (maze, arm)]
+        total = {k: sum(r[k] for r in same) for k in (*OUTCOMES, "tasks", "plans", "refused", "unsafe", "not there")}
+        row: dict[str, Any] = {"maze": maze, "arm": arm, "tasks": total["tasks"]}
+        for name in OUTCOMES:
+            row[name] = total[name] / total["tasks"]
+            row[f"{name}_interval"] = list(wilson(total[name], total["tasks"]))
+        row |= {"unsafe": total["unsafe"], "not there": total["not there"]}
+        row |= {"plans": total["plans"] / total["tasks"], "plans given up": total["refused"] / total["plans"]}
+        rows.append(row | {"cpu": sum(r["cpu_seconds"] for r in same) / total["tasks"]})
     return rows
+
+
+# --------------------------------------------------------------------------------------------------------- guides alone
+@lru_cache(maxsize=3)
+def classifier(seed: int) -> Any:
+    """J(x_t, t), the logit of "keeps out of ONE", trained on the recorded drives of two-ways."""
+    planner = Diffuser.load("maze-two-ways")
+    run = train(recorded("two-ways"), Config(form="learned", updates=500), planner=planner, rules=[ONE], seed=seed)
+    for _ in run:
+        pass
+    return run.model.J
+
+
+def guided(form: str, scale: float, tasks: int = GUIDED, *, seed: int = 0) -> dict[str, Any]:
+    """Tasks of two-ways with the disc ONE, one draw of 32 candidates under a guide and nothing refused: what agrees
+    best with itself is followed, until the ball arrives. -> shares: of all candidates, and of drives
+
+    form: "select" (no guide), "cost" or "learned"; seed: of the classifier's training. "refused": unsafe candidates are
+    not followed either.
+    """
+    planner, walls, rules = Diffuser.load("maze-two-ways"), Walls.named("two-ways"), [ONE]
+    J, refuse = classifier(seed) if form == "learned" else None, form == "refused"
+    config = Config(form="select") if refuse else Config(form=form, scales=(scale,), tries=1, margin=0.0)
+    model, says = Constrained.of(planner, config, J), list[float]()
+    candidates: list[tuple[float, float]] = []
+
+    def route(obs: NDArray, goal: NDArray, at: int) -> NDArray:
+        judged = model.plan(obs, goal, rules, generator=torch.Generator().manual_seed(at))
+        unsafe = [bool(zones.broken(x, rules).any()) for x in judged.curves]
+        cut = [bool(walls.inside(x[:, :2], RADIUS).any()) for x in judged.curves]
+        candidates.append((float(np.mean(unsafe)), float(np.mean(cut))))
+        if J is not None:
+            with torch.no_grad():
+                safe = J(scaled(model.planner, judged.plan), torch.tensor(0.0)).sigmoid()
+            says.append(float(safe.mean()))
+        return judged.curves[0 if refuse else int(judged.plan.gaps.argmin())]
+
+    agent = Agent(model, rules) if refuse else Follower(route, most=10)
+    env = make_maze("two-ways")
+    try:
+        episodes = drive([env], agent, range(tasks), until=arrived)
+    finally:
+        env.close()
+    found = [outcome(e, rules, walls) for e in episodes]
+    row: dict[str, Any] = {name: float(np.mean([f[name] for f in found])) for name in found[0]}
+    share = np.mean(candidates, 0).tolist() if candidates else [None, None]
+    row |= {"unsafe segment": share[0], "wall": share[1], "says": float(np.mean(says)) if says else None}
+    return row | {"tasks": tasks}
 
 
 # -------------------------------------------------------------------------------------------------------------- margins
@@ -172,9 +260,43 @@ def _bent(seeds: Sequence[int]) -> Table:
 
 
 def _driven(seeds: Sequence[int]) -> Table:
-    rows = driven()
-    plain = [{k: v for k, v in row.items() if not k.endswith("_interval")} for row in rows]
-    return summary(driven, plain, seeds, summary=rows)  # intervals over tasks: they are not those over trainings
+    grid = [
+        {"maze": maze, "arm": arm, "first": first}
+        for maze, tasks in TASKS.items()
+        for arm in ARMS
+        for first in range(0, tasks, BLOCK)
+    ]
+    table = run_grid(block, grid, seeds=seeds, cache=RUNS, version=VERSION)
+    return Table(table.rows, table.about | {"summary": by_arm(table)})  # intervals are over tasks, not over trainings
+
+
+def by_guide(table: Table) -> list[dict[str, Any]]:
+    """The trainings of each guide as one row: means, with Student's interval over trainings; where nothing was trained,
+    drives have Wilson's interval over tasks."""
+    rows = []
+    for form, scale in dict.fromkeys((r["form"], r["scale"]) for r in table.rows):
+        same = [r for r in table.rows if (r["form"], r["scale"]) == (form, scale)]
+        learned = form == "learned"
+        row: dict[str, Any] = {"form": NAMES.get(form, form), "scale": scale if form in ("cost", "learned") else None}
+        row |= {"seeds": len(same) if learned else 0, "tasks": same[0]["tasks"]}
+        for name in ("unsafe segment", "wall", "says", "plan clear", "drive safe", "reached", "driven safely"):
+            values = [r[name] for r in same if r[name] is not None]
+            row[name] = float(np.mean(values)) if values else None
+            if learned and len(values) > 1:
+                row[f"{name}_interval"] = list(student(values, 0, 1) or ())
+            elif name in OUTCOMES and not learned:
+                row[f"{name}_interval"] = list(wilson(round(values[0] * row["tasks"]), row["tasks"]))
+        rows.append(row)
+    return rows
+
+
+def _guided(seeds: Sequence[int]) -> Table:
+    plain = [{"form": "select", "scale": 0.0}, {"form": "refused", "scale": 0.0}]
+    plain += [{"form": form, "scale": scale} for form, scale in GUIDES if form != "learned"]
+    learned = [{"form": form, "scale": scale} for form, scale in GUIDES if form == "learned"]
+    grids = ((plain, seeds[:1]), (learned, seeds))
+    table = Table.joined(run_grid(guided, g, seeds=s, cache=RUNS, version=VERSION) for g, s in grids)
+    return Table(table.rows, table.about | {"summary": by_guide(table)})
 
 
 def _margins(seeds: Sequence[int]) -> Table:
@@ -185,5 +307,6 @@ def _margins(seeds: Sequence[int]) -> Table:
 PARTS = {
     "bent": Part(_bent, "results/safety-bent.json", seeds=1),
     "driven": Part(_driven, "results/safety-driven.json", seeds=1),
+    "guided": Part(_guided, "results/safety-guided.json"),
     "margins": Part(_margins, "results/safety-margins.json", seeds=1),
 }

@@ -23,6 +23,8 @@ pusht       PushT, an optional task: a disc pushes a T-shaped block to a drawn p
 record      Recording a maze: the scripted controller drives, and what it did becomes a Minari dataset
 robots      Locomotion: Gymnasium's Hopper, HalfCheetah and Walker2d, their behaviour policies, recordings and
             exact replay
+sentences   Sentences that say to which place of two-ways a ball goes, by which way and how fast: their meaning is
+            exact
 walls       The walls of a maze: their geometry, which recordings, measures and figures use and a learned
             planner never reads
 zones       Rules that a plan and a drive are judged by: zones to keep out of, and limits of speed

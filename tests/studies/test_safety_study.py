@@ -76,6 +76,12 @@ def test_a_drive_is_off_its_plan_by_its_largest_distance_at_the_same_step() -> N
     assert_close(safety.off_plan(driven(away, LEFT[:2])), 0.1)
 
 
+def test_a_guide_alone_refuses_nothing_and_an_agent_that_refuses_drives_safely() -> None:
+    free, refused = (safety.guided(form, 0.0, tasks=4) for form in ("select", "refused"))
+    assert free["given up"] == 0 and 0 < free["unsafe segment"] < 1 and free["says"] is None
+    assert refused["drive safe"] == 1 and refused["drive safe"] > free["drive safe"]
+
+
 def test_projected_draws_lie_on_the_boundary_as_often_as_they_were_unsafe() -> None:
     law, x = Truncated(1.0), torch.randn(100_000, 1, generator=torch.Generator().manual_seed(0))
     assert abs(obstacles.on_boundary(x.clamp(min=1.0), 1.0) - (1 - law.share)) < 0.005

@@ -96,6 +96,7 @@ def test_names_of_studies_are_completed_and_each_is_a_module_of_parts() -> None:
         "horizon",
         "imitation",
         "improvement",
+        "language",
         "offline",
         "parameterisations",
         "planner",

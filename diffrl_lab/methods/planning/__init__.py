@@ -16,6 +16,8 @@ graph              Graph of waypoints (search on the replay buffer: Eysenbach et
                    model of chunks as motion
 hierarchical       Hierarchical planning with diffusion (Chen et al. 2024): subgoals every K points first, then the
                    legs between them
+language           Language-conditioned planning at toy scale (after MTDiff, He et al. 2023, and LCD, Zhang et al.
+                   2024): a sentence says what a plan must do
 latent             Latent plans (after LatentDiffuser, Li 2023): an autoencoder of plans, and a diffusion model
                    over its code
 plans              Plans, which several methods draw: what one is, which tasks are held out, and what is read

@@ -7,7 +7,9 @@ How it acts: the chain is bent by one of the forms of `Config`. Candidates whose
 segment by segment and not point by point, and so are those that contradict themselves; the best is followed. Where none
 is left the plan is given up, and the ball stays where it is. Limits of speed are kept by taking more time. From the
 second draw on candidates are shown ends moved by `jitter`, and led back to the true ones: a planner that has learned
-one way by heart for these ends knows another one for ends nearby.
+one way by heart for these ends knows another one for ends nearby. Where recorded positions are given, the best of the
+candidates that are kept is the one that stays nearest to them (no drive was recorded in a wall), and else the one that
+contradicts itself least.
 What differs from the paper: the barrier is a bound on the signed distance to a zone, which a projection keeps exactly,
 and not a quadratic program; its bound closes by a fixed rate; zones are grown by a margin, since the paper's guarantee
 is one of points; and plans may be given up.
@@ -23,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import KDTree
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -67,6 +70,7 @@ class Config:
     form: str = "x0_hat"
     margin: float = 0.1  # m, by which zones are grown when a finished plan is judged
     slack: float = 0.1  # m, by which they are grown further while it is bent
+    reach: float = math.inf  # m: candidates are drawn again, too, while the best goes farther from recorded positions
     gap: float = 2.5  # a candidate is refused that contradicts itself so many times more than plans without rules do
     scales: tuple[float, ...] = (0.0, 300.0, 1000.0, 3000.0)  # of "cost" and "learned", draw by draw
     jitter: float = 0.15  # m, deviation of the ends that candidates are shown from the second draw on
@@ -91,7 +95,7 @@ class Config:
 @dataclass(frozen=True, eq=False)
 class Judged:
     """A plan whose candidates are sorted: those that keep the rules and agree with themselves first, then by how many
-    segments break a rule, and among equals the most consistent."""
+    segments break a rule, and among equals the most consistent, or the nearest to recorded positions."""
 
     plan: Plan
     curves: list[NDArray[np.float64]]  # of each candidate, a state for every step [T, 2n]
@@ -120,11 +124,16 @@ class Constrained(nn.Module):
         self.config, self.sizes, self.about = config, {"planner": planner, "obs": obs, "act": act}, {}
         self.planner = Diffuser(diffuser.Config(**planner), obs, act)
         self.J = Guide(self.planner.horizon * (obs + 1), width=config.width)
+        self.recorded: KDTree | None = None  # of positions; it is no part of the weights
 
     @classmethod
-    def of(cls, planner: Diffuser, config: Config | None = None, J: Any = None) -> Constrained:
-        """A planner that was trained before, and a classifier where the form needs one (by default a fresh one)."""
+    def of(
+        cls, planner: Diffuser, config: Config | None = None, J: Any = None, recorded: ArrayLike | None = None
+    ) -> Constrained:
+        """A planner that was trained before, and a classifier where the form needs one (by default a fresh one).
+        recorded: positions [N, n] that plans should stay near to, where they are to be looked at."""
         model = seeded(0, cls, config or Config(), asdict(planner.config), **planner.sizes)
+        model.recorded = None if recorded is None else KDTree(np.asarray(recorded, float))
         return weights.around(model, planner=planner, **({} if J is None else {"J": J}))
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
@@ -196,10 +205,11 @@ class Constrained(nn.Module):
         generator: torch.Generator | None = None,
     ) -> Judged:
         """n candidates from the state obs [2n] to goal [n] under `rules`, sorted, drawn again up to `tries` times as
-        long as none keeps them."""
+        long as none keeps them, or the best goes farther than `reach`; of all draws the one with the best plan."""
         c, n, (known, value) = self.config, n or self.config.candidates, self.planner.ends(obs, goal)
         D = given(self.planner.denoiser, {"known": known})
         free = self.planner.drawn(pin(D, known, value), known, value, n, c.denoising, generator)
+        found, away = list[Judged](), math.inf  # the best so far
         for tries in range(c.tries):
             bent, step = self.bent(D, rules, c.scales[min(tries, len(c.scales) - 1)])
             plan, shift = free, torch.zeros(n, 2, self.planner.n)
@@ -210,9 +220,12 @@ class Constrained(nn.Module):
                 plan = self.planner.drawn(D_n, known, shown, n, c.denoising, generator, step=step)
             plan = self._led_back(plan, shift)
             judged = self.judged(self._ended(plan, rules, known), rules, float(free.gaps.median()), tries + 1)
-            if not judged.given_up:
+            far = math.inf if judged.given_up or self.recorded is None else float(self.away(judged.curves[:1])[0])
+            if not found or found[0].given_up or far < away:
+                found, away = [judged], far
+            if not found[0].given_up and (self.recorded is None or away <= c.reach):
                 break
-        return judged
+        return replace(found[0], tries=tries + 1)
 
     def _moved(self, value: Tensor, shift: Tensor) -> Tensor:
         """The given ends [H, 2n + 1] with start and goal moved by shift [n, 2, 2n / 2], as the network sees them."""
@@ -258,10 +271,16 @@ class Constrained(nn.Module):
         hits = np.array([int(zones.broken(x, zones.grown(rules, self.config.margin)).sum()) for x in curves])
         gaps = plan.gaps.numpy()
         kept = (hits == 0) & (gaps <= self.config.gap * usual)
-        order = np.lexsort((gaps, hits, ~kept))
+        order = np.lexsort((gaps if self.recorded is None else self.away(curves), hits, ~kept))
         k = torch.as_tensor(order)
         plan = replace(plan, candidates=plan.candidates[k], durations=plan.durations[k], gaps=plan.gaps[k])
         return Judged(plan, [curves[i] for i in order], hits[order], kept[order], tries)
+
+    def away(self, curves: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """How far each curve [T, 2n] goes from all recorded positions, in metres: its farthest point."""
+        if self.recorded is None:
+            raise ValueError("no recorded positions were given: Constrained.of(planner, config, recorded=[N, n])")
+        return np.array([self.recorded.query(x[:, : self.planner.n])[0].max() for x in curves])
 
     def sample(
         self,

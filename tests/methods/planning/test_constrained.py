@@ -73,6 +73,20 @@ def test_projections_leave_no_point_in_a_zone_and_the_given_ends_where_they_are(
     assert_close(x[:, -1, :2], torch.tensor(GOAL).float().expand(16, -1))
 
 
+def test_near_recorded_positions_the_nearest_of_what_is_kept_is_the_best_and_a_far_one_is_drawn_again() -> None:
+    line = np.stack([np.linspace(-1, 1, 400), np.zeros(400)], 1)
+    m = Constrained.of(PLANNER, Config(form="select", candidates=16, tries=1, gap=100.0), recorded=line)
+    found = m.plan(START, GOAL, [], generator=torch.Generator().manual_seed(0))
+    far = m.away(found.curves)
+    assert_close(far, np.array([np.abs(x[:, 1]).max() for x in found.curves]), atol=0.02, rtol=0)
+    assert (np.diff(far) >= 0).all() and found.tries == 1
+    again = Constrained.of(PLANNER, replace(m.config, tries=5, reach=0.5 * far[0]), recorded=line)
+    better = again.plan(START, GOAL, [], generator=torch.Generator().manual_seed(0))
+    assert better.tries == 5 and m.away(better.curves[:1])[0] <= far[0] and not better.given_up
+    with pytest.raises(ValueError, match="recorded positions"):
+        model("select").away(found.curves)
+
+
 def test_keeping_the_points_does_not_keep_the_segments_and_a_grown_zone_does() -> None:
     thin = Disc(0.0, 0.0, 0.1)  # points of a plan are 0.13 m apart
     found = plan("end", [thin], margin=0.0, slack=0.0).plan
