@@ -15,6 +15,8 @@ linear      A linear-Gaussian decision process: regression gives its A, B and Si
             it can be read
 mazes       PointMaze environments, and a scripted controller that knows the map
 mdps        Small Markov decision processes whose values are known exactly: grids, a comb maze and a corridor
+ogbench     OGBench's pointmazes (Park et al. 2025): its environments, its five tasks, and recordings made by its
+            rules
 pendulum    Gymnasium's Pendulum as equations: every transition can be held against the true dynamics
 record      Recording a maze: the scripted controller drives, and what it did becomes a Minari dataset
 robots      Locomotion: Gymnasium's Hopper, HalfCheetah and Walker2d, their behaviour policies, recordings and
