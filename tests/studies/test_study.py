@@ -97,6 +97,7 @@ def test_names_of_studies_are_completed_and_each_is_a_module_of_parts() -> None:
         "imitation",
         "improvement",
         "offline",
+        "ogbench",
         "parameterisations",
         "planner",
         "practice",
