@@ -26,8 +26,9 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = {name: lines for name, lines in PROJECT["optional-dependencies"].items() if name != "pusht"}
-"""What the environments and the pins hold; `pusht` is for those who ask for that task."""
+EXTRAS = dict(PROJECT["optional-dependencies"])
+BESIDE = EXTRAS.pop("ogbench")  # an extra that no environment here holds: it pins itself
+EXTRAS.pop("pusht")  # for those who ask for that task; not pinned
 
 
 def pins() -> dict[str, str]:
@@ -62,6 +63,12 @@ def test_every_dependency_is_pinned_and_every_pin_is_what_pyproject_allows() -> 
     for line in PROJECT["dependencies"] + sum(EXTRAS.values(), []):
         wanted = Requirement(line)
         assert wanted.specifier.contains(pins()[canonicalize_name(wanted.name)]), line
+
+
+def test_the_extra_that_constraints_leave_out_pins_itself_and_the_package_imports_it_by_name_alone() -> None:
+    wanted = [Requirement(line) for line in BESIDE]
+    assert all([s.operator for s in r.specifier] == ["=="] for r in wanted)
+    assert not {canonicalize_name(r.name) for r in wanted} & (set(pins()) | imported())
 
 
 BROUGHT = {

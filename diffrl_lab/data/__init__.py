@@ -4,6 +4,8 @@ episodes  Recorded episodes, and the windows, transitions, returns and resampled
           trained on
 minari    Recordings: PointMaze with the scripted controller into Minari datasets, and any Minari dataset into
           Episodes
+ogbench   OGBench's recordings (Park et al. 2025): npz files of observations, actions and ends into Episodes, and
+          back
 pusht     Demonstrations of PushT that were recorded elsewhere, read into Episodes: the zarr file of Diffusion
           Policy
 scaling   Per-dimension scaling of data to the unit size that diffusion models assume, and back

@@ -46,6 +46,8 @@ offline            Offline policies where errors add up over steps, behind lesso
                    paid differently
 pace               What lesson 06 measures and draws around its own few lines: plans of few steps, and a loop
                    that does not wait
+ogbench            OGBench's pointmazes (Park et al. 2025), behind lesson 07's *Further*: planners, and what is
+                   simpler, on its tasks
 parameterisations  What a network predicts, and modes that are lost by it: four symmetric modes, two ways, and a
                    policy in avoid
 planner            The planner, behind the README's table: success and score in three mazes, beside what needs

@@ -17,6 +17,8 @@ linear      A linear-Gaussian decision process: regression gives its A, B and Si
             it can be read
 mazes       PointMaze environments, and a scripted controller that knows the map
 mdps        Small Markov decision processes whose values are known exactly: grids, a comb maze and a corridor
+ogbench     OGBench's pointmazes (Park et al. 2025): its environments, its five tasks, and recordings made by its
+            rules
 pendulum    Gymnasium's Pendulum as equations: every transition can be held against the true dynamics
 pusht       PushT, an optional task: a disc pushes a T-shaped block to a drawn place (Chi et al. 2023; the extra
             `pusht`)

@@ -98,6 +98,7 @@ def test_names_of_studies_are_completed_and_each_is_a_module_of_parts() -> None:
         "improvement",
         "language",
         "offline",
+        "ogbench",
         "parameterisations",
         "planner",
         "practice",
