@@ -57,8 +57,9 @@ SHARES = ("success", "failed", "reached", "clear", "walls", "switched", "left", 
     "opposite", "on a mode", "aimed", "coverage", "precision", "recall", "sticky_weight", "restart_weight",
     "certain_impossible", "sticky_impossible", "restart_impossible", "whole", "right", "neither",
 )  # fmt: skip
-COSTS = ("off", "ways", "ms", "training", "jitter", "idle", "tv", "training_cpu", "driving_cpu", "train_cpu", "seconds")
-COSTS += tuple(f"rmse_{h}" for h in (1, 2, 5, 10, 20, 50))
+COSTS = ("off", "ways", "ms", "training", "jitter", "idle", "tv", "training_cpu", "driving_cpu", "train_cpu") + (
+    "seconds", "rmse_1", "rmse_2", "rmse_5", "rmse_10", "rmse_20", "rmse_50",
+)  # fmt: skip
 LIMITS = dict.fromkeys(SHARES, (0, 1)) | dict.fromkeys(COSTS, (0, np.inf))  # an interval goes no further
 FAR_GOALS = {"success": ".3f", "shared": ".3f", "untouched": ".3f", "plans": ".2f", "clear": ".2f"} | {
     "plan_seconds": ".3f",
