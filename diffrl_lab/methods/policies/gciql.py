@@ -40,9 +40,9 @@ class Config:
     wanted: float = 0.5  # share of the policy's goals that lie later in its episode, evenly; the others: any row
     width: int = 128  # of the networks' hidden layers
     depth: int = 3  # their layers
-    updates: int = 10_000  # of V, of Q and of the policy, in turn
-    batch: int = 256  # transitions in each
-    lr: float = 1e-3  # the highest learning rate; the policy's goes down to 0 by half a cosine
+    updates: int = 5000  # of V, of Q and of the policy, in turn
+    batch: int = 128  # transitions in each
+    lr: float = 2e-3  # the highest learning rate; the policy's goes down to 0 by half a cosine
     ema: float = 0.995  # decay of the running average of the policy's weights, which is what acts
     target: float = 0.99  # decay of the running average of Q, which V and the policy are shown
     gamma: float = 0.99  # discount
