@@ -210,7 +210,7 @@ legs.reached(far, 3, alt="Far goals reached from legs of at most 3 cells, with i
 legs.arms(far)
 
 # %% [markdown]
-# **Large effect** (three trainings; IQL with goals has one, retrieval none). Planners that put pieces together reach more far goals than the flat planner, and the flat planner reaches more than the nearest leg. A value could stitch, too: it looks ahead beyond the end of a leg. With the settings of this study it does not get as far as the flat planner. Two columns need care. The graph *looks at where recordings lie* when it chooses waypoints; composed chunks do not. And first plans are often not clear of walls: planning again repairs much.
+# **Large effect** (three trainings; retrieval has none). Planners that put pieces together reach more far goals than the flat planner, and the flat planner reaches more than the nearest leg. A value could stitch, too: it looks ahead beyond the end of a leg. With the settings of this study it does not get as far as the flat planner. Two columns need care. The graph *looks at where recordings lie* when it chooses waypoints; composed chunks do not. And first plans are often not clear of walls: planning again repairs much.
 #
 # Drive some of these goals here, with the shipped weights (one training).
 
