@@ -93,6 +93,7 @@ FAR = {
     "compositional": "composed chunks",
     "planner": "diffusion planner, one window",
     "bc": "behaviour cloning",
+    "gciql": "IQL with goals (GCIQL)",
     "retrieval": "nearest recorded leg",
 }
 

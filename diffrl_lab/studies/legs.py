@@ -31,6 +31,7 @@ ARMS = {
     "graph": "graph of waypoints",
     "compositional": "composed chunks",
     "planner": "flat planner",
+    "gciql": "IQL with goals",
     "bc": "behaviour cloning",
     "retrieval": "nearest recorded leg",
 }
@@ -159,6 +160,7 @@ def arms(study: Table) -> Columns:
     """Every arm: what it reaches from legs of 2 and of 3 cells, and what it costs."""
     rows = {k: [study.row(k=k, arm=arm) for arm in ARMS] for k in stitching.LEGS}
     columns: dict[str, Sequence[Any]] = {"planner": list(ARMS.values())}
+    columns["trainings"] = ["–" if r["arm"] == "retrieval" else r["seeds"] for r in rows[stitching.LEGS[0]]]
     for k, of in rows.items():
         columns[f"legs of {k} cells: reached"] = [
             f"{r['success']:.2f} ({r['interval'][0]:.2f} to {r['interval'][1]:.2f})" for r in of

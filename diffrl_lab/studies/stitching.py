@@ -28,7 +28,7 @@ from diffrl_lab.diffusion import load
 from diffrl_lab.files import ROOT
 from diffrl_lab.methods.baselines.retrieval import retrieval
 from diffrl_lab.methods.planning import adapt_diffuser, compositional, diffuser, graph, hierarchical
-from diffrl_lab.methods.policies import cloning
+from diffrl_lab.methods.policies import cloning, gciql
 from diffrl_lab.studies import joints
 from diffrl_lab.studies.data.recordings import MAZE, cells_apart, named_walls, recorded
 from diffrl_lab.studies.study import Part, Tensors, summary
@@ -38,9 +38,16 @@ from diffrl_lab.worlds.mazes import make_maze
 RUNS, VERSION = ROOT / "runs" / "stitching", "1"
 LEGS, FAR, PLANS, STEPS = (2, 3), 3, 4, 200_000  # cells; cells; in one episode; of the recording
 SETS = {"shared": (1000, 134), "untouched": (50_000, 134)}  # first seed of the environment and how many
-ARMS = ("compositional", "graph", "planner", "bc", "retrieval")
+ARMS = ("compositional", "graph", "planner", "gciql", "bc", "retrieval")
 OTHERS = ("hierarchical", "adapt_diffuser", "adapt_diffuser, graph")
 FLAT = diffuser.CONFIGS[MAZE]
+MODELS: dict[str, tuple[Any, Any]] = {
+    "compositional": (compositional, compositional.Compositional),
+    "planner": (diffuser, diffuser.Diffuser),
+    "bc": (cloning, cloning.Cloning),
+    "gciql": (gciql, gciql.Gciql),
+}
+SIDE_BY_SIDE = 8  # episodes of a policy that plans nothing
 
 
 @lru_cache(maxsize=2)
@@ -56,12 +63,11 @@ def far(which: str) -> tuple[int, ...]:
 
 def trained(arm: str, k: int, seed: int) -> tuple[Any, float]:
     """The model of an arm on legs of at most k cells, and the CPU seconds of its training; kept once trained."""
-    method: Any = {"compositional": compositional, "planner": diffuser, "bc": cloning}[arm]
-    kind: Any = {"compositional": compositional.Compositional, "planner": diffuser.Diffuser, "bc": cloning.Cloning}[arm]
+    method, kind = MODELS[arm]
     path: Path = RUNS / f"{arm}-{k}-{seed}.safetensors"
     if not path.is_file():
         config = {"planner": FLAT}.get(arm, method.Config())
-        options = {"goal": 2} if arm == "bc" else {}
+        options = {"goal": 2} if arm in ("bc", "gciql") else {}
         begun = time.process_time()
         run = method.train(recorded("expert", k, STEPS, 0), config, seed=seed, **options)
         for _ in run:
@@ -103,6 +109,22 @@ def trial(arm: str, k: int, *, seed: int) -> dict[str, Any]:
         "plan_seconds": round(float(np.mean([s for e in plans for s in e.seconds])), 3) if plans else None,
         "train_cpu": cpu,
     }
+
+
+def hindsight(k: int, *, seed: int) -> dict[str, Any]:
+    """One point: GCIQL on legs of at most k cells drives to the far goals of both sets, several episodes side by side.
+
+    It plans nothing; the other names are those of `trial`.
+    """
+    model, cpu = trained("gciql", k, seed)
+    envs = [make_maze(MAZE) for _ in range(SIDE_BY_SIDE)]
+    row: dict[str, Any] = {"arm": "gciql"}
+    for name in SETS:
+        found = drive(envs, gciql.Agent(model), far(name), until=arrived)
+        row[f"reached_{name}"] = "".join("01"[bool(e.reached)] for e in found)
+    for env in envs:
+        env.close()
+    return row | dict.fromkeys(("plans", "clear", "plan_seconds")) | {"train_cpu": cpu}
 
 
 def learned(arm: str, k: int, seed: int) -> tuple[Any, float]:
@@ -186,10 +208,14 @@ def by_arm(table: Table, arms: Sequence[str] = ARMS) -> list[dict[str, Any]]:
 
 
 def mazes(seeds: Sequence[int]) -> Table:
-    """The table of arms; retrieval does not depend on the seed, and has the first alone."""
-    learned = [{"arm": arm, "k": k} for k in LEGS for arm in ARMS if arm != "retrieval"]
-    grids = [(learned, seeds), ([{"arm": "retrieval", "k": k} for k in LEGS], seeds[:1])]
-    table = Table.joined(run_grid(trial, g, seeds=s, cache=RUNS, version=VERSION) for g, s in grids)
+    """The table of arms; retrieval does not depend on the seed and has the first alone."""
+    learned = [{"arm": arm, "k": k} for k in LEGS for arm in ARMS if arm not in ("retrieval", "gciql")]
+    grids: list[tuple[Any, list, Sequence[int]]] = [
+        (trial, learned, seeds),
+        (trial, [{"arm": "retrieval", "k": k} for k in LEGS], seeds[:1]),
+        (hindsight, [{"k": k} for k in LEGS], seeds),
+    ]
+    table = Table.joined(run_grid(point, g, seeds=s, cache=RUNS, version=VERSION) for point, g, s in grids)
     kind = {"graph": "compositional"}
     runs = {(kind.get(r["arm"], r["arm"]), r["k"], r["seed"]): r["train_cpu"] for r in table.rows}
     hours = sum(runs.values()) / 3600  # chunks are trained once for two arms

@@ -7,6 +7,7 @@ import pytest
 
 from diffrl_lab.analysis.intervals import wilson
 from diffrl_lab.analysis.sweeps import Table
+from diffrl_lab.methods.policies import gciql
 from diffrl_lab.studies import stitching
 from diffrl_lab.studies.data.recordings import MAZE, cells_apart, named_walls
 from diffrl_lab.worlds.mazes import make_maze
@@ -20,6 +21,17 @@ def test_every_goal_lies_farther_than_three_cells_and_the_two_sets_share_none() 
     env.close()
     apart = cells_apart(walls, np.array(reset["achieved_goal"]), np.array(reset["desired_goal"]))
     assert apart > stitching.FAR == max(stitching.LEGS)
+
+
+def test_gciql_drives_to_the_goals_of_both_sets_and_has_no_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = gciql.Gciql(gciql.Config(width=8), 4, 2)
+    monkeypatch.setattr(stitching, "trained", lambda arm, k, seed: (model, 3.0))
+    monkeypatch.setattr(stitching, "far", lambda name: {"shared": (1000, 1002), "untouched": (50_001,)}[name])
+    row = stitching.hindsight(3, seed=0)
+    assert (len(row["reached_shared"]), len(row["reached_untouched"]), row["arm"]) == (2, 1, "gciql")
+    assert row["train_cpu"] == 3 and row["plans"] is row["clear"] is row["plan_seconds"] is None
+    (found,) = stitching.by_arm(Table([row | {"k": 3, "seed": 0}], {}))
+    assert found["arm"] == "gciql" and found["seeds"] == 1 and found["plans"] is None
 
 
 def _row(arm: str, k: int, seed: int, shared: str, untouched: str) -> dict:

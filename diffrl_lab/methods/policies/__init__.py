@@ -22,6 +22,8 @@ fql               FQL (Park et al. 2025): a flow that clones, and beside it a po
                   it and climbs Q
 gaussian          A Gaussian policy by maximum likelihood: mean and deviation as functions of the state (Nix and
                   Weigend 1994)
+gciql             GCIQL (in OGBench, Park et al. 2025): IQL with goals in hindsight, whose policy climbs Q and is
+                  held to the data
 idql              IDQL (Hansen-Estruch et al. 2023): a diffusion model of what was done, and a critic that
                   chooses among its draws
 iql               IQL (Kostrikov et al. 2022): critics that never leave the data, and a Gaussian policy of its
