@@ -74,6 +74,16 @@ FAR_HEADS = {
     "plan_seconds": "a plan, s",
     "train_cpu": "training, CPU s",
 }
+OGBENCH = {"success": ".2f", "steps": ".0f", "plans": ".2f", "clear": ".2f", "plan_seconds": ".3f", "train_cpu": ".0f"}
+OGBENCH_HEADS = {
+    "kind": "recording",
+    "success": "episodes that reach",
+    "steps": "steps of those",
+    "plans": "plans an episode",
+    "clear": "first plan clear of walls",
+    "plan_seconds": "a plan, s",
+    "train_cpu": "training, CPU s",
+}
 GRIDS = ("guidance-plans-", "guidance-goals-")  # point by point, what equal return and 500 goals are made from
 
 
@@ -168,6 +178,22 @@ STUDIES: dict[str, Study] = {
         of="summary",
         main="success",
         drawn=("success", "clear", "train_cpu"),
+    ),
+    "ogbench first": Study(
+        "ogbench-first.json",
+        ("maze", "kind", "arm"),
+        OGBENCH,
+        OGBENCH_HEADS,
+        of="summary",
+        main="success",
+    ),
+    "ogbench": Study(
+        "ogbench-mazes.json",
+        ("maze", "kind", "arm"),
+        OGBENCH,
+        OGBENCH_HEADS,
+        of="summary",
+        main="success",
     ),
     "latent plans": Study(
         "horizon-latent.json",

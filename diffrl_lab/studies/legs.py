@@ -19,7 +19,7 @@ from diffrl_lab.diffusion.denoisers import Cond
 from diffrl_lab.methods.planning.compositional import Compositional, beside
 from diffrl_lab.methods.planning.diffuser import Diffuser
 from diffrl_lab.methods.planning.graph import Graph
-from diffrl_lab.studies import stitching
+from diffrl_lab.studies import ogbench, stitching
 from diffrl_lab.widgets import pictures
 from diffrl_lab.widgets.mazes import draw_maze
 from diffrl_lab.widgets.tables import Columns
@@ -145,7 +145,7 @@ def over(
 
 
 def table(name: str) -> Table:
-    """A table of the studies `stitching` or `horizon`, as it ships."""
+    """A table of the studies `stitching`, `horizon` or `ogbench`, as it ships."""
     return Table.load(shipped(f"results/{name}.json"))
 
 
@@ -202,4 +202,15 @@ def others(study: Table, beside: Table) -> Columns:
     columns["first plan clear of walls"] = [f"{r['clear']:.2f}" for r in rows[stitching.LEGS[-1]]]
     columns["a plan, s"] = [f"{r['plan_seconds']:.2f}" for r in rows[stitching.LEGS[-1]]]
     columns["training, CPU s"] = [f"{r['train_cpu']:.0f}" for r in rows[stitching.LEGS[-1]]]
+    return widgets.table(columns)
+
+
+def benchmark(study: Table) -> Columns:
+    """The arms of the study `ogbench`: episodes that reach, with Wilson's intervals, in each maze and recording."""
+    columns: dict[str, Sequence[Any]] = {"planner": [ARMS[arm] for arm in ogbench.ARMS]}
+    for maze, kind in ogbench.CELLS:
+        rows = [study.row(maze=maze, kind=kind, arm=arm) for arm in ogbench.ARMS]
+        columns[f"{maze}, {kind}"] = [
+            f"{r['success']:.2f} ({r['interval'][0]:.2f} to {r['interval'][1]:.2f})" for r in rows
+        ]
     return widgets.table(columns)

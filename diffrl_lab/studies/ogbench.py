@@ -1,7 +1,7 @@
 """OGBench's pointmazes (Park et al. 2025), behind lesson 07's *Further*: planners, and what is simpler, on its tasks.
 
 - `first`: the planners as they were, on positions in metres and the velocity of the last step, in the medium maze;
-- `mazes`: positions in cells, velocities over 10 steps, what stands still cut off; navigate and stitch, three mazes.
+- `mazes`: positions in cells, velocities over 10 steps, what stands still cut off; the mazes of `CELLS`.
 
 It needs the package (`pip install "diffrl-lab[ogbench]"`). The recordings are made by OGBench's rules and kept, with
 points and weights, in runs/ogbench: about 200,000 rows each, a fifth of the original. How it came about:
@@ -34,10 +34,10 @@ from diffrl_lab.worlds.ogbench import CELL, REACH, SECONDS, TASKS, World, record
 
 RUNS, VERSION = ROOT / "runs" / "ogbench", "1"
 ARMS = ("graph", "compositional", "planner", "retrieval", "bc")
-MAZES, KINDS = ("medium", "large", "giant"), ("stitch", "navigate")
+CELLS = (("medium", "stitch"), ("medium", "navigate"), ("large", "stitch"))  # maze and kind of recording
 EPISODES, PLANS, PIECE = 50, 4, 200  # of five tasks; in one episode; steps of the longest piece
-CHUNKS = {"medium": 6, "large": 8, "giant": 14}  # of the longest plan
-WAYPOINTS = {"medium": 250, "large": 400, "giant": 600}
+CHUNKS = {"medium": 6, "large": 8}  # of the longest plan
+WAYPOINTS = {"medium": 250, "large": 400}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def recorded(maze: str, kind: str) -> Episodes:
     name = f"pointmaze-{maze}-{kind}-v0"
     path: Path = RUNS / "recordings" / f"{name}.npz"
     if not path.is_file():
-        record(name, {"stitch": 1000, "navigate": 100 if maze == "giant" else 200}[kind], 0, path.parent)
+        record(name, {"stitch": 1000, "navigate": 200}[kind], 0, path.parent)
     return read(path)
 
 
@@ -173,8 +173,7 @@ def first(seeds: Sequence[int]) -> Table:
 
 def mazes(seeds: Sequence[int]) -> Table:
     """The table of the second attempt."""
-    cells = [(maze, kind) for kind in KINDS for maze in MAZES]
-    grid = [{"maze": m, "kind": k, "arm": arm, "attempt": "second"} for m, k in cells for arm in ARMS]
+    grid = [{"maze": m, "kind": k, "arm": arm, "attempt": "second"} for m, k in CELLS for arm in ARMS]
     return _table(grid, seeds)
 
 
