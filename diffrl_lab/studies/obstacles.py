@@ -168,8 +168,10 @@ class Study:
 
         def cell(row: Mapping[str, Any], name: str) -> str:
             v, ends = row[name], row.get(f"{name}_interval")
-            said = "–" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v)
-            return f"{said} ({ends[0]:.3f} to {ends[1]:.3f})" if ends else said
+            form = "g" if name == "scale" else ".3f"  # a scale is a setting, and no share
+            said = "–" if v is None else f"{v:{form}}" if isinstance(v, float) else str(v)
+            around = f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else ""
+            return f"{said} ({around})" if around and around != f"{said} to {said}" else said
 
         rows = [r for r in self.rows if all(r[k] == v for k, v in where.items())]
         return widgets.table({head: [cell(r, name) for r in rows] for name, head in heads.items()})

@@ -574,6 +574,6 @@ check("02.signal_left", signal_left)
 # %%
 signal_left = mine("02.signal_left")
 few_betas, many_betas = (Discrete.linear(T).betas for T in (20, 1000))
+assert abs(float(signal_left(few_betas)) - signal(20)) < 1e-6, "exact: the product of the steps is the schedule's alpha_1"
 widgets.table({"betas": ["20", "1,000", "the first 950 of 1,000"],
     "alpha_1": [f"{float(signal_left(b)):.4f}" for b in (few_betas, many_betas, many_betas[:950])]})
-assert abs(float(signal_left(few_betas)) - signal(20)) < 1e-6, "exact: the product of the steps is the schedule's alpha_1"

@@ -147,11 +147,11 @@ share.reveal(impossible["restart"])
 
 # %%
 weight = {kind: float((v == 0).sum() / (v >= 0).sum().clamp(min=1)) for kind, v in came.items()}
-widgets.table({"moment": list(came), "impossible, %": [f"{impossible[k]:.0f}" for k in came],
-    "weight of the likelier picture": [f"{weight[k]:.2f}" for k in came], "exact": [f"{p[0]:.2f}" for p in (p_sticky, p_restart)]})
 balls = squares.sample(restart.past.float(), restart.act)[:, 1].flatten(1).topk(2).values.sum(1)  # both half balls
 assert 0.9 < balls.mean() < 1.1 and balls.std() < 0.2, "large effect: the two half balls add up to one ball"
 assert impossible["restart"] > 8 and weight["sticky"] > 0.97, "large effect: the mean is impossible, or the likelier picture every time"
+widgets.table({"moment": list(came), "impossible, %": [f"{impossible[k]:.0f}" for k in came],
+    "weight of the likelier picture": [f"{weight[k]:.2f}" for k in came], "exact": [f"{p[0]:.2f}" for p in (p_sticky, p_restart)]})
 
 # %% [markdown]
 # **Large effect.** Where two pictures are equally likely, least squares draws impossible ones: two balls, or none. It does so less often than two tosses of a coin would, since its two half balls add up to about one: if one lies above 0.5, the other mostly lies below. Where one picture has 0.9, least squares rounds to that one *every* time: the other future never happens in its dream.
@@ -299,10 +299,10 @@ widgets.show(strip({"game": torch.from_numpy(lived.frames[2:14]), "dream, the sa
 arms = {"least squares": dreams.drawn_by(squares), "1 step": dreams.drawn_by(good, steps=1), "3 steps": dreams.drawn_by(good, steps=3), "5 steps": dreams.drawn_by(good, steps=5)}
 length = {name: dreams.lasted(draw, "breakout", DREAMS, LIMIT, seed=20_000 + SEED) for name, draw in arms.items()}
 weights = {"least squares": weight["sticky"], **{f"{k} step{'s' * (k > 1)}": by_kind["sticky"][STEPS.index(k)].weight for k in (1, 3, 5)}}
-widgets.table({"arm": list(arms), f"possible pictures (median of {DREAMS}, at most {LIMIT})": [f"{length[a].median:.0f}" for a in arms],
-    "weight of the likelier sticky picture": [f"{weights[a]:.2f}" for a in arms], "exact": [f"{p_sticky[0]:.2f}"] * 4})
 assert weights["least squares"] > 0.985 > weights["5 steps"], "large effect: the weight tells them apart"
 assert length["least squares"].frames.mean() > length["5 steps"].frames.mean(), "large effect: and the longer dream is the poorer one"
+widgets.table({"arm": list(arms), f"possible pictures (median of {DREAMS}, at most {LIMIT})": [f"{length[a].median:.0f}" for a in arms],
+    "weight of the likelier sticky picture": [f"{weights[a]:.2f}" for a in arms], "exact": [f"{p_sticky[0]:.2f}"] * 4})
 
 # %% [markdown]
 # **Large effect.** Least squares dreams longer than diffusion does, yet its dream is not the game: no action ever sticks. How long a dream lasts rewards a model that lost its rarer futures. So the weights stand
@@ -406,10 +406,10 @@ of = lambda world, arm: [r for r in rolled if (r["world"], r["arm"]) == (world, 
 off = lambda world, arm: [sum(r[f"rmse_{h}"] for r in of(world, arm)) / len(of(world, arm)) for h in ahead]
 widgets.show(widgets.lines(ahead, {title: off("pendulum", arm) for arm, title in models.items()}, points=True, logx=True, logy=True, xlabel="steps ahead", ylabel="error, in deviations",
     alt="Error of six models of Pendulum against the steps ahead, 1 to 50, both axes logarithmic: both least squares lie far below the others up to 10 steps, and at 50 steps all come together."))
-widgets.table({f"U maze, {len(of('umaze', 'one step'))} trainings": list(models.values()), **{f"{h} step{'s' * (h > 1)}": [f"{off('umaze', arm)[i]:.3f}" for arm in models] for i, h in enumerate(ahead) if h in (1, 10, 50)}})
 nearer = lambda world, h: max(r[f"rmse_{h}"] for r in of(world, "network")) < min(r[f"rmse_{h}"] for arm in ("whole rollouts", "one step") for r in of(world, arm))
 assert nearer("pendulum", 10) and nearer("umaze", 1), "large effect: where nothing is left to chance, least squares by the same network is nearer"
 assert min(off("umaze", "whole rollouts")) > 5 * max(off("umaze", "network")[:4]), "large effect: PolyGRAD is far off after so short a training"
+widgets.table({f"U maze, {len(of('umaze', 'one step'))} trainings": list(models.values()), **{f"{h} step{'s' * (h > 1)}": [f"{off('umaze', arm)[i]:.3f}" for arm in models] for i, h in enumerate(ahead) if h in (1, 10, 50)}})
 
 # %% [markdown]
 # **Large effect** (the trainings of the table's head). Nothing in these worlds is left to chance. On Pendulum least squares is nearer than both diffusions at ten steps, by products and by the network alike. In the U maze least squares by the network is nearer than diffusion after one step; at ten steps the table hardly tells
@@ -424,9 +424,9 @@ kinds = {"exact": "the world itself", "one step": "diffusion of one step", "whol
 by = lambda arm, key: [r[key] for r in forked if r["arm"] == arm]
 spread = lambda arm, key: span([r for r in forked if r["arm"] == arm], key)
 heads = {"energy distance": "energy", "its floor": "floor_energy_95", "right (exact 0.5)": "right", "neither (exact 0)": "neither", "error of the last state": "rmse_end"}
-widgets.table({f"{len(by('one step', 'energy'))} trainings, 1,000 balls each": list(kinds.values()), **{title: [spread(arm, key) for arm in kinds] for title, key in heads.items()}})
 assert max(by("one step", "neither") + by("whole rollouts", "neither")) < 0.5 < min(by("features, Gaussian", "neither")), "large effect: diffusion takes a side"
 assert max(by("features", "rmse_end")) < min(by("exact", "rmse_end")), "large effect: the error prefers the mean to the world itself"
+widgets.table({f"{len(by('one step', 'energy'))} trainings, 1,000 balls each": list(kinds.values()), **{title: [spread(arm, key) for arm in kinds] for title, key in heads.items()}})
 
 # %% [markdown]
 # **Large effect** (the trainings of the table's head). Least squares ends between both sides, where no ball ever is, and Gaussian noise of the right size seldom brings it to them. Both diffusions mostly take a side, and the nearest recorded step always does: one that copies what was recorded has the coin, too. The error of the last state says the opposite: it is smallest for least squares, smaller than that of the world itself. So a world model must not be judged by its error where chance decides.

@@ -3,6 +3,7 @@
 The rules, for whoever writes a lesson (symbols.csv and references.bib lie beside the sources):
 - a figure's `alt` says what is seen, in 40 characters or more, and is nobody else's (f-strings count as if filled in);
 - colours and colour maps come from widgets.COLOUR / widgets.look / widgets.HEAT: no hex, no names, no "C0";
+- what a cell draws is its last line, or goes through `widgets.show` or `display`: a notebook shows nothing else;
 - a code cell has 20 lines at most, no address, no install, no path that begins at a root or a home;
 - every letter of a formula stands in symbols.csv, in a row for this lesson (its number, or `all`); the column
   `clock` says which time a letter counts, and no lesson uses one letter for both;
@@ -53,6 +54,18 @@ def code(cells: list[NotebookNode]) -> list[str]:
 
 def prose(cells: list[NotebookNode]) -> str:
     return "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
+
+
+def lost(cell: str) -> list[str]:
+    """The lines of a cell that make a picture, a table or a widget which a notebook does not show: not its last."""
+    makes = {*FIGURES, "table", "component_map", "explore", "plan_explorer"}
+    found = []
+    for node in ast.parse(cell).body[:-1]:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            func = node.value.func
+            if (func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")) in makes:
+                found.append(ast.unparse(node)[:80])
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------------ alt texts
@@ -372,6 +385,11 @@ def test_colours_come_from_the_one_palette(source: Path) -> None:
 
 
 @LESSONS
+def test_what_a_cell_draws_is_shown(source: Path) -> None:
+    assert [line for cell in code(cells(source)) for line in lost(cell)] == []
+
+
+@LESSONS
 def test_code_cells_are_short_and_need_nothing_from_outside(source: Path) -> None:
     assert lint_code_cells(cells(source)) == []
 
@@ -464,6 +482,12 @@ GOOD = "A curve that rises from 0 on the left to 1 on the right."
 def test_a_figure_without_words_is_caught(bad: str, said: str) -> None:
     found = lint_alt_texts([new_code_cell(bad)])
     assert (len(found) == 1 and said in found[0]) if said else found == []  # a Picture shown brings its own
+
+
+def test_a_table_that_is_not_the_last_line_is_caught_and_one_that_is_shown_passes() -> None:
+    assert lost("widgets.table({})\nassert True") == ["widgets.table({})"]
+    assert lost("movie(frames)\nx = 1") == ["movie(frames)"]
+    assert lost("widgets.show(widgets.lines(x, y))\ndisplay(movie(f))\nt = widgets.table({})\nwidgets.table({})") == []
 
 
 def test_good_words_pass_in_every_form() -> None:
