@@ -30,7 +30,7 @@ from diffrl_lab.course.editions import (
     target,
     write,
 )
-from diffrl_lab.course.running import execute
+from diffrl_lab.course.running import execute, quiet_progress
 from diffrl_lab.files import written
 
 BUDGET = 60  # seconds that a lesson's class profile may take on two cores; `run.py bench lessons` fails at 1.5 times it
@@ -48,6 +48,7 @@ def build(which: Iterable[str] = (), *, run: bool = True, root: Path = ROOT) -> 
     profile is not `class`, of which its texts speak; what was stored then stays.
     """
     from diffrl_lab.publish import pages
+    from diffrl_lab.widgets.explore import KEPT
 
     built = []
     for source in sources(which, root):
@@ -57,7 +58,8 @@ def build(which: Iterable[str] = (), *, run: bool = True, root: Path = ROOT) -> 
         if profile != "class":
             raise ValueError(f'{source.name}: what is published is made with PROFILE = "class"; its own is {profile!r}')
         if run:
-            execute(notebook, target(source).parent)
+            with quiet_progress(**{KEPT: "yes"}):  # for the page; what is stored has no state of widgets
+                execute(notebook, target(source).parent)
             keep_pictures(notebook, source)
             pages.write(notebook, root / "build" / "html" / f"{source.stem}.html")  # before the widgets' state goes
         else:

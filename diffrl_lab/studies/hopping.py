@@ -63,13 +63,7 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {  # what the lesson calls a polic
     "QGPO": ("QGPO", {}),
 }
 DATA, BEST = "the data", "the best recorded episode"
-PUBLISHED = {  # of hopper-medium-replay-v2: Kostrikov et al. 2022, table 1; Diffusion-QL: Wang et al. 2023, table 1
-    "least squares": 18.1,
-    "least squares, best 10 %": 75.9,
-    "TD3+BC": 60.9,
-    "IQL, its mean": 94.7,
-    "Diffusion-QL": 101.3,
-}
+PUBLISHED = {"IQL, its mean": 94.7}  # of hopper-medium-replay-v2: Kostrikov et al. 2022, table 1; others were not found
 
 
 # --------------------------------------------------------------------------------------------- what studies keep alike

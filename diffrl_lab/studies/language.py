@@ -32,11 +32,8 @@ Speaking = Callable[[Array, str, int], Array]
 """(state [4], sentence, seed) -> the states to be in, one for each step, [T, 4]."""
 
 RUNS, VERSION = ROOT / "runs" / "language", "1"
-EACH, UPDATES, BATCH = (
-    6,
-    1000,
-    128,
-)  # recorded drives a sentence that is not held out; updates of each planner, of so many
+EACH = 6  # recorded drives a sentence that is not held out
+UPDATES, BATCH = 1000, 128  # of each planner
 PLANNERS = {"gru": "words read by a GRU", "bag": "words counted", "meaning": "words parsed by the grammar"}
 SIMPLE = {
     "nearest": "recorded drive with the same words",

@@ -420,4 +420,4 @@ actions.hopped(robot, alt="Scores of thirteen policies on Hopper with intervals 
 # %% [markdown]
 # **Large effect.** In this training cloning the best tenth scores more than twice as much as any other policy, about as much as the best recorded episode. An action drawn from a diffusion clone of all steps falls sooner than the mean of what was done.
 #
-# **Open.** Why it does: the recording holds bad actions, which a draw repeats and a mean may not, but that was not tested. And which method is best with a million updates, as in the papers, and with other trainings: here are a few thousand, and one. The published scores in `docs/studies.md` are of other data.
+# **Open.** Why it does: the recording holds bad actions, which a draw repeats and a mean may not, but that was not tested. And which method is best with a million updates, as in the papers, and with other trainings: here are a few thousand, and one. The published score in `docs/studies.md` is of other data.
