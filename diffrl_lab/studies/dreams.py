@@ -140,6 +140,6 @@ PARTS = {
     "weights": Part(_weights, seeds=1),
     "moments": Part(_moments, "results/dreams-moments.json", training=trained),
     "lasting": Part(_lasting, "results/dreams-lasting.json", seeds=1, training=trained),
-    "rollouts": Part(_rollouts, "results/dreams-rollouts.json", seeds=2),
-    "forked": Part(_forked, "results/dreams-forked.json", seeds=2),
+    "rollouts": Part(_rollouts, "results/dreams-rollouts.json"),
+    "forked": Part(_forked, "results/dreams-forked.json"),
 }

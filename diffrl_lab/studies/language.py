@@ -176,4 +176,4 @@ def ambiguous(meaning: Meaning) -> tuple[str, str]:
     return said(meaning), said(Meaning(meaning.row, meaning.side, meaning.column, meaning.pace))
 
 
-PARTS = {"heeded": Part(_heeded, "results/language-heeded.json", seeds=2)}
+PARTS = {"heeded": Part(_heeded, "results/language-heeded.json", seeds=3)}

@@ -185,5 +185,5 @@ def training(seeds: Sequence[int]) -> float:
 
 PARTS = {
     "paid": Part(partial(points, "paid"), "results/offline-paid.json", training=training),
-    "hopper": Part(hopping.table, "results/offline-hopper.json", 1, hopping.training),
+    "hopper": Part(hopping.table, "results/offline-hopper.json", training=hopping.training),
 }

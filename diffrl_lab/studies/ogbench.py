@@ -1,7 +1,8 @@
 """OGBench's pointmazes (Park et al. 2025), behind lesson 07's *Further*: planners, and what is simpler, on its tasks.
 
 - `first`: the planners as they were, on positions in metres and the velocity of the last step, in the medium maze;
-- `mazes`: positions in cells, velocities over 10 steps, what stands still cut off; the mazes of `CELLS`.
+- `mazes`: positions in cells, velocities over 10 steps, what stands still cut off; the mazes of `CELLS`;
+- `longer`: as `mazes`, chunks with four times the updates, in the mazes of `LARGE`.
 
 It needs the package (`pip install "diffrl-lab[ogbench]"`). The recordings are made by OGBench's rules and kept, with
 points and weights, in runs/ogbench: about 200,000 rows each, a fifth of the original. How it came about:
@@ -34,27 +35,35 @@ from diffrl_lab.worlds.ogbench import CELL, REACH, SECONDS, TASKS, World, record
 
 RUNS, VERSION = ROOT / "runs" / "ogbench", "1"
 ARMS = ("graph", "compositional", "planner", "retrieval", "bc")
-CELLS = (("medium", "stitch"), ("medium", "navigate"), ("large", "stitch"))  # maze and kind of recording
+LARGE = (("large", "stitch"), ("giant", "stitch"))  # maze and kind of recording
+CELLS = (("medium", "stitch"), ("medium", "navigate"), *LARGE)
 EPISODES, PLANS, PIECE = 50, 4, 200  # of five tasks; in one episode; steps of the longest piece
-CHUNKS = {"medium": 6, "large": 8}  # of the longest plan
-WAYPOINTS = {"medium": 250, "large": 400}
+CHUNKS = {"medium": 6, "large": 8, "giant": 16}  # of the longest plan
+WAYPOINTS = {"medium": 250, "large": 400, "giant": 800}
+
+PUBLISHED = {  # on legs, of the original recordings, and with much longer training
+    "bc": {"medium": 0.23, "large": 0.07, "giant": 0.0},  # GCBC: Park et al. 2025
+    "compositional": {"medium": 1.0, "large": 1.0, "giant": 0.68},  # Luo et al. 2025
+}
 
 
 @dataclass(frozen=True)
 class Attempt:
     """How positions are shown to planners, and how plans are followed. unit: metres; over: steps of a velocity; stands:
-    units within which a ball that stays is cut off; kp, kd: of the controller."""
+    units within which a ball that stays is cut off; kp, kd: of the controller; updates: of chunks."""
 
     unit: float
     over: int
     stands: float | None
     kp: float
     kd: float
+    updates: int = compositional.Config.updates
 
 
 ATTEMPTS = {
     "first": Attempt(1.0, 1, None, 15.0, 2.0),  # the controller of the other mazes
     "second": Attempt(CELL, 10, 0.3, CELL / REACH, 0.0),  # to be at the next state, and no more
+    "third": Attempt(CELL, 10, 0.3, CELL / REACH, 0.0, 4 * compositional.Config.updates),
 }
 
 
@@ -83,9 +92,9 @@ def trained(arm: str, maze: str, kind: str, attempt: str, seed: int) -> tuple[An
     path: Path = RUNS / f"{arm}-{maze}-{kind}-{attempt}-{seed}.safetensors"
     if not path.is_file():
         config = method.Config()
-        if attempt == "second":
+        if attempt != "first":
             config = {
-                "compositional": compositional.Config(most=CHUNKS[maze]),
+                "compositional": compositional.Config(most=CHUNKS[maze], updates=ATTEMPTS[attempt].updates),
                 "planner": diffuser.Config(updates=3000, width=256, settled=0.3),
             }.get(arm, config)
         begun = time.process_time()
@@ -107,7 +116,7 @@ def agent(arm: str, maze: str, kind: str, attempt: str, seed: int) -> tuple[Any,
         if arm == "bc":
             return cloning.Agent(model), cpu
         if arm == "graph":
-            config = graph.Config(waypoints=WAYPOINTS[maze]) if attempt == "second" else graph.Config()
+            config = graph.Config() if attempt == "first" else graph.Config(waypoints=WAYPOINTS[maze])
             model = graph.Graph.around(model, episodes, config)
         route = model.route
     return Follower(route, kp=how.kp, kd=how.kd, most=PLANS), cpu
@@ -141,7 +150,8 @@ def trial(maze: str, kind: str, arm: str, attempt: str, *, seed: int) -> dict[st
 
 
 def by_arm(table: Table) -> list[dict[str, Any]]:
-    """Success of each maze, recording and arm over all trainings' episodes, Wilson's interval, and by task."""
+    """Success of each maze, recording and arm over all trainings' episodes, Wilson's interval, by task, and as
+    published."""
     rows = []
     for one in {(r["maze"], r["kind"], r["arm"]): None for r in table.rows}:
         same = [r for r in table.rows if (r["maze"], r["kind"], r["arm"]) == one]
@@ -153,6 +163,7 @@ def by_arm(table: Table) -> list[dict[str, Any]]:
         for name in ("steps", "plans", "clear", "plan_seconds", "train_cpu", "step"):
             values = [r[name] for r in same if r[name] is not None]
             row[name] = float(np.mean(values)) if values else None
+        row["published"] = PUBLISHED.get(row["arm"], {}).get(row["maze"]) if row["kind"] == "stitch" else None
         rows.append(row)
     return rows
 
@@ -177,7 +188,14 @@ def mazes(seeds: Sequence[int]) -> Table:
     return _table(grid, seeds)
 
 
+def longer(seeds: Sequence[int]) -> Table:
+    """The table of the third attempt: who plans by chunks."""
+    grid = [{"maze": m, "kind": k, "arm": arm, "attempt": "third"} for m, k in LARGE for arm in ARMS[:2]]
+    return _table(grid, seeds)
+
+
 PARTS = {
     "first": Part(first, "results/ogbench-first.json", seeds=1),
     "mazes": Part(mazes, "results/ogbench-mazes.json", seeds=1),
+    "longer": Part(longer, "results/ogbench-longer.json", seeds=1),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -28,17 +30,23 @@ def legs(monkeypatch: pytest.MonkeyPatch) -> Episodes:
 
 
 def test_the_first_attempt_keeps_what_stands_and_the_second_cuts_it_off_and_counts_in_cells(legs: Episodes) -> None:
-    first, second = (ogbench.shown("medium", "stitch", name) for name in ogbench.ATTEMPTS)
+    first, second = (ogbench.shown("medium", "stitch", name) for name in ("first", "second"))
     assert first.lengths.tolist() == [200, 100] * 2 and float(first.obs[:, 0].max()) > 11
     assert all(30 < n < 41 for n in second.lengths.tolist()) and float(second.obs[:, 0].max()) < 3
     assert float(second.obs[10, 2]) == pytest.approx(0.5, abs=1e-3)  # 8 m of cells of 4 m in 40 steps of .1 s
 
 
 def test_an_arm_without_training_follows_the_nearest_leg_with_the_controller_of_its_attempt(legs: Episodes) -> None:
-    first, second = (ogbench.agent("retrieval", "medium", "stitch", name, 0) for name in ogbench.ATTEMPTS)
+    first, second = (ogbench.agent("retrieval", "medium", "stitch", name, 0) for name in ("first", "second"))
     assert first[1] == second[1] == 0 and isinstance(second[0], Follower)
     assert (first[0].kp, second[0].kp, second[0].kd) == (15, 4 / REACH, 0) and second[0].most == ogbench.PLANS
     assert second[0].route(np.array([1.0, 0, 0, 0]), np.array([2.8, 0]), 0)[0, 0] == pytest.approx(1, abs=0.1)
+
+
+def test_the_third_attempt_differs_from_the_second_in_the_updates_of_its_chunks_alone() -> None:
+    second, third = (ogbench.ATTEMPTS[name] for name in ("second", "third"))
+    assert replace(third, updates=second.updates) == second and third.updates == 4 * second.updates
+    assert {maze for maze, _ in ogbench.CELLS} == set(ogbench.CHUNKS) == set(ogbench.WAYPOINTS)
 
 
 def _row(arm: str, seed: int, reached: str, clear: float | None = 0.5) -> dict:
@@ -52,3 +60,4 @@ def test_episodes_are_pooled_over_trainings_and_told_by_task() -> None:
     assert (two["arm"], two["seeds"], two["episodes"], two["success"]) == ("graph", 2, 20, 0.85)
     assert two["interval"] == list(wilson(17, 20)) and two["tasks"] == [0.5, 0.75, 1, 1, 1]
     assert len(one["tasks"]) == TASKS and one["tasks"][-1] == 0.5 and one["clear"] is None
+    assert (two["published"], one["published"]) == (None, 0.0)
