@@ -74,10 +74,14 @@ FAR_HEADS = {
     "plan_seconds": "a plan, s",
     "train_cpu": "training, CPU s",
 }
-OGBENCH = {"success": ".2f", "steps": ".0f", "plans": ".2f", "clear": ".2f", "plan_seconds": ".3f", "train_cpu": ".0f"}
+OGBENCH = {"success": ".2f", "published": ".2f", "steps": ".0f", "plans": ".2f", "clear": ".2f"} | {
+    "plan_seconds": ".3f",
+    "train_cpu": ".0f",
+}
 OGBENCH_HEADS = {
     "kind": "recording",
     "success": "episodes that reach",
+    "published": "published, on other data",
     "steps": "steps of those",
     "plans": "plans an episode",
     "clear": "first plan clear of walls",
@@ -189,6 +193,14 @@ STUDIES: dict[str, Study] = {
     ),
     "ogbench": Study(
         "ogbench-mazes.json",
+        ("maze", "kind", "arm"),
+        OGBENCH,
+        OGBENCH_HEADS,
+        of="summary",
+        main="success",
+    ),
+    "ogbench longer": Study(
+        "ogbench-longer.json",
         ("maze", "kind", "arm"),
         OGBENCH,
         OGBENCH_HEADS,

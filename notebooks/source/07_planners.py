@@ -364,10 +364,10 @@ outside = legs.table("ogbench-mazes")
 went = lambda arm, maze, kind="stitch": outside.row(maze=maze, kind=kind, arm=arm)
 assert went("compositional", "medium")["interval"][0] > went("planner", "medium")["interval"][1] + 0.2, "large effect: chunks stitch, windows do not"
 assert went("retrieval", "medium", "navigate")["success"] > 0.95 > 0.5 > went("retrieval", "medium")["success"], "large effect: long drives need no planner"
-assert max(went(arm, "large")["success"] for arm in ("graph", "compositional", "planner", "bc", "retrieval")) < 0.6, "large effect: nobody solves the large maze"
+assert max(went(arm, maze)["success"] for arm in ("graph", "compositional", "planner", "bc", "retrieval") for maze in ("large", "giant")) < 0.6, "large effect: nobody solves the larger mazes"
 legs.benchmark(outside)
 
 # %% [markdown]
-# **Large effect** (one training each). In the medium maze composed chunks reach every goal from legs of four cells; one window, the nearest leg and cloning reach fewer than half of them. Where whole drives were recorded, the nearest of them is enough. In the large maze no planner here reaches most goals. Nearly all first plans there meet walls, and what is reached is reached by planning again. How recordings are shown matters as much as the planner: with positions in metres and the velocity of a single noisy step, composed chunks reached half of the same goals (`docs/studies/ogbench.md`).
+# **Large effect** (one training each). In the medium maze composed chunks reach every goal from legs of four cells; one window, the nearest leg and cloning reach fewer than half of them. Where whole drives were recorded, the nearest of them is enough. In the large and in the giant maze no planner here reaches most goals, and in the giant one the graph alone reaches any. Nearly all first plans there meet walls, and what is reached is reached by planning again. How recordings are shown matters as much as the planner: with positions in metres and the velocity of a single noisy step, composed chunks reached half of the same goals (`docs/studies/ogbench.md`).
 #
-# **Open.** Why chunks fail in the large maze; the giant maze; the published recordings, which hold five times as much.
+# **Open.** Why chunks fail in the large maze: four times the updates changed little. With five times as much data and a far larger network Luo et al. (2025) report every goal of the large maze and two thirds of the giant one's (`docs/studies.md` has both beside each other).
