@@ -6,7 +6,8 @@ with the batches of the first. Each is measured on 1,500 fresh moments, 500 of e
 trainings of the first and the last, one of the second.
 
 `weights` writes what lesson 13 opens, `moments` and `lasting` its tables; `drift` asks what lets a dream last;
-`rollouts` and `forked` are of states (`rollouts.py`), and so is `policies` (`dreamt.py`). Points are kept in runs/dreams. How it came about: docs/studies/dreams.md.
+`rollouts` and `forked` are of states (`rollouts.py`), and so is `policies` (`dreamt.py`). Points are kept in
+runs/dreams. How it came about: docs/studies/dreams.md.
 """
 
 from __future__ import annotations

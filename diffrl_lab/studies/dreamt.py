@@ -31,9 +31,10 @@ Dream = Callable[[Tensor, Policy, torch.Generator], tuple[Tensor, Tensor]]
 
 DREAMS = ("exact", "network", "whole rollouts")
 ARMS = (*DREAMS, "TD3+BC", "cloning", "scripted", "random")
-STEPS, SIDE, TURNS = 10, 256, 150  # of a rollout; rollouts side by side; how often they are made
+STEPS, SIDE, TURNS = 10, 256, 100  # of a rollout; rollouts side by side; how often they are made
 EPOCHS, BATCH, CLIP = 4, 640, 0.2  # over the rollouts of a turn; steps in an update; of PPO's objective
 GAMMA, LAMBDA, RATE = 0.95, 0.95, 2e-3  # discount; generalised advantage; learning rate, which goes to 0 evenly
+OFFLINE: dict[str, Any] = {"width": 64, "updates": 2000, "batch": 256}  # of TD3+BC and of cloning
 PAID = 0.1  # rewards are multiplied by this, so that values are of the order of 1
 
 
@@ -108,7 +109,7 @@ def advantages(rew: Tensor, value: Tensor) -> Tensor:
 
 
 def practised(dream: Dream, states: Tensor, seed: int) -> Learner:
-    """A learner after TURNS turns in a dream: rollouts from SIDE of the recorded states [N, d], then EPOCHS over them."""
+    """A learner after TURNS turns in a dream: rollouts from SIDE recorded states, of [N, d], then EPOCHS over them."""
     generator = torch.Generator().manual_seed(seed)
     learner = seeded(seed, Learner, states, 1)
     optimizer = torch.optim.Adam(learner.parameters(), RATE)
@@ -157,7 +158,8 @@ def policy(arm: str, *, seed: int) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(seed)
         return paid(lambda o: 2 * torch.rand(len(o), 1, generator=generator) - 1)
     method: Any = td3_bc if arm == "TD3+BC" else cloning
-    run = method.train(Episodes(episodes.obs, episodes.act, PAID * episodes.rew, episodes.last), seed=seed)
+    told = Episodes(episodes.obs, episodes.act, PAID * episodes.rew, episodes.last)
+    run = method.train(told, method.Config(**OFFLINE), seed=seed)
     for _ in run:
         pass
     return paid(method.Agent(run.model)) | {"seconds": round(time.process_time() - begun, 1)}
