@@ -120,11 +120,11 @@ def by_horizon(frames: NDArray[np.int64]) -> dict[str, float | None]:
 
 
 def drift(arm: str, blur: float, project: bool, *, seed: int) -> dict[str, Any]:
-    """256 dreams of at most 100 pictures, in 3 denoising steps: when the first impossible one comes, quartiles; the
+    """128 dreams of at most 100 pictures, in 3 denoising steps: when the first impossible one comes, quartiles; the
     share of dreams without one; `by_horizon`; and, on fresh moments, the weight of the likelier sticky picture."""
     made = model(arm, seed)
     draw, past = dreams.drawn_by(made, steps=3, blur=blur), made.config.past
-    frames = dreams.lasted(draw, "breakout", 256, FAR[-1], past, project=project, seed=20_000).frames
+    frames = dreams.lasted(draw, "breakout", 128, FAR[-1], past, project=project, seed=20_000).frames
     sticky = dreams.fresh("breakout", 500, past, seed=10_000).only("sticky")
     (seen,) = dreams.possible(draw, sticky, seed=seed)
     low, middle, high = np.quantile(frames, (0.25, 0.5, 0.75))
@@ -191,9 +191,9 @@ def _weights(seeds: Sequence[int]) -> Tensors:
 PARTS = {
     "weights": Part(_weights, seeds=1),
     "moments": Part(_moments, "results/dreams-moments.json", training=trained),
-    "lasting": Part(_lasting, "results/dreams-lasting.json", seeds=1, training=trained),
     "drift": Part(_drift, "results/dreams-drift.json", seeds=1, training=drifting),
     "policies": Part(_policies, "results/dreams-policies.json"),
+    "lasting": Part(_lasting, "results/dreams-lasting.json", seeds=1, training=trained),
     "rollouts": Part(_rollouts, "results/dreams-rollouts.json", seeds=2),
     "forked": Part(_forked, "results/dreams-forked.json", seeds=2),
 }
