@@ -129,8 +129,8 @@ def drift(arm: str, blur: float, project: bool, *, seed: int) -> dict[str, Any]:
     (seen,) = dreams.possible(draw, sticky, seed=seed)
     low, middle, high = np.quantile(frames, (0.25, 0.5, 0.75))
     found = {"low": float(low), "median": float(middle), "high": float(high)}
-    found |= {"whole": float((frames == FAR[-1]).mean()), "sticky_weight": seen.weight}
-    return found | by_horizon(frames)
+    shares = {"whole": float((frames == FAR[-1]).mean()), "sticky_weight": seen.weight}
+    return found | shares | by_horizon(frames)
 
 
 def drifting(seeds: Sequence[int]) -> float:
