@@ -45,9 +45,8 @@ ARMS = {
     "as recorded": Config(width=24, updates=7000, rare=0.0),
     "least squares": Config(width=24, updates=7000, regress=True),
 }
-DRIFTING = {  # what is said to let a dream last, else as `diffusion`; one training each
+DRIFTING = {  # what is said to let a dream last, else as `diffusion`; one training
     "noised past": Config(width=24, updates=7000, augment=0.5, told=True),
-    "four pictures": Config(width=24, updates=7000, past=4),
 }
 FAR = (0, 10, 25, 50, 100)  # pictures into a dream, between which the impossible ones are counted
 
@@ -139,7 +138,7 @@ def drifting(seeds: Sequence[int]) -> float:
 
 
 def _drift(seeds: Sequence[int]) -> Table:
-    arms = (("diffusion", 0.0), ("noised past", 0.0), ("noised past", 0.25), ("four pictures", 0.0))
+    arms = (("diffusion", 0.0), ("noised past", 0.0), ("noised past", 0.25))
     grid = [{"arm": arm, "blur": blur, "project": project} for arm, blur in arms for project in (True, False)]
     return run_grid(drift, grid, seeds=seeds, cache=RUNS, version=VERSION)
 
