@@ -19,6 +19,8 @@ diversity          What lesson 17 draws around its own few lines: a distribution
 drawn              A maze that a learner draws: drives in it are recorded, a small planner is trained on them,
                    and it is tried there
 dreams             What a world model of Breakout draws where the game's law is known, behind lesson 13
+dreamt             A policy that practises in rollouts of states: is it any good at the real Pendulum? A part of
+                   `dreams`, lesson 13
 fast               Fast sampling in control, behind lesson 06: what a plan is worth after K evaluations of a
                    network, and what it costs
 frontiers          What lessons 05 and 05b draw around their own few lines: the knob of guidance on the planner

@@ -5,8 +5,9 @@ of a lost ball; `as recorded`, in whose batches such moments are as rare as they
 with the batches of the first. Each is measured on 1,500 fresh moments, 500 of each kind, that no training saw. Three
 trainings of the first and the last, one of the second.
 
-`weights` writes what lesson 13 opens, `moments` and `lasting` its tables; `rollouts` and `forked` are of states
-(`rollouts.py`). Points are kept in runs/dreams. How it came about: docs/studies/dreams.md.
+`weights` writes what lesson 13 opens, `moments` and `lasting` its tables; `drift` asks what lets a dream last;
+`rollouts` and `forked` are of states (`rollouts.py`), and so is `policies` (`dreamt.py`). Points are kept in
+runs/dreams. How it came about: docs/studies/dreams.md.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from diffrl_lab.analysis import dreams
@@ -29,7 +31,7 @@ from diffrl_lab.diffusion import load
 from diffrl_lab.files import ROOT
 from diffrl_lab.methods.models import diamond
 from diffrl_lab.methods.models.diamond import Config, Diamond
-from diffrl_lab.studies import rollouts
+from diffrl_lab.studies import dreamt, rollouts
 from diffrl_lab.studies.study import Part, Tensors
 from diffrl_lab.worlds import games
 
@@ -43,6 +45,11 @@ ARMS = {
     "as recorded": Config(width=24, updates=7000, rare=0.0),
     "least squares": Config(width=24, updates=7000, regress=True),
 }
+DRIFTING = {  # what is said to let a dream last, else as `diffusion`; one training
+    "noised past": Config(width=24, updates=7000, augment=0.5, told=True),
+    "four pictures": Config(width=24, updates=7000, past=4),
+}
+FAR = (0, 10, 25, 50, 100)  # pictures into a dream, between which the impossible ones are counted
 
 
 def recording(steps: int = RECORDED, seed: int = 0) -> tuple[Episodes, Tensor]:
@@ -60,7 +67,7 @@ def _path(arm: str, seed: int, updates: int) -> Path:
 @lru_cache(maxsize=4)
 def model(arm: str, seed: int, updates: int | None = None) -> Diamond:
     """A trained arm, kept as it would ship, in float16; or its checkpoint after so many updates, EARLY being kept."""
-    config = ARMS[arm]
+    config = (ARMS | DRIFTING)[arm]
     path, begun = _path(arm, seed, updates or config.updates), time.process_time()
     if not path.is_file():
         episodes, lost = recording()
@@ -97,6 +104,51 @@ def lasting(arm: str, denoising: int, project: bool, *, seed: int) -> dict[str, 
         "high": float(high),
         "whole": float((came.frames == 200).mean()),
     }
+
+
+def by_horizon(frames: NDArray[np.int64]) -> dict[str, float | None]:
+    """The share of pictures that were impossible, of those drawn between one and the next of FAR, by the latter.
+
+    frames [n]: how many pictures of each dream were possible before the first that was not. A dream ends with that one,
+    so a share that does not rise with the horizon is no drift. None: no dream came so far.
+    """
+    out: dict[str, float | None] = {}
+    for begin, end in zip(FAR, FAR[1:], strict=False):
+        drawn = (np.minimum(frames + 1, end) - begin).clip(0).sum()
+        out[f"impossible_{end}"] = float(((frames >= begin) & (frames < end)).sum() / drawn) if drawn else None
+    return out
+
+
+def drift(arm: str, blur: float, project: bool, *, seed: int) -> dict[str, Any]:
+    """128 dreams of at most 100 pictures, in 3 denoising steps: when the first impossible one comes, quartiles; the
+    share of dreams without one; `by_horizon`; and, on fresh moments, the weight of the likelier sticky picture."""
+    made = model(arm, seed)
+    draw, past = dreams.drawn_by(made, steps=3, blur=blur), made.config.past
+    frames = dreams.lasted(draw, "breakout", 128, FAR[-1], past, project=project, seed=20_000).frames
+    sticky = dreams.fresh("breakout", 500, past, seed=10_000).only("sticky")
+    (seen,) = dreams.possible(draw, sticky, seed=seed)
+    low, middle, high = np.quantile(frames, (0.25, 0.5, 0.75))
+    found = {"low": float(low), "median": float(middle), "high": float(high)}
+    shares = {"whole": float((frames == FAR[-1]).mean()), "sticky_weight": seen.weight}
+    return found | shares | by_horizon(frames)
+
+
+def drifting(seeds: Sequence[int]) -> float:
+    """Train what `drift` compares, unless it is kept -> the CPU hours of all."""
+    return sum(model(arm, seed).about["seconds"] for arm in ("diffusion", *DRIFTING) for seed in seeds) / 3600
+
+
+def _drift(seeds: Sequence[int]) -> Table:
+    arms = (("diffusion", 0.0), ("noised past", 0.0), ("noised past", 0.25), ("four pictures", 0.0))
+    grid = [{"arm": arm, "blur": blur, "project": project} for arm, blur in arms for project in (True, False)]
+    return run_grid(drift, grid, seeds=seeds, cache=RUNS, version=VERSION)
+
+
+def _policies(seeds: Sequence[int]) -> Table:
+    drawn = [{"arm": arm} for arm in dreamt.ARMS if arm != "scripted"]
+    three = run_grid(dreamt.policy, drawn, seeds=seeds, cache=RUNS, version=VERSION)
+    one = run_grid(dreamt.policy, [{"arm": "scripted"}], seeds=seeds[:1], cache=RUNS, version=VERSION)
+    return Table.joined([three, one])
 
 
 def _moments(seeds: Sequence[int]) -> Table:
@@ -139,6 +191,8 @@ def _weights(seeds: Sequence[int]) -> Tensors:
 PARTS = {
     "weights": Part(_weights, seeds=1),
     "moments": Part(_moments, "results/dreams-moments.json", training=trained),
+    "drift": Part(_drift, "results/dreams-drift.json", seeds=1, training=drifting),
+    "policies": Part(_policies, "results/dreams-policies.json"),
     "lasting": Part(_lasting, "results/dreams-lasting.json", seeds=1, training=trained),
     "rollouts": Part(_rollouts, "results/dreams-rollouts.json"),
     "forked": Part(_forked, "results/dreams-forked.json"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,8 +23,9 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(study, "RECORDED", 400)
     monkeypatch.setattr(study, "EARLY", 2)
     monkeypatch.setattr(study.recording, "__defaults__", (400, 0))
-    for name, config in study.ARMS.items():
-        monkeypatch.setitem(study.ARMS, name, replace(config, width=8, updates=4))
+    for arms in (study.ARMS, study.DRIFTING):
+        for name, config in arms.items():
+            monkeypatch.setitem(arms, name, replace(config, width=8, updates=4))
     study.model.cache_clear()
     yield
     study.model.cache_clear()
@@ -64,3 +66,40 @@ def test_the_page_with_both_checkpoints_has_half_a_megabyte_at_most() -> None:
     assert (
         3e5 < len(play.page(*play.pack(both, alt="Breakout and its dream side by side, played with arrow keys."))) < 5e5
     )
+
+
+def test_the_share_of_impossible_pictures_is_counted_among_those_drawn_between_two_horizons(monkeypatch) -> None:
+    monkeypatch.setattr(study, "FAR", (0, 2, 4))
+    assert study.by_horizon(np.array([0, 1, 3, 4])) == {"impossible_2": 2 / 7, "impossible_4": 1 / 4}
+    assert study.by_horizon(np.array([0, 1])) == {"impossible_2": 2 / 3, "impossible_4": None}
+
+
+def test_dreams_without_an_impossible_picture_do_not_drift_and_a_constant_share_shows_as_constant() -> None:
+    assert set(study.by_horizon(np.full(5, study.FAR[-1])).values()) == {0.0}
+    frames = np.minimum(np.random.default_rng(0).geometric(0.03, 20_000) - 1, study.FAR[-1])
+    assert all(abs(share - 0.03) < 0.004 for share in study.by_horizon(frames).values())
+
+
+@pytest.mark.parametrize("arm", ["diffusion", *study.DRIFTING])
+def test_a_dream_that_may_drift_is_shown_as_many_past_pictures_and_as_much_noise_as_was_asked(
+    small, monkeypatch: pytest.MonkeyPatch, arm: str
+) -> None:
+    shown: list[tuple[int, bool]] = []
+    blurs: list[float] = []
+
+    def lasted(draw, name, n, limit, past, *, project, seed):
+        shown.append((past, project))
+        return dreams.Lasted(np.array([0, 10, 60, 100] * (n // 4)), limit)
+
+    few = dreams.fresh("breakout", 8, (study.ARMS | study.DRIFTING)[arm].past, seed=1)
+    sample = study.Diamond.sample
+    monkeypatch.setattr(study.Diamond, "sample", lambda *a, **o: (blurs.append(o["blur"]), sample(*a, **o))[1])
+    monkeypatch.setattr(study.dreams, "lasted", lasted)
+    monkeypatch.setattr(study.dreams, "fresh", lambda *args, **options: few)
+    row = study.drift(arm, 0.25, True, seed=0)
+    assert (row["median"], row["whole"]) == (35.0, 0.25) and row["impossible_25"] == 64 / (64 + 128 * 15)
+    assert shown == [((study.ARMS | study.DRIFTING)[arm].past, True)] and set(blurs) == {0.25}
+
+
+def test_the_arm_with_a_noised_past_differs_from_diffusion_in_that_alone() -> None:
+    assert replace(study.DRIFTING["noised past"], augment=0.0, told=False) == study.ARMS["diffusion"]
