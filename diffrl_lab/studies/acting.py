@@ -151,8 +151,8 @@ def fine(seed: int) -> Tensor:
 
 
 def walk(sampler: str, evaluations: int, *, seed: int) -> dict[str, Any]:
-    """The guided planner of Hopper by a sampler, from the same weights. sampler: one of STEPS; "as tuned": from the last
-    plan, as in the table of robots; "floor": 398 evaluations of Heun's, which nobody drives.
+    """The guided planner of Hopper by a sampler, from the same weights. sampler: one of STEPS; "as tuned": from the
+    last plan, as in the table of robots; "floor": 398 evaluations of Heun's, which nobody drives.
 
     score: IQM of the normalised scores of one episode for each of `robots.STARTS`, its interval over these episodes;
     length: mean, in steps; off: root mean square distance of a plan's entries to the plan of 400 steps of DDIM of the

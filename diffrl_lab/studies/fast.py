@@ -489,7 +489,8 @@ def training(seeds: Sequence[int]) -> float:
 
 def training_alone(seeds: Sequence[int]) -> float:
     """Train the planners of the part `short`. -> CPU hours"""
-    trained = [(arm, s) for s in seeds for arm in (*LEVELS, SHORTCUT, CONSISTENCY) if arm != "1000 levels" or s == seeds[0]]
+    arms = (*LEVELS, SHORTCUT, CONSISTENCY)
+    trained = [(arm, s) for s in seeds for arm in arms if arm != "1000 levels" or s == seeds[0]]
     return sum(alone(*one).about["seconds"] for one in trained) / 3600
 
 

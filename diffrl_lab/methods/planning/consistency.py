@@ -1,15 +1,17 @@
-"""Consistency models (Song, Dhariwal, Chen and Sutskever 2023): a planner of one step that is taught by neighbours.
+"""Consistency models (Song et al. 2023): a planner of one step whose answer stays the same along a way of the flow.
 
 What is diffused: a plan x [H, 2n + 1], as the teacher, a `Diffuser`, has it; its scaling is taken over.
-What is learned: f(x_t, t, known), where the teacher's probability flow through x_t ends. f(x, 0) = x holds by the form
-of the network, f = alpha_t x_t + sigma_t net; and f has the same value at two neighbours x_t, x_s of one way of the
-flow, of which the one with less noise teaches the other. So the end is passed on from level to level up to pure noise.
+What is learned: f(x_t, t, known), where the teacher's probability flow through x_t ends. f(x, 0) = x, and f has the
+same value at two points x_t, x_s of one way of the flow, of which the one with less noise teaches the other. So the end
+is passed on from level to level up to pure noise.
 How it acts: candidates are drawn together, f of noise for each, the one that agrees best with itself is followed by a
 PD controller; it plans again where driving goes wrong. More evaluations noise the answer anew and ask again.
-What differs from the paper: neighbours lie on ways that the teacher went from noise to plan, computed once and kept, in
-place of noised data and one step of the teacher each; DDIM in place of Heun's steps; the squared error in place of
-LPIPS; what teaches is the network itself, not its average (so Song and Dhariwal 2024); the network sees the entries
-that are known, and it is smaller than its teacher's.
+What differs from the paper: the network predicts x_0, and f(x, 0) = x is put in where it teaches (the paper's form of
+the network, alpha_t x_t + sigma_t net, asks a narrow one for noise: docs/studies/fast.md); points lie on ways that the
+teacher went from noise to plan, computed once and kept, in place of noised data and one step of the teacher each; any
+later point of a way teaches, in place of the next; DDIM in place of Heun's steps; the squared error in place of LPIPS;
+what teaches is the network itself, not its average (so Song and Dhariwal 2024); the network sees the entries that are
+known, and it is smaller than its teacher's.
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ from diffrl_lab.data.episodes import Episodes
 from diffrl_lab.diffusion import (
     Batches,
     Denoiser,
-    NeuralDenoiser,
     Run,
     Stage,
     Step,
@@ -57,7 +58,7 @@ class Config:
     mixed: float = 0.7  # share of them whose goal is that of another piece
     width: int = 128  # of the network's MLP
     updates: int = 2000  # of the network
-    batch: int = 128  # ways in each, of each one pair of neighbours
+    batch: int = 128  # ways in each, two points of each
     lr: float = 3e-3  # the highest learning rate; half a cosine takes it to 0
     ema: float = 0.995  # decay of the running average of the weights, which is what plans
 
@@ -78,15 +79,17 @@ def renewed() -> Step:
     return step
 
 
-def disagreement(f: Callable[..., Tensor], x: Tensor, i: Tensor, times: Tensor, known: Tensor) -> Tensor:
-    """The mean squared distance of f at a point of a way and at the next, which teaches: no gradient goes there.
+def disagreement(f: Callable[..., Tensor], x: Tensor, i: Tensor, j: Tensor, times: Tensor, known: Tensor) -> Tensor:
+    """The mean squared distance of f at a point of a way and at a later one, which teaches: no gradient goes there, and
+    f at time 0 is the point itself.
 
-    x: ways [B, N + 1, ...] at `times` [N + 1], falling to 0; i [B]: the point asked about, below N. Known entries do
-    not count. -> []
+    x: ways [B, N + 1, ...] at `times` [N + 1], falling to 0; i < j [B]: the two points. Known entries do not count.
+    -> []
     """
     cond, row = {"known": known}, torch.arange(len(x))
     with torch.no_grad():
-        wanted = f(x[row, i + 1], times[i + 1], cond)
+        later, s = x[row, j], times[j]
+        wanted = torch.where((s == 0).view(-1, *[1] * (later.ndim - 1)), later, f(later, s, cond))
     return masked_mean((f(x[row, i], times[i], cond) - wanted).square(), ~known)
 
 
@@ -103,8 +106,6 @@ class Consistency(nn.Module):
         self.config, self.sizes, self.about = config, {"teacher": teacher, "obs": obs, "act": act}, {}
         own = {"denoising": config.denoising, "width": config.width}
         self.planner = Diffuser(replace(diffuser.Config(**teacher), **own), obs, act)
-        plain = self.planner.denoiser
-        self.planner.denoiser = NeuralDenoiser(plain.net, plain.schedule, "edm")  # alpha_t x_t + sigma_t net
 
     @classmethod
     def of(cls, teacher: Diffuser, config: Config | None = None, *, seed: int = 0) -> Consistency:
@@ -123,10 +124,12 @@ class Consistency(nn.Module):
         return self.planner.denoiser.schedule.grid(self.config.levels).float()
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """`disagreement` at one random point of each way of {"x": [B, levels + 1, H, 2n + 1], scaled, "known": bool}.
+        """`disagreement` at two random points of each way of {"x": [B, levels + 1, H, 2n + 1], scaled, "known": bool}.
         -> {"loss": []}"""
-        i = torch.randint(0, self.config.levels, (len(batch["x"]),), generator=generator)
-        return {"loss": disagreement(self.planner.denoiser, batch["x"], i, self.times, batch["known"])}
+        x, N = batch["x"], self.config.levels
+        i = torch.randint(0, N, (len(x),), generator=generator)
+        j = i + 1 + (torch.rand(len(x), generator=generator) * (N - i)).long()
+        return {"loss": disagreement(self.planner.denoiser, x, i, j, self.times, batch["known"])}
 
     @torch.no_grad()
     def plan(

@@ -61,20 +61,26 @@ def test_the_known_consistency_function_of_a_gaussian_agrees_with_itself_and_its
     for levels in (50, 400):
         x, times = gaussian_ways(levels, 400, g)
         i, none = torch.randint(0, levels, (400,), generator=g), torch.zeros(400, 8, dtype=torch.bool)
-        lost[levels] = float(disagreement(exactly, x, i, times, none))
-        mean = disagreement(lambda x, t, cond: D(x, t), x, i, times, none)
+        j = i + 1 + (torch.rand(400, generator=g) * (levels - i)).long()
+        lost[levels] = float(disagreement(exactly, x, i, j, times, none))
+        mean = disagreement(lambda x, t, cond: D(x, t), x, i, j, times, none)
         assert lost[levels] < float(mean) / 5, "E[x_0 | x_t] changes along a way"
     assert lost[400] < lost[50] / 8 and lost[400] < 1e-6, lost
     x_T = torch.randn(500, 8, generator=g, dtype=torch.float64)
     assert_close(exactly(x_T, torch.tensor(1.0)), sample(D, x_T, steps=800), rtol=0, atol=0.01)
 
 
-def test_the_network_returns_what_has_no_noise_left_whatever_its_weights_are() -> None:
-    model = Consistency.of(teacher(), TINY, seed=3)
-    x, none = torch.randn(5, 8, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(5, 8, 5, dtype=torch.bool)
-    with torch.no_grad():
-        assert_close(model.planner.denoiser(x, torch.zeros(()), {"known": none}), x)
-        assert float((model.planner.denoiser(x, torch.ones(()), {"known": none}) - x).abs().max()) > 0.1
+def test_at_time_0_the_point_itself_teaches_and_no_gradient_goes_through_the_teacher() -> None:
+    x = torch.randn(4, 3, 8, 5, generator=torch.Generator().manual_seed(0))
+    times, none = torch.tensor([1.0, 0.5, 0.0]), torch.zeros(4, 8, 5, dtype=torch.bool)
+    i = torch.zeros(4, dtype=torch.long)
+    w = torch.tensor(2.0, requires_grad=True)
+    f = lambda x, t, cond: w * x  # noqa: E731
+    assert_close(disagreement(f, x, i, i + 2, times, none), (2 * x[:, 0] - x[:, 2]).square().mean())
+    lost = disagreement(f, x, i, i + 1, times, none)
+    assert_close(lost, (2 * x[:, 0] - 2 * x[:, 1]).square().mean())
+    lost.backward()
+    assert_close(w.grad, (2 * (2 * x[:, 0] - 2 * x[:, 1]) * x[:, 0]).mean())
 
 
 def test_one_evaluation_of_a_trained_network_has_the_spread_of_the_law_and_known_entries_teach_nothing() -> None:
@@ -96,13 +102,13 @@ def test_one_evaluation_of_a_trained_network_has_the_spread_of_the_law_and_known
         got = update.ema.module(z, torch.ones(()), {"known": none[:1].expand(500, -1, -1)})
     assert float((got - (MEAN + STD * z)).square().mean().sqrt()) < 0.5 * STD
     assert 0.7 * STD < float(got.std()) < 1.2 * STD
-    i, row = torch.zeros(c.batch, dtype=torch.long), x[: c.batch]
+    i, row, j = torch.zeros(c.batch, dtype=torch.long), x[: c.batch], torch.ones(c.batch, dtype=torch.long)
     some = none.clone()
     some[:, 0] = True
     spoiled = row.clone()
     spoiled[:, :, 0] = 1e3
     constant = lambda x, t, cond: x  # noqa: E731
-    assert_close(disagreement(constant, row, i, times, some), disagreement(constant, spoiled, i, times, some))
+    assert_close(disagreement(constant, row, i, j, times, some), disagreement(constant, spoiled, i, j, times, some))
 
 
 def test_the_ways_are_the_teachers_from_noise_to_its_plans_between_any_two_ends() -> None:
