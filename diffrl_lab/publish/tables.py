@@ -337,7 +337,7 @@ STUDIES: dict[str, Study] = {
     ),
     "fast on a robot": Study(
         "fast-robot.json",
-        ("sampler", "evaluations"),
+        ("plans", "sampler", "evaluations"),
         {"score": ".1f", "length": ".0f", "off": ".3f", "first": ".3f", "ms": ".1f", "ratio": ".1f"},
         {
             "score": "score, IQM",

@@ -36,6 +36,7 @@ from diffrl_lab.worlds.robots import normalised_score
 RUNS = ROOT / "runs" / "fast"
 VERSION = "1"  # of what the study's functions call
 EVALUATIONS = (1, 2, 3, 5, 10, 20, 100)
+LONG = ("ddpm", "ddim")  # whose longest chain is measured, too
 CHUNK = 8  # actions drawn together in avoid, all of which are done before the next look
 ROBOT, WALKED = "hopper", (1, 2, 3, 5, 10, 20)
 STATES = 200  # held-out states whose plans are compared
@@ -95,38 +96,42 @@ def scale() -> float:
     return next(row["option"]["scale"] for row in tuned if (row["name"], row["method"]) == (ROBOT, "guided"))
 
 
-def guided(model: Receding, obs: Tensor, n: int) -> tuple[Denoiser, Tensor, Tensor]:
-    """The denoiser of n guided windows from each state obs [B, d]; which entries it is given, and their values, scaled.
-    -> D, known [H, a + d], value [B n, H, a + d]"""
+def guided(model: Receding, obs: Tensor, n: int, w: float) -> tuple[Denoiser, Tensor, Tensor]:
+    """The denoiser of n windows from each state obs [B, d], guided with scale w; which entries it is given, and their
+    values, scaled. -> D, known [H, a + d], value [B n, H, a + d]"""
     known, a = model.known, model.sizes["act"]
     value = torch.zeros(len(obs), *known.shape)
     value[:, 0, a:] = model.scaler[a:](obs)
     value = value.repeat_interleave(n, 0)
-    D = ascend(given(model.denoiser, {"known": known.expand(value.shape)}), model.J, float(scale()))
-    return D, known, value
+    D: Denoiser = given(model.denoiser, {"known": known.expand(value.shape)})
+    return ascend(D, model.J, w) if w else D, known, value
 
 
 @torch.no_grad()
-def plans(model: Receding, obs: Tensor, x_T: Tensor, steps: int, step: Step, g: torch.Generator) -> tuple[Tensor, int]:
-    """Windows from noise x_T [B, n, H, a + d] for states obs [B, d], scaled, and how many evaluations that took."""
-    D, known, value = guided(model, obs, x_T.shape[1])
+def plans(
+    model: Receding, obs: Tensor, x_T: Tensor, steps: int, step: Step, g: torch.Generator, w: float | None = None
+) -> tuple[Tensor, int]:
+    """Windows from noise x_T [B, n, H, a + d] for states obs [B, d], scaled, and how many evaluations that took. w: of
+    the guidance; the tuned scale unless given."""
+    D, known, value = guided(model, obs, x_T.shape[1], float(scale()) if w is None else w)
     counted = Counted(D)
     x = sample(pin(counted, known, value), x_T.flatten(0, 1), steps=steps, step=step, generator=g)
     return torch.where(known, value, x).unflatten(0, x_T.shape[:2]), counted.n
 
 
 class Walker(receding.Agent):
-    """Plans as the planner does, guided and by choice, but each time from noise, by `steps` steps of a sampler."""
+    """Plans as the planner does, guided (`plans`' w) and by choice, but each time from noise, by `steps` steps of a
+    sampler."""
 
-    def __init__(self, model: Receding, steps: int, step: Step, seed: int):
+    def __init__(self, model: Receding, steps: int, step: Step, seed: int, w: float | None = None):
         super().__init__(model)
-        self.steps, self.stepping, self.noise = steps, step, torch.Generator().manual_seed(seed)
+        self.steps, self.stepping, self.w, self.noise = steps, step, w, torch.Generator().manual_seed(seed)
 
     @torch.no_grad()
     def plan(self, obs: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         shape = self.config.candidates, *self.model.known.shape
         x_T = torch.stack([torch.randn(shape, generator=self.generators[i]) for i in rows.tolist()])
-        x, _ = plans(self.model, obs, x_T, self.steps, self.stepping, self.noise)
+        x, _ = plans(self.model, obs, x_T, self.steps, self.stepping, self.noise, self.w)
         return x, self.model.J(x.flatten(0, 1), torch.tensor(0.0)).unflatten(0, x.shape[:2])
 
 
@@ -185,10 +190,19 @@ def walk(sampler: str, evaluations: int, *, seed: int) -> dict[str, Any]:
         return found | {"cost": cost, "training": cpu} | spent(once, whole, cost)
 
 
+def unguided(sampler: str, evaluations: int, *, seed: int) -> dict[str, Any]:
+    """What `walk` scores where nothing guides the plans; the one of the highest J is chosen all the same."""
+    model, cpu = robots.planner(ROBOT, seed)
+    R, L = robots.together(ROBOT, Walker(model, *chain_of(sampler, evaluations), seed, 0.0), robots.STARTS)
+    scores = normalised_score(ROBOT, R)
+    found = {"score": float(iqm(scores)), "score_interval": robots.interval([scores]), "length": float(L.mean())}
+    return found | {"scores": [round(float(v), 2) for v in scores], "cost": evaluations, "training": cpu}
+
+
 # ----------------------------------------------------------------------------------------------------------- the parts
 def lengths(sampler: str) -> list[int]:
     """The numbers of evaluations that a sampler is measured at."""
-    return [n for n in EVALUATIONS if sampler != "heun" or n == 1 or n % 2 == 0]
+    return [n for n in EVALUATIONS if (sampler != "heun" or n == 1 or n % 2 == 0) and (sampler in LONG or n <= 20)]
 
 
 def chunked(seeds: Sequence[int]) -> Table:
@@ -199,10 +213,15 @@ def chunked(seeds: Sequence[int]) -> Table:
 
 
 def walked(seeds: Sequence[int]) -> Table:
-    """The points of `robot`."""
+    """The points of `robot`, guided and not."""
     arms = [("ddim", n) for n in WALKED] + [("ddpm", 20), ("as tuned", 4), ("floor", 398)]
     grid = [{"sampler": s, "evaluations": n} for s, n in arms]
-    return run_grid(walk, grid, seeds=seeds, cache=RUNS, version=VERSION)
+    plain = [{"sampler": "ddim", "evaluations": n} for n in WALKED]
+    tables = [run_grid(f, g, seeds=seeds, cache=RUNS, version=VERSION) for f, g in ((walk, grid), (unguided, plain))]
+    joined = Table.joined(tables)
+    kind = ["guided"] * len(tables[0].rows) + ["not guided"] * len(tables[1].rows)
+    empty = dict.fromkeys(("off", "first", "ms", "ratio"))
+    return Table([{"plans": k} | empty | row for k, row in zip(kind, joined.rows, strict=True)], joined.about)
 
 
 def training(seeds: Sequence[int]) -> float:

@@ -256,7 +256,8 @@ def window_rows() -> Columns:
     score = "{:.0f} ({:.0f} to {:.0f})".format
     scores = ["" if r["score"] is None else score(r["score"], *r["score_interval"]) for r in rows]
     return widgets.table({
-        "sampler": [r["sampler"] for r in rows], "evaluations": [r["evaluations"] for r in rows], "score": scores,
+        "plans": [r["plans"] for r in rows], "sampler": [r["sampler"] for r in rows],
+        "evaluations": [r["evaluations"] for r in rows], "score": scores,
         "deviations off the plan of 400 steps": [cell(r, "off") for r in rows],
         "its first action": [cell(r, "first") for r in rows],
         "time, in forward passes": [cell(r, "ratio") for r in rows],

@@ -72,6 +72,12 @@ def test_a_walker_plans_as_the_planner_does_from_noise_by_ddim(monkeypatch) -> N
         agent.cold = False
         agent.plan(obs, rows)
     assert_close(found[0], found[1])
+    free, plain = acting.Walker(model, 7, ddim(), 0, 0.0), receding.Agent(model, scale=0, warm=None, denoising=7)
+    for agent in (free, plain):
+        agent.reset(obs, [4, 5])
+    unguided = free.plan(obs, rows)
+    assert_close(unguided, plain.plan(obs, rows))
+    assert float((unguided[0] - found[0][0]).abs().max()) > 1e-4
     assert float((found[1][0][0] - found[1][0][1]).abs().max()) > 0.1, "noise of its own for each episode"
 
 
@@ -86,6 +92,9 @@ def test_plans_of_400_steps_are_at_no_distance_from_themselves_and_the_floor_is_
         acting.walk(s, n, seed=0) for s, n in (("ddim", 400), ("ddim", 2), ("floor", 398), ("as tuned", 4), ("ddpm", 2))
     )
     acting.fine.cache_clear()
+    acting.unguided("ddim", 2, seed=0)
+    free = driven.pop()
+    assert isinstance(free, acting.Walker) and free.w == 0 and driven[0].w is None
     assert same["off"] == same["first"] == 0 < floor["off"] < two["off"] and floor["score"] is None
     assert (same["cost"], two["cost"], floor["cost"]) == (400, 2, 398) and len(driven) == 4
     assert own["off"] is None is noisy["off"] and len(own["scores"]) == 10
@@ -96,4 +105,4 @@ def test_the_scale_is_the_tuned_one_and_the_parts_are_the_studys() -> None:
     assert acting.scale() in acting.robots.SCALES
     assert {"chunks", "robot"} <= set(fast.PARTS)
     assert chain_of("renewed", 2)[0] == 2
-    assert acting.lengths("heun") == [1, 2, 10, 20, 100]
+    assert acting.lengths("heun") == [1, 2, 10, 20] and acting.lengths("ddpm")[-1] == 100
