@@ -338,7 +338,7 @@ widgets.trajectories({f"{name}: {share[name]:.0%} of {TASKS} through a wall": x 
 #
 # **Symbols.** $x_0, x_t, x_T$ data, noisy data, noise; $\hat{x}_0$, $D$ denoiser and its answer; $t$ diffusion time; $\alpha_t, \sigma_t$ scales of signal and noise; $\epsilon$ noise; $F, \Phi$ the shares of data and of noise to the left.
 #
-# **References.** Song et al., "Denoising Diffusion Implicit Models" (2021). Luhman and Luhman, "Knowledge Distillation in Iterative Generative Models for Improved Sampling Speed" (2021). Salimans and Ho, "Progressive Distillation for Fast Sampling of Diffusion Models" (2022). Janner et al., "Planning with Diffusion for Flexible Behavior Synthesis" (2022). Frans et al., "One Step Diffusion via Shortcut Models" (2025). The survey: "Diffusion Models for Reinforcement Learning" (arXiv 2510.12253, 2025).
+# **References.** Song et al., "Denoising Diffusion Implicit Models" (2021). Luhman and Luhman, "Knowledge Distillation in Iterative Generative Models for Improved Sampling Speed" (2021). Salimans and Ho, "Progressive Distillation for Fast Sampling of Diffusion Models" (2022). Janner et al., "Planning with Diffusion for Flexible Behavior Synthesis" (2022). Frans et al., "One Step Diffusion via Shortcut Models" (2025). Song et al., "Consistency Models" (2023). The survey: "Diffusion Models for Reinforcement Learning" (arXiv 2510.12253, 2025).
 #
 # **Next.** Lesson 09 asks the same of policies that draw actions.
 
@@ -370,7 +370,7 @@ widgets.lines(counts, solvers, logx=True, points=True, xlabel="evaluations", yla
 # %% [markdown]
 # ## Further · trained for few steps
 #
-# So far few steps were taken with a network that was trained at all levels of noise. Is a network better that was trained *for* its few steps? The study trained planners of the large maze from scratch. One saw all levels; one the levels of a chain of 10 steps, one those of 20; one, trained once, those of 1000, as Ho et al. did. The last is a *shortcut model*: it is told how far a step goes, and learns from itself that one step must end where two of half the length end (Frans et al. 2025). All have the student's small network and a short training, so they are worse than the planner above. Compare them with each other.
+# So far few steps were taken with a network that was trained at all levels of noise. Is a network better that was trained *for* its few steps? The study trained planners of the large maze from scratch. One saw all levels; one the levels of a chain of 10 steps, one those of 20; one, trained once, those of 1000, as Ho et al. did. The last is a *shortcut model*: it is told how far a step goes, and learns from itself that one step must end where two of half the length end (Frans et al. 2025). All have the student's small network and a short training, so they are worse than the planner above. Compare them with each other. Beside them stands a *consistency model* (Song et al. 2023). It has the same network and training, but a teacher, the planner above: its answer must be the same at all points of a way that the teacher goes from noise to plan. Its second evaluation noises the first answer anew.
 
 # %%
 alone = pace.Study("short")
@@ -380,7 +380,7 @@ assert leaps.max() < plain.min() - 0.05, "large effect: one step that learned it
 second = [through_walls(arm, "ddim", 2) for arm in ("shortcut", "all times")]
 assert second[0].min() > second[1].max() > 0.5, "large effect: a second step of DDIM is better than two that were learned"
 pace.short_rows([("all times", "ddim", 1), ("shortcut", "ddim", 1), ("all times", "ddim", 2), ("shortcut", "ddim", 2), ("all times", "ddpm", 10),
-    ("10 levels", "ddpm", 10), ("all times", "ddpm", 20), ("20 levels", "ddpm", 20), ("1000 levels", "ddpm", 20), ("1000 levels", "ddpm", 1000)])
+    ("consistency", "renewed", 1), ("consistency", "renewed", 2), ("10 levels", "ddpm", 10), ("all times", "ddpm", 20), ("20 levels", "ddpm", 20), ("1000 levels", "ddpm", 20), ("1000 levels", "ddpm", 1000)])
 
 # %%
 native = {n: [float(through_walls(arm, "ddpm", n).mean()) for arm in ("all times", f"{n} levels")] for n in (10, 20)}
