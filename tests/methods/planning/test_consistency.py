@@ -165,6 +165,7 @@ def test_a_plan_begins_and_ends_where_it_was_told_and_a_teacher_of_another_kind_
         plan = model.plan(start, goal, 3, torch.Generator().manual_seed(0), steps=steps)
         assert_close(plan.candidates[:, 0], torch.tensor([start] * 3), atol=1e-5, rtol=0)
         assert_close(plan.candidates[:, -1, :2], torch.tensor([goal] * 3), atol=1e-5, rtol=0)
+        assert float(plan.candidates[:, 4].std(0).min()) > 1e-4, "from noise of their own"
     known, value = model.planner.ends(start, goal)
     assert torch.equal(known, known_ends(value, 2))
     agent = Agent(model)
