@@ -347,6 +347,7 @@ STUDIES: dict[str, Study] = {
             "ms": "ms for 16 plans",
             "ratio": "in forward passes",
         },
+        of="summary",
     ),
     "fast in time": Study(
         "fast-latency.json",

@@ -199,6 +199,24 @@ def unguided(sampler: str, evaluations: int, *, seed: int) -> dict[str, Any]:
     return found | {"scores": [round(float(v), 2) for v in scores], "cost": evaluations, "training": cpu}
 
 
+def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each arm of `robot`: IQM of all scores and its interval (`robots.interval`: trainings drawn anew, then
+    episodes within each), the means of what else was measured, and how many trainings there are."""
+    by: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        by.setdefault((row["plans"], row["sampler"], row["evaluations"]), []).append(row)
+    found: list[dict[str, Any]] = []
+    for (kind, sampler, evaluations), same in by.items():
+        line: dict[str, Any] = {"plans": kind, "sampler": sampler, "evaluations": evaluations, "seeds": len(same)}
+        for column in ("length", "off", "first", "ms", "ratio"):
+            values = [row[column] for row in same if row.get(column) is not None]
+            line[column] = float(np.mean(values)) if values else None
+        scores = [row["scores"] for row in same if row["scores"] is not None]
+        line["score"] = float(iqm(scores)) if scores else None
+        found.append(line | ({"score_interval": robots.interval(scores)} if scores else {}))
+    return found
+
+
 # ----------------------------------------------------------------------------------------------------------- the parts
 def lengths(sampler: str) -> list[int]:
     """The numbers of evaluations that a sampler is measured at."""
@@ -220,8 +238,8 @@ def walked(seeds: Sequence[int]) -> Table:
     tables = [run_grid(f, g, seeds=seeds, cache=RUNS, version=VERSION) for f, g in ((walk, grid), (unguided, plain))]
     joined = Table.joined(tables)
     kind = ["guided"] * len(tables[0].rows) + ["not guided"] * len(tables[1].rows)
-    empty = dict.fromkeys(("off", "first", "ms", "ratio"))
-    return Table([{"plans": k} | empty | row for k, row in zip(kind, joined.rows, strict=True)], joined.about)
+    rows = [{"plans": k} | row for k, row in zip(kind, joined.rows, strict=True)]
+    return Table(rows, joined.about | {"summary": summary(rows)})
 
 
 def training(seeds: Sequence[int]) -> float:

@@ -248,7 +248,7 @@ def chunk_rows(arms: Sequence[tuple[str, str]], counts: Sequence[int]) -> Column
 def window_rows() -> Columns:
     """The planner of Hopper: what it scores by the evaluations of a plan (IQM over ten episodes, and its interval), and
     how far its plans are from those of 400 steps of DDIM."""
-    rows = Study("robot").table.rows
+    rows = Study("robot").table.about["summary"]
 
     def cell(row: dict[str, Any], column: str) -> str:
         return "" if row[column] is None else f"{row[column]:.2f}"

@@ -101,6 +101,15 @@ def test_plans_of_400_steps_are_at_no_distance_from_themselves_and_the_floor_is_
     assert isinstance(driven[2], receding.Agent) and not isinstance(driven[2], acting.Walker)
 
 
+def test_a_summary_pools_the_scores_of_all_trainings_and_leaves_empty_what_nobody_measured() -> None:
+    arm = {"plans": "guided", "sampler": "ddim", "evaluations": 2, "length": 100.0, "off": 0.5}
+    rows = [arm | {"scores": [10.0] * 10, "ms": 1.0}, arm | {"scores": [30.0] * 10, "ms": 3.0}]
+    free, floor = arm | {"plans": "not guided", "scores": [7.0] * 10}, arm | {"sampler": "floor", "scores": None}
+    both, alone, nobody = acting.summary([*rows, free, floor])
+    assert both["score"] == 20 and both["score_interval"] == (10, 30) and both["ms"] == 2 and both["seeds"] == 2
+    assert alone["score"] == 7 and alone["ms"] is None and nobody["score"] is None and nobody["off"] == 0.5
+
+
 def test_the_scale_is_the_tuned_one_and_the_parts_are_the_studys() -> None:
     assert acting.scale() in acting.robots.SCALES
     assert {"chunks", "robot"} <= set(fast.PARTS)
