@@ -334,6 +334,33 @@ STUDIES: dict[str, Study] = {
             "cost": "evaluations an episode",
         },
     ),
+    "fast chunks": Study(
+        "fast-chunks.json",
+        ("arm", "sampler", "evaluations"),
+        {"success": ".3f", "entropy": ".2f", "entropy_floor": ".2f", "jitter": ".2f", "ms": ".2f", "ratio": ".1f"},
+        {
+            "arm": "policy",
+            "success": "arrived",
+            "entropy": "entropy / ln 24",
+            "entropy_floor": "demonstrator",
+            "ms": "ms a chunk",
+            "ratio": "in forward passes",
+        },
+    ),
+    "fast on a robot": Study(
+        "fast-robot.json",
+        ("plans", "sampler", "evaluations"),
+        {"score": ".1f", "length": ".0f", "off": ".3f", "first": ".3f", "ms": ".1f", "ratio": ".1f"},
+        {
+            "score": "score, IQM",
+            "length": "steps",
+            "off": "off the plan of 400 steps",
+            "first": "its first action",
+            "ms": "ms for 16 plans",
+            "ratio": "in forward passes",
+        },
+        of="summary",
+    ),
     "fast in time": Study(
         "fast-latency.json",
         ("what", "batch"),

@@ -1,5 +1,7 @@
 """What was measured behind the lessons: a lesson's question each, with its parts and seeds (`study.py` runs them).
 
+acting             Few steps where actions are drawn: chunks of a policy in avoid, and windows of a planner of
+                   Hopper, parts of `fast`
 actions            What lesson 10 draws around its own few lines: the actions of policies on the bandit, and
                    what critics believe
 bridges            What lesson 03 measures, and draws, around its own few lines: clones on a bridge, and values
@@ -12,6 +14,8 @@ collapse           Collapse, behind lesson 17: what each number of diversity see
                    many samples on
 collecting         What an online learner on Pendulum gains from generated rows in its replay: a part of
                    `synthetic`, behind lesson 12
+costs              What a chain costs: evaluations of a network, counted at the denoiser, and a thread's
+                   milliseconds, in turn
 data               Data, behind lessons 03 and 04: what planners and policies need of it, on the medium and the
                    large maze
 diversity          What lesson 17 draws around its own few lines: a distribution with known modes, defects, measures,

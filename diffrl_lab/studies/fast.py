@@ -2,9 +2,10 @@
 
 - `exact`: samplers by their evaluations on two laws whose probability-flow map is known in closed form;
 - `fidelity`: the same on shipped planners, held against a chain of 400 steps from the same noise;
-- `short`: planners trained for few levels of noise, for 1,000, for all times, and a shortcut model, each of its own;
+- `short`: planners trained for few levels of noise, for 1,000, for all times, a shortcut and a consistency model;
 - `driven`: plans of few steps driven in the large maze, once and again, also begun from the last plan, and a student's;
 - `latency`: how long forward passes, chains and whole plans take, side by side in one run;
+- `chunks`, `robot`: policies over chunks in avoid, and a planner of Hopper's windows, in few steps (`acting.py`);
 - `weights`: a student of one step, as the lesson opens it.
 
 A cost is counted in evaluations of a network on 16 candidates, alike for all arms. Networks and points are kept in
@@ -15,13 +16,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from diffrl_lab.analysis.distance import energy_distance
@@ -37,8 +38,6 @@ from diffrl_lab.diffusion import (
     Step,
     brownian_bridge,
     ddim,
-    ddpm,
-    dpm_pp_2m,
     given,
     heun,
     load,
@@ -46,11 +45,14 @@ from diffrl_lab.diffusion import (
     sample,
 )
 from diffrl_lab.files import ROOT
-from diffrl_lab.methods.planning import diffuser, distilled, shortcut
+from diffrl_lab.methods.planning import consistency, diffuser, distilled, shortcut
+from diffrl_lab.methods.planning.consistency import Consistency
 from diffrl_lab.methods.planning.diffuser import Diffuser
 from diffrl_lab.methods.planning.distilled import Distilled
 from diffrl_lab.methods.planning.plans import Plan
 from diffrl_lab.methods.planning.shortcut import Shortcut
+from diffrl_lab.studies import acting
+from diffrl_lab.studies.costs import RENEWED, STEPS, Arrays, Counted, chain_of, in_turn
 from diffrl_lab.studies.study import Part, Tensors, summary
 from diffrl_lab.worlds.driving import Follower
 from diffrl_lab.worlds.mazes import make_maze
@@ -59,7 +61,6 @@ from diffrl_lab.worlds.walls import Walls
 RUNS = ROOT / "runs" / "fast"
 VERSION = "1"  # of what the study's functions call
 MAZES = ("large", "two-ways")
-STEPS: dict[str, Callable[[], Step]] = {"ddpm": ddpm, "ddim": ddim, "heun": heun, "2m": dpm_pp_2m}
 EVALUATIONS = (1, 2, 3, 5, 10, 20, 50, 100)
 STUDENT = distilled.Config(width=128, pairs=20_000, updates=2000, batch=128, lr=3e-3)
 SHAPE: dict[str, Any] = {
@@ -75,36 +76,12 @@ LEVELS = {
     "20 levels": 20,
     "1000 levels": 1000,
 }  # planners with a training of their own
-SHORTCUT = "shortcut"
+SHORTCUT, CONSISTENCY = "shortcut", "consistency"
 DRAWN = 2000  # samples of an exact law
+LEARNER = consistency.Config(width=128, pairs=20_000, updates=2000, batch=128, lr=3e-3)  # as STUDENT
 TASKS, FIRST = 128, 1000  # starts and goals whose plans are compared; the first seed that is driven
 EPISODES, EVERY = 50, 50  # how many are driven; steps after which an arm plans again
 WARM = 0.5  # the time that the last plan is noised to, where the next begins with it
-Arrays = NDArray[np.float64]
-
-
-class Counted:
-    """A denoiser that counts how often it is asked: `n`."""
-
-    def __init__(self, D: Denoiser):
-        self.D, self.schedule, self.n = D, D.schedule, 0
-
-    def __call__(self, x_t: Tensor, t: Tensor, cond: Any = None) -> Tensor:
-        self.n += 1
-        return self.D(x_t, t, cond)
-
-
-def chain_of(sampler: str, evaluations: int) -> tuple[int, Step]:
-    """How many steps of a sampler cost so many evaluations, and the step.
-
-    `heun` asks twice in a step, but for the first (no signal) and the last (no noise): so K steps cost 2 K - 2, or 1.
-    Raises ValueError for an odd number of evaluations above 1 with it.
-    """
-    if sampler != "heun" or evaluations == 1:
-        return evaluations, STEPS[sampler]()
-    if evaluations % 2:
-        raise ValueError(f"Heun's steps cost 1 or an even number of evaluations, not {evaluations}")
-    return evaluations // 2 + 1, heun()
 
 
 def lengths(sampler: str) -> list[int]:
@@ -266,16 +243,18 @@ def beside(model: Diffuser, maze: str, z: Tensor, reference: Tensor | None) -> d
 
 
 # -------------------------------------------------------------------------------- planners with a training of their own
-def alone(arm: str, seed: int) -> Diffuser | Shortcut:
+def alone(arm: str, seed: int) -> Diffuser | Shortcut | Consistency:
     """A planner of the large maze with a training of its own, as it is kept (float16), trained first where it is
-    missing: of LEVELS by denoising, or SHORTCUT. All have the student's network and as many
-    updates; no shipped one is asked."""
+    missing: of LEVELS by denoising, SHORTCUT, or CONSISTENCY. All have the student's network and as many updates; the
+    shipped one teaches the last, and no other."""
     path = RUNS / "weights" / f"fast-own-{arm.replace(' ', '-')}-{seed}.safetensors"
-    made: Any = Shortcut if arm == SHORTCUT else Diffuser
+    made: Any = {SHORTCUT: Shortcut, CONSISTENCY: Consistency}.get(arm, Diffuser)
     if not path.exists():
         begun, recorded = time.process_time(), minari.read(shipped("recordings/pointmaze-large-v0"))
         if arm == SHORTCUT:
             run = shortcut.train(recorded, shortcut.Config(**SHAPE), seed=seed)
+        elif arm == CONSISTENCY:
+            run = consistency.train(recorded, LEARNER, teacher=planner("large"), seed=seed)
         else:
             levels = LEVELS[arm]
             config = diffuser.Config(**SHAPE, levels=levels, denoising=levels or diffuser.Config().denoising)
@@ -287,17 +266,21 @@ def alone(arm: str, seed: int) -> Diffuser | Shortcut:
     return made.load(path)
 
 
-def stepping(model: Diffuser | Shortcut, steps: int) -> tuple[Diffuser, Denoiser]:
+def stepping(model: Diffuser | Shortcut | Consistency, steps: int) -> tuple[Diffuser, Denoiser]:
     """What scales a planner's plans, and its denoiser for a chain of so many steps (more than a shortcut model has
     lengths: its flow)."""
     if isinstance(model, Shortcut):
         return model.planner, model.of(min(steps, model.config.finest))
-    return model, model.denoiser
+    planner = model.planner if isinstance(model, Consistency) else model
+    return planner, planner.denoiser
 
 
 @lru_cache(maxsize=4)
 def own_fine(arm: str, seed: int) -> Tensor:
-    """The plans of 400 steps of DDIM of a planner of `alone`, from the noise of its seed, scaled."""
+    """The plans of 400 steps of DDIM of a planner of `alone`, of CONSISTENCY its teacher's, from the noise of its seed,
+    scaled."""
+    if arm == CONSISTENCY:
+        return fine("large", seed)
     model, D = stepping(alone(arm, seed), 400)
     return plans(model, "large", 400, ddim(), seed, D)[0]
 
@@ -417,18 +400,6 @@ def driven(
 
 
 # -------------------------------------------------------------------------------------------------------------- latency
-def in_turn(each: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Arrays]:
-    """Milliseconds of this thread in each function, all in turn, `repeats` times: what other programs take of the core
-    does not count, and a core that slows down slows all. Three rounds before warm up. -> [repeats] each"""
-    spent: dict[str, list[float]] = {name: [] for name in each}
-    for _ in range(repeats + 3):
-        for name, do in each.items():
-            begun = time.thread_time()
-            do()
-            spent[name].append(1000 * (time.thread_time() - begun))
-    return {name: np.array(v[3:]) for name, v in spent.items()}
-
-
 @torch.no_grad()
 def timed(maze: str, batch: int, repeats: int = 20, *, seed: int) -> list[dict[str, Any]]:
     """How long things take for `batch` plans, a row each: "network", a bare forward pass of the planner's network, and
@@ -481,7 +452,7 @@ def grids() -> dict[str, tuple[Callable[..., Any], list[dict[str, Any]], list[di
     drives += [{"sampler": "ddim", "evaluations": n, "again": "often", "warm": WARM} for n in (1, 2)]
     own = [("all times", "ddim", n) for n in (1, 2, 10, 20)] + [("all times", "ddpm", n) for n in (10, 20, 100)]
     own += [(f"{n} levels", s, n) for n in (10, 20) for s in ("ddpm", "ddim")]
-    own += [(SHORTCUT, "ddim", n) for n in (1, 2, 4, 16)]
+    own += [(SHORTCUT, "ddim", n) for n in (1, 2, 4, 16)] + [(CONSISTENCY, RENEWED, n) for n in (1, 2, 4)]
     long = [("ddim", 10), ("ddim", 20), ("ddpm", 10), ("ddpm", 20), ("ddpm", 1000)]
     large: dict[str, Any] = {"maze": "large"}
     student: dict[str, Any] = {"sampler": "student", "evaluations": 1}
@@ -518,7 +489,8 @@ def training(seeds: Sequence[int]) -> float:
 
 def training_alone(seeds: Sequence[int]) -> float:
     """Train the planners of the part `short`. -> CPU hours"""
-    trained = [(arm, s) for s in seeds for arm in (*LEVELS, SHORTCUT) if arm != "1000 levels" or s == seeds[0]]
+    arms = (*LEVELS, SHORTCUT, CONSISTENCY)
+    trained = [(arm, s) for s in seeds for arm in arms if arm != "1000 levels" or s == seeds[0]]
     return sum(alone(*one).about["seconds"] for one in trained) / 3600
 
 
@@ -533,6 +505,8 @@ PARTS = {
     "fidelity": Part(partial(points, "fidelity"), "results/fast-fidelity.json", training=training),
     "short": Part(partial(points, "short"), "results/fast-short.json", training=training_alone),
     "driven": Part(partial(points, "driven"), "results/fast-driven.json", training=training),
+    "chunks": Part(acting.chunked, "results/fast-chunks.json", training=acting.training),
+    "robot": Part(acting.walked, "results/fast-robot.json", 1, acting.training_robot),
     "latency": Part(latency, "results/fast-latency.json", seeds=1),
     "weights": Part(ships, seeds=1),
 }

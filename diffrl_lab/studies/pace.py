@@ -186,7 +186,7 @@ def drives(steps: int, rate: float, n: int, seed: int = 0, maze: str = "large") 
 
 # ------------------------------------------------------------------------------------------------------ study's tables
 class Study:
-    """A table of the study of fast sampling: "exact", "fidelity", "short", "driven" or "latency"."""
+    """A table of the study of fast sampling: "exact", "fidelity", "short", "driven", "chunks", "robot" or "latency"."""
 
     def __init__(self, part: str) -> None:
         self.table = Table.load(shipped(f"results/fast-{part}.json"))
@@ -225,4 +225,40 @@ def short_rows(arms: Sequence[tuple[str, str, int]]) -> Columns:
         "evaluations": [n for _, _, n in arms], "plans through a wall": [cell("walls", arm) for arm in arms],
         "m, off its own fine plan": [cell("off", arm) for arm in arms], "time, in forward passes": passes,
         "trainings": trained,
+    })  # fmt: skip
+
+
+def chunk_rows(arms: Sequence[tuple[str, str]], counts: Sequence[int]) -> Columns:
+    """Policies over chunks in avoid, by (policy, sampler): who arrives, and on how many ways (entropy over ln 24), for
+    each number of evaluations: the mean over the trainings."""
+    study = Study("chunks")
+    rows = [(arm, sampler, n) for arm, sampler in arms for n in counts]
+
+    def cell(column: str, row: tuple[str, str, int]) -> str:
+        return f"{study(column, arm=row[0], sampler=row[1], evaluations=row[2]).mean():.2f}"
+
+    heads = {"arrived": "success", "entropy of the ways": "entropy", "a demonstrator's": "entropy_floor",
+        "time, in forward passes": "ratio"}  # fmt: skip
+    return widgets.table({
+        "policy": [arm for arm, _, _ in rows], "sampler": [sampler for _, sampler, _ in rows],
+        "evaluations": [n for _, _, n in rows], **{head: [cell(c, row) for row in rows] for head, c in heads.items()},
+    })  # fmt: skip
+
+
+def window_rows() -> Columns:
+    """The planner of Hopper: what it scores by the evaluations of a plan (IQM over ten episodes, and its interval), and
+    how far its plans are from those of 400 steps of DDIM."""
+    rows = Study("robot").table.about["summary"]
+
+    def cell(row: dict[str, Any], column: str) -> str:
+        return "" if row[column] is None else f"{row[column]:.2f}"
+
+    score = "{:.0f} ({:.0f} to {:.0f})".format
+    scores = ["" if r["score"] is None else score(r["score"], *r["score_interval"]) for r in rows]
+    return widgets.table({
+        "plans": [r["plans"] for r in rows], "sampler": [r["sampler"] for r in rows],
+        "evaluations": [r["evaluations"] for r in rows], "score": scores,
+        "deviations off the plan of 400 steps": [cell(r, "off") for r in rows],
+        "its first action": [cell(r, "first") for r in rows],
+        "time, in forward passes": [cell(r, "ratio") for r in rows],
     })  # fmt: skip

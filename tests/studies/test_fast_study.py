@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -151,7 +152,9 @@ def test_a_drive_plans_as_often_as_it_is_told_and_counts_evaluations_an_episode(
 def test_planners_of_their_own_are_trained_once_and_held_against_their_own_fine_plans(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(fast, "RUNS", tmp_path)
     monkeypatch.setattr(fast, "SHAPE", fast.SHAPE | {"width": 16, "updates": 2, "batch": 8})
-    for cached in (fast.own_fine, fast.resets, fast.tasks):
+    learner = replace(fast.LEARNER, width=16, updates=2, batch=8, pairs=16, levels=2)
+    monkeypatch.setattr(fast, "LEARNER", learner)
+    for cached in (fast.own_fine, fast.fine, fast.resets, fast.tasks):
         cached.cache_clear()
     monkeypatch.setattr(fast, "TASKS", 4)
     fine = fast.short("all times", "ddim", 400, seed=0)
@@ -163,6 +166,9 @@ def test_planners_of_their_own_are_trained_once_and_held_against_their_own_fine_
     config: Any = fast.alone("10 levels", 0).config
     assert config.levels == 10 == config.denoising
     assert fast.short("1000 levels", "ddpm", 10, seed=0)["off"] is None
-    assert len(list((tmp_path / "weights").iterdir())) == 4
-    for cached in (fast.own_fine, fast.resets, fast.tasks):
+    again = fast.short(fast.CONSISTENCY, fast.RENEWED, 2, seed=0)
+    assert again["cost"] == 2 and again["off"] > 0 and fast.alone(fast.CONSISTENCY, 0).config == learner
+    assert fast.own_fine(fast.CONSISTENCY, 0) is fast.fine("large", 0), "its teacher's plans"
+    assert len(list((tmp_path / "weights").iterdir())) == 5
+    for cached in (fast.own_fine, fast.fine, fast.resets, fast.tasks):
         cached.cache_clear()

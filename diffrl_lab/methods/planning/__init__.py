@@ -4,6 +4,8 @@ adapt_diffuser     AdaptDiffuser (Liang et al. 2023): a planner draws plans for 
                    on what is left
 compositional      CompDiffuser (Luo et al. 2025): a long plan as chunks that are denoised together, each shown
                    its noisy neighbours
+consistency        Consistency models (Song et al. 2023): a planner of one step whose answer stays the same along a
+                   way of the flow
 constrained        Constrained planning (SafeDiffuser, Xiao et al. 2023, and its rivals): rules that are given
                    when a plan is drawn
 decision_diffuser  Decision Diffuser (Ajay et al. 2023): plans of states only, conditioned on a return or a goal
