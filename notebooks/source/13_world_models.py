@@ -394,8 +394,8 @@ widgets.table({"moments of a lost ball": list(found), **{title: [span(rows, key)
 # %% [markdown]
 # ## Further · What lets a dream last?
 #
-# A dream goes on from its own pictures, so its faults may add up: it may *drift*. Two remedies are named. The drawn picture is rounded to 0 and 1, as above. And GameNGen puts noise on the past pictures in training and tells the network how much (Valevski et al. 2024), so that it learns to read
-# faulty pictures. The study trained the shipped recipe with such noise, and counted the impossible pictures among those drawn in each stretch of a dream. If faults did not add up, this share would stay as it is.
+# A dream goes on from its own pictures, so its faults may add up: it may *drift*. Three remedies are named. The drawn picture is rounded to 0 and 1, as above. GameNGen puts noise on the past pictures in training and tells the network how much (Valevski et al. 2024), so that it learns to read
+# faulty pictures. Or the network is shown more of the past: four pictures in place of two. The study trained the shipped recipe with each change alone, and counted the impossible pictures among those drawn in each stretch of a dream. If faults did not add up, this share would stay as it is.
 
 # %%
 drift = Table.load(shipped("results/dreams-drift.json"))
@@ -409,7 +409,7 @@ widgets.table({"one training, 128 dreams each": [title for title, _ in dreams_of
 
 # %% [markdown]
 # **Open.** While its pictures are rounded, the shipped recipe shows no drift: the share of impossible pictures is about the same in every stretch, so a dream ends by a fault that may come at any time. Without rounding the share is larger from the start. The network that was trained with noise dreams longer in both
-# rows, and the rarer sticky picture comes still less often in its dreams. These are single trainings, which differ by chance, too. Noise at play shortens its dreams.
+# rows, and the rarer sticky picture comes still less often in its dreams. Noise at play shortens its dreams. Four past pictures let rounded dreams last about as long as the noise does, and make dreams that are not rounded no longer. These are single trainings, which differ by chance, too.
 
 # %% [markdown]
 # ## Further · Whole rollouts of states
