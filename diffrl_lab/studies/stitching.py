@@ -298,9 +298,15 @@ def new(maze: str, legs: Sequence[int], seeds: Sequence[int]) -> Table:
     """The table of new goals of a maze: `graph` and `compositional` with all seeds, what they are held against with the
     first one."""
     blocks = range(GOALS[maze][1] // BLOCK)
-    grid = [{"maze": maze, "arm": arm, "k": k, "block": b} for k in legs for arm in ASKED for b in blocks]
+    grid: list[dict[str, Any]] = [
+        {"maze": maze, "arm": arm, "k": k, "block": b} for k in legs for arm in ASKED for b in blocks
+    ]
     stitch = [p for p in grid if p["arm"] in ASKED[:2]]
     pairs = (stitch, seeds), ([p for p in grid if p not in stitch], seeds[:1])
+    for some, several in pairs:  # trained first, so that `hours` counts planning and driving alone
+        for arm, k, seed in {(p["arm"], p["k"], seed): None for p in some for seed in several}:
+            if arm in MODELS:
+                trained(arm, k, seed, maze)
     table = Table.joined(run_grid(asked, g, seeds=s, cache=RUNS, version=VERSION) for g, s in pairs)
     about = {"maze": maze, "training_hours": _training(table), "summary": by_block(table)}
     return Table(table.rows, table.about | about)
