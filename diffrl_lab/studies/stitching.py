@@ -56,6 +56,7 @@ SIDE_BY_SIDE = 8  # episodes of a policy that plans nothing
 NEW, BLOCK, TOGETHER = 100_000, 100, 50  # first seed of new goals; goals of a point; episodes whose plans share a batch
 GOALS = {"medium": (3, 500), "large": (4, 200)}  # of a maze: farther than so many cells, and how many
 CHUNKS, WAYPOINTS = {"medium": 5, "large": 8}, {"medium": 250, "large": 400}  # of the longest plan; of the graph
+UPDATES, ATTEMPT = {"medium": 3000, "large": 6000}, {"medium": VERSION, "large": "2"}  # of chunks; of their settings
 
 
 def beyond(maze: str, cells: int, first: int, number: int) -> tuple[int, ...]:
@@ -85,7 +86,8 @@ def trained(arm: str, k: int, seed: int, maze: str = MAZE) -> tuple[Any, float]:
     method, kind = MODELS[arm]
     path: Path = RUNS / f"{arm}-{k}-{seed}{'' if maze == MAZE else f'-{maze}'}.safetensors"
     if not path.is_file():
-        config = {"planner": FLAT, "compositional": compositional.Config(most=CHUNKS[maze])}.get(arm, method.Config())
+        chunks = compositional.Config(most=CHUNKS[maze], updates=UPDATES[maze])
+        config = {"planner": FLAT, "compositional": chunks}.get(arm, method.Config())
         options = {"goal": 2} if arm in ("bc", "gciql") else {}
         begun = time.process_time()
         run = method.train(recorded("expert", k, STEPS, 0, maze), config, seed=seed, **options)
@@ -307,7 +309,7 @@ def new(maze: str, legs: Sequence[int], seeds: Sequence[int]) -> Table:
         for arm, k, seed in {(p["arm"], p["k"], seed): None for p in some for seed in several}:
             if arm in MODELS:
                 trained(arm, k, seed, maze)
-    table = Table.joined(run_grid(asked, g, seeds=s, cache=RUNS, version=VERSION) for g, s in pairs)
+    table = Table.joined(run_grid(asked, g, seeds=s, cache=RUNS, version=ATTEMPT[maze]) for g, s in pairs)
     about = {"maze": maze, "training_hours": _training(table), "summary": by_block(table)}
     return Table(table.rows, table.about | about)
 
