@@ -174,7 +174,7 @@ def arms(study: Table) -> Columns:
 
 def new(*studies: Table) -> Columns:
     """New goals of both mazes: what each arm reaches from legs of at most k cells, and of how many trainings."""
-    arms = [arm for arm in ARMS if arm in stitching.ASKED]
+    arms = [arm for arm in ARMS if any(arm in asked for asked in stitching.ASKED.values())]
     columns: dict[str, Sequence[Any]] = {"planner": [ARMS[arm] for arm in arms]}
     for study in studies:
         rows = {(r["k"], r["arm"]): r for r in study.about["summary"]}

@@ -1,4 +1,4 @@
-"""Stitching, behind lesson 07: from recordings of short legs to goals that no leg reaches, in the medium maze.
+"""Stitching, behind lesson 07: from recordings of short legs to goals that no leg reaches, in mazes.
 
 - `joint`: windows of a process whose law is known, averaged, by Bethe, neighbours shown, resampled (`joints.py`);
 - `weights`: what the lesson opens, of the first training;
@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,10 @@ RUNS, VERSION = ROOT / "runs" / "stitching", "1"
 LEGS, FAR, PLANS, STEPS = (2, 3), 3, 4, 200_000  # cells; cells; in one episode; of the recording
 SETS = {"shared": (1000, 134), "untouched": (50_000, 134)}  # first seed of the environment and how many
 ARMS = ("compositional", "graph", "planner", "gciql", "bc", "retrieval")
-ASKED = ("graph", "compositional", "planner", "bc", "retrieval")  # of new goals
+ASKED = {  # for new goals, with at most so many trainings
+    "medium": {"compositional": 2, "graph": 3, "retrieval": 1},
+    "large": {"compositional": 1, "graph": 1, "planner": 1, "bc": 1, "retrieval": 1},
+}
 OTHERS = ("hierarchical", "adapt_diffuser", "adapt_diffuser, graph")
 FLAT = diffuser.CONFIGS[MAZE]
 MODELS: dict[str, tuple[Any, Any]] = {
@@ -297,19 +301,16 @@ def _training(table: Table) -> float:
 
 
 def new(maze: str, legs: Sequence[int], seeds: Sequence[int]) -> Table:
-    """The table of new goals of a maze: `graph` and `compositional` with all seeds, what they are held against with the
-    first one."""
+    """The table of new goals of a maze: each arm with as many of the seeds as `ASKED` says."""
     blocks = range(GOALS[maze][1] // BLOCK)
-    grid: list[dict[str, Any]] = [
-        {"maze": maze, "arm": arm, "k": k, "block": b} for k in legs for arm in ASKED for b in blocks
-    ]
-    stitch = [p for p in grid if p["arm"] in ASKED[:2]]
-    pairs = (stitch, seeds), ([p for p in grid if p not in stitch], seeds[:1])
-    for some, several in pairs:  # trained first, so that `hours` counts planning and driving alone
-        for arm, k, seed in {(p["arm"], p["k"], seed): None for p in some for seed in several}:
-            if arm in MODELS:
-                trained(arm, k, seed, maze)
-    table = Table.joined(run_grid(asked, g, seeds=s, cache=RUNS, version=ATTEMPT[maze]) for g, s in pairs)
+    tables = []
+    for arm, most in ASKED[maze].items():
+        for k, seed in product(legs, seeds[:most]):  # first, so that `hours` counts driving alone
+            if arm != "retrieval":
+                trained("compositional" if arm == "graph" else arm, k, seed, maze)
+        grid = [{"maze": maze, "arm": arm, "k": k, "block": b} for k in legs for b in blocks]
+        tables.append(run_grid(asked, grid, seeds=seeds[:most], cache=RUNS, version=ATTEMPT[maze]))
+    table = Table.joined(tables)
     about = {"maze": maze, "training_hours": _training(table), "summary": by_block(table)}
     return Table(table.rows, table.about | about)
 
