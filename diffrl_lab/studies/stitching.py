@@ -45,7 +45,7 @@ LEGS, FAR, PLANS, STEPS = (2, 3), 3, 4, 200_000  # cells; cells; in one episode;
 SETS = {"shared": (1000, 134), "untouched": (50_000, 134)}  # first seed of the environment and how many
 ARMS = ("compositional", "graph", "planner", "gciql", "bc", "retrieval")
 ASKED = {  # for new goals, with at most so many trainings
-    "medium": {"compositional": 2, "graph": 3, "retrieval": 1},
+    "medium": {"compositional": 1, "graph": 3, "retrieval": 1},
     "large": {"compositional": 1, "graph": 1, "planner": 1, "bc": 1, "retrieval": 1},
 }
 OTHERS = ("hierarchical", "adapt_diffuser", "adapt_diffuser, graph")
