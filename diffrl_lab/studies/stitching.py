@@ -363,6 +363,6 @@ PARTS = {
     "joint": Part(windows, "results/stitching-joint.json", seeds=1),
     "mazes": Part(mazes, "results/stitching-mazes.json"),
     "goals": Part(goals, "results/stitching-goals.json"),
-    "large": Part(large, "results/stitching-large.json"),
+    "large": Part(large, "results/stitching-large.json", seeds=1),
     "others": Part(others, "results/stitching-others.json", seeds=1),
 }
