@@ -184,7 +184,9 @@ def new(*studies: Table) -> Columns:
                 "–" if r is None else f"{r['success']:.2f} ({r['interval'][0]:.2f} to {r['interval'][1]:.2f})"
                 for r in cells
             ]
-        columns[f"trainings, {study.about['maze']}"] = ["–" if r is None else r["seeds"] for r in cells]
+        columns[f"trainings, {study.about['maze']}"] = [
+            "–" if r is None or r["arm"] == "retrieval" else r["seeds"] for r in cells
+        ]
     return widgets.table(columns)
 
 

@@ -357,7 +357,7 @@ legs.others(tuned, before)
 # %% [markdown]
 # ## Further · other goals, and a larger maze
 #
-# Half of the goals of section 3 had been looked at before. A study drove to other goals of the medium maze, 500 of them, on which nothing was tuned. In the large maze it cut the recording into legs of at most 4 cells, and drove to goals that lie farther. Plans may have more chunks there, and the graph has more waypoints; nothing else was changed.
+# Half of the goals of section 3 had been looked at before. A study drove to other goals of the medium maze, 500 of them, on which nothing was tuned. In the large maze it cut the recording into legs of at most 4 cells, and drove to goals that lie farther. Plans may have more chunks there, the graph has more waypoints, and chunks are trained for longer.
 
 # %%
 other, larger = legs.table("stitching-goals"), legs.table("stitching-large")
@@ -370,9 +370,9 @@ assert larger.row(k=4, arm="compositional")["interval"][0] > larger.row(k=4, arm
 legs.new(other, larger)
 
 # %% [markdown]
-# **Large effect.** In both mazes the graph reaches more of these goals than composed chunks alone, and composed chunks reach more than the nearest leg, in the large maze also more than the flat planner. In the medium maze both planners reach about as many of the new goals as of those in section 3. In the large maze the graph still reaches nearly all, and composed chunks about six in ten.
+# **Large effect.** In both mazes the graph reaches more of these goals than composed chunks alone, and composed chunks reach more than the nearest leg, in the large maze also more than the flat planner. In the medium maze both planners reach about as many of the new goals as of those in section 3. In the large maze the graph still reaches nearly all, and composed chunks about six in ten. (One training, but three of the graph in the medium maze.)
 #
-# **Open.** Why composed chunks alone reach so few goals in the large maze. Half as many updates gave them a share that this interval contains, so a longer training alone does not seem to be the answer (`docs/studies/stitching.md`).
+# **Open.** Why composed chunks alone reach so few goals in the large maze. Half as many updates gave them a share that the interval in the table contains, so a longer training alone does not seem to be the answer (`docs/studies/stitching.md`).
 
 # %% [markdown]
 # ## Further · mazes that others made
