@@ -8,9 +8,8 @@
 - `others`: other planners on the goals of `mazes`, with one training.
 
 The goals of `mazes` are the 94 that `data stitching` asks for and those of 134 resets on which nothing was ever tuned.
-One model of chunks is behind `compositional` and `graph`. Points, weights and recordings (made where they are missing)
-are kept, in runs/stitching and as `diffrl-lab record pointmaze-medium` has them. How it came about:
-docs/studies/stitching.md.
+One model of chunks is behind `compositional` and `graph`. Points, weights and recordings (made where missing) are kept,
+in runs/stitching and as `diffrl-lab record pointmaze-medium` has them. How it came about: docs/studies/stitching.md.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ def far(which: str) -> tuple[int, ...]:
 
 @lru_cache(maxsize=2)
 def fresh(maze: str) -> tuple[int, ...]:
-    """The seeds of the new goals of a maze, from `NEW` on: so many as `GOALS` says, farther than its longest leg."""
+    """The seeds of the new goals of a maze, from `NEW` on: as many as `GOALS` says, farther than its longest leg."""
     cells, number = GOALS[maze]
     return beyond(maze, cells, NEW, 2 * number)[:number]
 
