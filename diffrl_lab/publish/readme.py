@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.course.editions import number, sources
 from diffrl_lab.course.outline import title
 from diffrl_lab.files import ROOT, arguments, write_text
@@ -109,8 +110,22 @@ def far_goals() -> str:
     some = rows[3, "graph"]
     head = [f"{some['episodes']} far goals, medium maze", "from legs of at most 2 cells", "of at most 3 cells"]
     return (
-        f"{_table(head, body)}\n\n{some['seeds']} trainings (retrieval has none); `diffrl-lab study stitching mazes`."
+        f"{_table(head, body)}\n\n{some['seeds']} trainings (retrieval has none); `diffrl-lab study stitching mazes`. "
+        + _new_goals()
     )
+
+
+def _new_goals() -> str:
+    """What the two planners that stitch reach of new goals, with its interval."""
+    said = []
+    for file, legs in (("goals", (2, 3)), ("large", (4,))):
+        study = Table.load(RESULTS / f"stitching-{file}.json")
+        for k in legs:
+            cells = [study.row(k=k, arm=arm) for arm in ("graph", "compositional")]
+            shares = ["{:.0%} ({:.0%} to {:.0%})".format(r["success"], *r["interval"]) for r in cells]
+            where = f"{study.about['maze']} maze, legs of {k} cells: {' and '.join(shares)}"
+            said.append(f"{where} of {cells[0]['episodes']}")
+    return f"New goals, the graph and composed chunks: {'; '.join(said)} (`goals` and `large` of the same study)."
 
 
 def worst() -> str:

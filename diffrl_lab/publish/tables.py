@@ -67,6 +67,7 @@ FAR_GOALS = {"success": ".3f", "shared": ".3f", "untouched": ".3f", "plans": ".2
 }
 FAR_HEADS = {
     "k": "legs of at most k cells",
+    "seeds": "trainings",
     "success": "far goals reached",
     "shared": "of them shared",
     "plans": "plans an episode",
@@ -74,6 +75,7 @@ FAR_HEADS = {
     "plan_seconds": "a plan, s",
     "train_cpu": "training, CPU s",
 }
+NEW_GOALS = {"seeds": ".0f", "success": ".3f", "plans": ".2f", "clear": ".2f", "train_cpu": ".0f"}
 OGBENCH = {"success": ".2f", "published": ".2f", "steps": ".0f", "plans": ".2f", "clear": ".2f"} | {
     "plan_seconds": ".3f",
     "train_cpu": ".0f",
@@ -169,6 +171,24 @@ STUDIES: dict[str, Study] = {
         "stitching-mazes.json",
         ("k", "arm"),
         FAR_GOALS,
+        FAR_HEADS,
+        of="summary",
+        main="success",
+        drawn=("success", "clear", "train_cpu"),
+    ),
+    "new goals": Study(
+        "stitching-goals.json",
+        ("k", "arm"),
+        NEW_GOALS,
+        FAR_HEADS,
+        of="summary",
+        main="success",
+        drawn=("success", "clear", "train_cpu"),
+    ),
+    "large maze, short legs": Study(
+        "stitching-large.json",
+        ("k", "arm"),
+        NEW_GOALS,
         FAR_HEADS,
         of="summary",
         main="success",

@@ -29,6 +29,7 @@ fast               Fast sampling in control, behind lesson 06: what a plan is wo
                    network, and what it costs
 frontiers          What lessons 05 and 05b draw around their own few lines: the knob of guidance on the planner
                    of two ways
+gathered           Drives that wait for each other's plans, so that all of these are drawn in one batch
 guidance           Guidance, behind lessons 05 and 05b: what it does to modes, validity and return, and whether
                    it reaches goals
 hopping            Offline policies on a robot, from recorded steps of many skills: a part of `offline`, behind
@@ -68,8 +69,8 @@ rollouts           Rollouts of states: what models of a world make of known acti
                    `dreams`
 safety             Safety, behind lesson 08: what rules that are given at test time do to plans, and what of it
                    is driven
-stitching          Stitching, behind lesson 07: from recordings of short legs to goals that no leg reaches, in the
-                   medium maze
+stitching          Stitching, behind lesson 07: from recordings of short legs to goals that no leg reaches, in
+                   mazes
 study              The frame of every study: parts, seeds, hours and the manifest; `diffrl-lab study NAME [PART]
                    --seeds N`
 synthetic          Synthetic experience where the truth is known, behind lesson 12

@@ -172,6 +172,24 @@ def arms(study: Table) -> Columns:
     return widgets.table(columns)
 
 
+def new(*studies: Table) -> Columns:
+    """New goals of both mazes: what each arm reaches from legs of at most k cells, and of how many trainings."""
+    arms = [arm for arm in ARMS if any(arm in asked for asked in stitching.ASKED.values())]
+    columns: dict[str, Sequence[Any]] = {"planner": [ARMS[arm] for arm in arms]}
+    for study in studies:
+        rows = {(r["k"], r["arm"]): r for r in study.about["summary"]}
+        for k in sorted({k for k, _ in rows}):
+            cells = [rows.get((k, arm)) for arm in arms]
+            columns[f"{study.about['maze']}, legs of {k} cells"] = [
+                "–" if r is None else f"{r['success']:.2f} ({r['interval'][0]:.2f} to {r['interval'][1]:.2f})"
+                for r in cells
+            ]
+        columns[f"trainings, {study.about['maze']}"] = [
+            "–" if r is None or r["arm"] == "retrieval" else r["seeds"] for r in cells
+        ]
+    return widgets.table(columns)
+
+
 def coded(study: Table) -> Columns:
     """Latent plans by the numbers of their code: what the code loses, what is reached, and what a plan costs."""
     rows = study.about["summary"]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.testing import assert_close
 
+from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.course.exercises import e07_drive, e07_neighbours
 from diffrl_lab.studies import legs, stitching
 from diffrl_lab.studies.data.recordings import cells_apart
@@ -32,6 +33,18 @@ def test_no_recorded_leg_goes_farther_than_three_cells_and_every_goal_is_farther
     tasks = [legs.task(s) for s in legs.seeds(5)]
     far = cells_apart(legs.WALLS, np.array([o[:2].numpy() for o, _ in tasks]), np.array([g.numpy() for _, g in tasks]))
     assert far.min() > stitching.FAR
+
+
+def test_a_planner_that_a_table_lacks_has_a_dash_in_it_and_its_numbers_where_it_has_some() -> None:
+    row = {"k": 2, "arm": "graph", "success": 0.5, "interval": [0.4, 0.6], "seeds": 3}
+    medium = Table([], {"maze": "medium", "summary": [row, row | {"k": 3, "success": 0.7}]})
+    large = Table([], {"maze": "large", "summary": [row | {"k": 4, "arm": "bc", "seeds": 1}]})
+    found = legs.new(medium, large)
+    rows = {row[0]: dict(zip(found.head, row, strict=True)) for row in found.rows}
+    graph, bc = (rows[legs.ARMS[arm]] for arm in ("graph", "bc"))
+    assert graph["medium, legs of 3 cells"] == "0.70 (0.40 to 0.60)" and graph["trainings, medium"] == "3"
+    assert graph["large, legs of 4 cells"] == "–" and bc["trainings, large"] == "1"
+    assert legs.ARMS["gciql"] not in rows
 
 
 def test_the_graph_drives_to_a_far_goal_in_the_learners_loop_as_in_the_library() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffrl_lab.analysis.intervals import wilson
+from diffrl_lab.analysis.intervals import bootstrap, wilson
 from diffrl_lab.analysis.sweeps import Table
+from diffrl_lab.methods.planning import compositional
 from diffrl_lab.methods.policies import gciql
 from diffrl_lab.studies import stitching
 from diffrl_lab.studies.data.recordings import MAZE, cells_apart, named_walls
+from diffrl_lab.worlds.driving import Follower, arrived, drive
 from diffrl_lab.worlds.mazes import make_maze
 
 
@@ -21,6 +23,49 @@ def test_every_goal_lies_farther_than_three_cells_and_the_two_sets_share_none() 
     env.close()
     apart = cells_apart(walls, np.array(reset["achieved_goal"]), np.array(reset["desired_goal"]))
     assert apart > stitching.FAR == max(stitching.LEGS)
+
+
+@pytest.mark.parametrize(("maze", "cells", "number"), [("medium", 3, 500), ("large", 4, 200)])
+def test_new_goals_lie_farther_than_the_longest_leg_and_belong_to_no_set_that_was_looked_at(
+    maze: str, cells: int, number: int
+) -> None:
+    new = stitching.fresh(maze)
+    looked = {first + n for first, size in stitching.SETS.values() for n in range(size)}
+    assert len(set(new)) == number and not set(new) & looked
+    env = make_maze(maze)
+    resets = [env.reset(seed=seed)[0] for seed in range(stitching.NEW, new[9] + 1)]
+    env.close()
+    start, goal = (np.array([r[key] for r in resets]) for key in ("achieved_goal", "desired_goal"))
+    apart = cells_apart(named_walls(maze), start, goal)
+    assert [s for s, far in zip(range(stitching.NEW, new[9] + 1), apart, strict=True) if far > cells] == list(new[:10])
+
+
+def test_blocks_of_new_goals_are_put_together_in_their_order_whichever_was_computed_first() -> None:
+    rows: list[dict] = []
+    for seed, order in enumerate([(0, 1), (1, 0)]):
+        for block in order:
+            row = {"arm": "graph", "k": 2, "seed": seed, "block": block, "reached": ("1100", "10")[block]}
+            rows.append(row | {"plans": None, "clear": 1.0, "train_cpu": 2.0 * seed})
+    (found,) = stitching.by_block(Table(rows, {}))
+    assert (found["seeds"], found["episodes"], found["plans"], found["train_cpu"]) == (2, 6, None, 1.0)
+    assert found["by_seed"] == [0.5, 0.5] and found["interval"] == list(bootstrap([1, 1, 0, 0, 1, 0]))
+
+
+def test_composed_chunks_drive_to_one_block_of_the_new_goals(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = compositional.Config(horizon=6, width=8, depth=1, channels=8, denoising=1, candidates=2, most=1)
+    model = compositional.Compositional(tiny, 4, 2)
+    model.routes = lambda obs, goal, seed: [np.concatenate([g, [0, 0]])[None] for g in goal]  # type: ignore[method-assign]
+    monkeypatch.setattr(stitching, "recorded", lambda *what: None)
+    monkeypatch.setattr(stitching, "trained", lambda arm, k, seed, maze: (model, 3.0))
+    monkeypatch.setattr(stitching, "fresh", lambda maze: tuple(range(100_000, 100_006)))
+    monkeypatch.setattr(stitching, "BLOCK", 2)
+    row = stitching.asked(MAZE, "compositional", 3, 1, seed=0)
+    env = make_maze(MAZE)
+    route = lambda obs, goal, seed: model.routes(obs[None], goal[None], seed)[0]  # noqa: E731
+    alone = drive([env], Follower(route, most=stitching.PLANS), [100_002, 100_003], until=arrived)
+    env.close()
+    assert row["reached"] == "".join(str(int(bool(e.reached))) for e in alone)
+    assert row["plans"] == np.mean([e.plans for e in alone]) and row["train_cpu"] == 3
 
 
 def test_gciql_drives_to_the_goals_of_both_sets_and_has_no_plans(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,18 +277,27 @@ class Compositional(nn.Module):
         steps = plans.durations[..., None, None].expand(*plans.points.shape[:-1], 1)
         return torch.cat([plans.points, steps], -1).unflatten(0, (-1, n))
 
-    def plan(self, obs: ArrayLike, goal: ArrayLike, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """The best of `candidates` plans of each number of chunks, (points [c, h, 2n], durations [c])."""
+    def plans(
+        self, obs: ArrayLike, goal: ArrayLike, generator: torch.Generator | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """For each state obs [B, 2n] and goal [B, n] the best of `candidates` plans of each number of chunks, all drawn
+        in one batch. -> B pairs (points [c, h, 2n], durations [c])"""
         c = self.config
-        start, end = (torch.as_tensor(np.asarray(v), dtype=torch.float32).expand(c.candidates, -1) for v in (obs, goal))
-        best: tuple[float, Tensor, Tensor] = (np.inf, torch.empty(0), torch.empty(0))
+        start, end = (torch.as_tensor(np.asarray(v), dtype=torch.float32) for v in (obs, goal))
+        start, end = start.repeat_interleave(c.candidates, 0), end.repeat_interleave(c.candidates, 0)
+        best = [(np.inf, torch.empty(0), torch.empty(0))] * (len(start) // c.candidates)
         for chunks in range(1, c.most + 1):
             plans = self.drawn(*self.ends(start, end, chunks), generator)
             wrong = self.score(plans, generator)
-            k = int(wrong.argmin())
-            if float(wrong[k]) < best[0]:
-                best = float(wrong[k]), plans.points[k], plans.durations[k]
-        return best[1:]
+            for b, j in enumerate(wrong.view(-1, c.candidates).argmin(1).tolist()):
+                k = b * c.candidates + j
+                if float(wrong[k]) < best[b][0]:
+                    best[b] = float(wrong[k]), plans.points[k], plans.durations[k]
+        return [one[1:] for one in best]
+
+    def plan(self, obs: ArrayLike, goal: ArrayLike, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """The best of `candidates` plans of each number of chunks, (points [c, h, 2n], durations [c])."""
+        return self.plans(np.asarray(obs)[None], np.asarray(goal)[None], generator)[0]
 
     def reference(self, points: Tensor, durations: Tensor) -> Array:
         """Chunks [c, h, 2n] end to end, as a state for every step. -> [T + 1, 2n]"""
@@ -298,6 +307,10 @@ class Compositional(nn.Module):
     def route(self, obs: ArrayLike, goal: ArrayLike, seed: int) -> Array:
         """A plan for a `Follower`: the best, as a state for every step."""
         return self.reference(*self.plan(obs, goal, torch.Generator().manual_seed(seed)))
+
+    def routes(self, obs: ArrayLike, goal: ArrayLike, seed: int) -> list[Array]:
+        """`route` for each of several states [B, 2n] and goals [B, n], all plans drawn in one batch."""
+        return [self.reference(*plan) for plan in self.plans(obs, goal, torch.Generator().manual_seed(seed))]
 
 
 class Agent(Follower):

@@ -132,15 +132,15 @@ def named_walls(maze: str) -> Walls:
 
 
 @lru_cache(maxsize=1)
-def recorded(recorder: str, k: int, transitions: int, seed: int) -> Episodes:
+def recorded(recorder: str, k: int, transitions: int, seed: int, maze: str = MAZE) -> Episodes:
     """What a point trains on: `transitions` steps of a recorder, cut into legs of at most k cells (k = 0: not cut)."""
     if recorder == "expert":
-        episodes = taken(expert(MAZE), transitions, seed)
+        episodes = taken(expert(maze), transitions, seed)
     elif recorder == "mixed":
         half = transitions // 2
-        both = taken(expert(MAZE), half, seed), wander(MAZE, transitions - half, "targets", seed)
+        both = taken(expert(maze), half, seed), wander(maze, transitions - half, "targets", seed)
         parts = [_piece(e, int(a), int(b)) for e in both for a, b in zip(e.starts, e.ends, strict=True)]
         episodes = Episodes.join(parts)
     else:
-        episodes = wander(MAZE, transitions, recorder, seed)
-    return legs(episodes, k, named_walls(MAZE)) if k else episodes
+        episodes = wander(maze, transitions, recorder, seed)
+    return legs(episodes, k, named_walls(maze)) if k else episodes

@@ -112,6 +112,21 @@ def test_every_plan_holds_start_and_goal_has_no_tear_left_and_equal_seeds_plan_a
     assert_close(plans.points[:, :, -1, :2], waypoints, rtol=0, atol=1e-5)
 
 
+def test_plans_of_one_batch_lead_each_from_its_own_start_to_its_own_goal_and_are_the_best_that_were_drawn() -> None:
+    model = train(legs(), TINY).model
+    obs, goal = np.array([[1.0, -2.0, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0]]), np.array([[-2.0, 1.0], [0.5, 0.5]])
+    scores: list[torch.Tensor] = []
+    real = model.score
+    model.score = lambda plans, generator: scores.append(real(plans, generator)) or scores[-1]
+    found = model.plans(obs, goal, torch.Generator().manual_seed(0))
+    best = torch.stack([s.view(2, -1) for s in scores]).amin(2).argmin(0) + 1  # chunks of the best plan of each
+    for (points, durations), o, g, chunks in zip(found, obs, goal, best.tolist(), strict=True):
+        assert len(points) == len(durations) == chunks
+        assert_close(points[0, 0], torch.tensor(o).float(), rtol=0, atol=1e-5)
+        assert_close(points[-1, -1, :2], torch.tensor(g).float(), rtol=0, atol=1e-5)
+        assert_close(points[:-1, -1], points[1:, 0], rtol=0, atol=0)
+
+
 def test_a_route_has_a_state_for_every_step_and_joints_are_not_doubled() -> None:
     model = train(legs(), TINY).model
     line = torch.linspace(0, 1, 6)[:, None] * torch.tensor([1.0, 0, 0, 0]) + torch.tensor([0, 0, 5.0, 0])
