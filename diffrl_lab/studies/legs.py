@@ -39,6 +39,8 @@ OTHERS = {
     "hierarchical": "subgoals, then legs",
     "adapt_diffuser": "AdaptDiffuser, own proposals",
     "adapt_diffuser, graph": "AdaptDiffuser, the graph's proposals",
+    "latent": "diffused codes",
+    "tree": "a tree of chunks",
 }
 
 

@@ -30,7 +30,15 @@ from diffrl_lab.analysis.sweeps import Table, run_grid
 from diffrl_lab.diffusion import load
 from diffrl_lab.files import ROOT
 from diffrl_lab.methods.baselines.retrieval import retrieval
-from diffrl_lab.methods.planning import adapt_diffuser, compositional, diffuser, graph, hierarchical
+from diffrl_lab.methods.planning import (
+    adapt_diffuser,
+    compositional,
+    diffuser,
+    graph,
+    hierarchical,
+    latent,
+    tree,
+)
 from diffrl_lab.methods.policies import cloning, gciql
 from diffrl_lab.studies import joints
 from diffrl_lab.studies.data.recordings import MAZE, cells_apart, named_walls, recorded
@@ -44,16 +52,20 @@ LEGS, FAR, PLANS, STEPS = (2, 3), 3, 4, 200_000  # cells; cells; in one episode;
 SETS = {"shared": (1000, 134), "untouched": (50_000, 134)}  # first seed of the environment and how many
 ARMS = ("compositional", "graph", "planner", "gciql", "bc", "retrieval")
 ASKED = {  # for new goals, with at most so many trainings
-    "medium": {"compositional": 1, "graph": 3, "retrieval": 1},
+    "medium": {"compositional": 3, "graph": 3, "planner": 1, "bc": 1, "retrieval": 1},
     "large": {"compositional": 1, "graph": 1, "planner": 1, "bc": 1, "retrieval": 1},
 }
-OTHERS = ("hierarchical", "adapt_diffuser", "adapt_diffuser, graph")
+OTHERS = ("hierarchical", "adapt_diffuser", "adapt_diffuser, graph", "latent", "tree")
 FLAT = diffuser.CONFIGS[MAZE]
 MODELS: dict[str, tuple[Any, Any]] = {
     "compositional": (compositional, compositional.Compositional),
     "planner": (diffuser, diffuser.Diffuser),
     "bc": (cloning, cloning.Cloning),
     "gciql": (gciql, gciql.Gciql),
+}
+ALONE: dict[str, tuple[Any, Any]] = {  # those of `OTHERS` that are trained by themselves
+    "hierarchical": (hierarchical, hierarchical.Hierarchical),
+    "latent": (latent, latent.Latent),
 }
 SIDE_BY_SIDE = 8  # episodes of a policy that plans nothing
 NEW, BLOCK, TOGETHER = 100_000, 100, 50  # first seed of new goals; goals of a point; episodes whose plans share a batch
@@ -188,14 +200,18 @@ def learned(arm: str, k: int, seed: int) -> tuple[Any, float]:
     """The model of one of `OTHERS` on legs of at most k cells, and the CPU seconds of its training; kept once trained.
 
     An AdaptDiffuser is the flat planner of the same seed, tuned on its own plans, or on those of the same seed's graph.
+    A tree searches with the same seed's chunks.
     """
+    if arm == "tree":
+        chunks, cpu = trained("compositional", k, seed)
+        return tree.Tree.around(chunks), cpu
     path: Path = RUNS / f"{arm.replace(', ', '-')}-{k}-{seed}.safetensors"
-    kind: Any = hierarchical.Hierarchical if arm == "hierarchical" else adapt_diffuser.AdaptDiffuser
+    method, kind = ALONE.get(arm, (None, adapt_diffuser.AdaptDiffuser))
     if not path.is_file():
         episodes = recorded("expert", k, STEPS, 0)
         begun = time.process_time()
-        if arm == "hierarchical":
-            run = hierarchical.train(episodes, seed=seed)
+        if method is not None:
+            run = method.train(episodes, seed=seed)
         else:
             start = trained("planner", k, seed)[0]
             motion = trained("compositional", k, seed)[0]

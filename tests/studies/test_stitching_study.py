@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from diffrl_lab.analysis.intervals import bootstrap, wilson
 from diffrl_lab.analysis.sweeps import Table
@@ -13,6 +16,14 @@ from diffrl_lab.studies import stitching
 from diffrl_lab.studies.data.recordings import MAZE, cells_apart, named_walls
 from diffrl_lab.worlds.driving import Follower, arrived, drive
 from diffrl_lab.worlds.mazes import make_maze
+
+
+class Ran(list):
+    """A training that is over."""
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
 
 
 def test_every_goal_lies_farther_than_three_cells_and_the_two_sets_share_none() -> None:
@@ -66,6 +77,31 @@ def test_composed_chunks_drive_to_one_block_of_the_new_goals(monkeypatch: pytest
     env.close()
     assert row["reached"] == "".join(str(int(bool(e.reached))) for e in alone)
     assert row["plans"] == np.mean([e.plans for e in alone]) and row["train_cpu"] == 3
+
+
+def test_a_tree_searches_with_the_chunks_that_composition_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    chunks = compositional.Compositional(compositional.Config(width=8, depth=1, channels=4), 4, 2)
+    asked = []
+    monkeypatch.setattr(stitching, "trained", lambda *what: (asked.append(what), (chunks, 7.0))[1])
+    model, cpu = stitching.learned("tree", 3, 1)
+    assert asked == [("compositional", 3, 1)] and cpu == 7
+    theirs = model.motion.state_dict()
+    assert all(torch.equal(v, theirs[name]) for name, v in chunks.state_dict().items())
+
+
+@pytest.mark.parametrize("arm", sorted(stitching.ALONE))
+def test_what_is_trained_by_itself_is_read_as_what_its_method_trains(
+    arm: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    method, kind = stitching.ALONE[arm]
+    monkeypatch.setattr(stitching, "RUNS", tmp_path)
+    monkeypatch.setattr(stitching, "recorded", lambda *what: None)
+    untrained = kind(method.Config(), 4, 2)
+    monkeypatch.setattr(method, "train", lambda episodes, seed: Ran(untrained))
+    model, cpu = stitching.learned(arm, 3, 0)
+    again, _ = stitching.learned(arm, 3, 0)
+    assert type(model) is type(again) is kind and cpu >= 0 and (tmp_path / f"{arm}-3-0.safetensors").is_file()
+    assert callable(model.route)
 
 
 def test_gciql_drives_to_the_goals_of_both_sets_and_has_no_plans(monkeypatch: pytest.MonkeyPatch) -> None:
