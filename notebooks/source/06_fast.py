@@ -381,8 +381,8 @@ second = [through_walls(arm, "ddim", 2) for arm in ("shortcut", "all times")]
 assert second[0].min() > second[1].max() > 0.5, "large effect: a second step of DDIM is better than two that were learned"
 taught, student = through_walls("consistency", "renewed", 1), pace.Study("fidelity")("walls", maze="large", sampler="student", evaluations=1)
 assert student.max() < taught.min() - 0.05 and taught.max() < leaps.min(), "large effect: a teacher's ends teach more than agreement along its ways"
-pace.short_rows([("all times", "ddim", 1), ("shortcut", "ddim", 1), ("all times", "ddim", 2), ("shortcut", "ddim", 2), ("all times", "ddpm", 10),
-    ("consistency", "renewed", 1), ("consistency", "renewed", 2), ("10 levels", "ddpm", 10), ("all times", "ddpm", 20), ("20 levels", "ddpm", 20), ("1000 levels", "ddpm", 20), ("1000 levels", "ddpm", 1000)])
+pace.short_rows([("all times", "ddim", 1), ("shortcut", "ddim", 1), ("all times", "ddim", 2), ("shortcut", "ddim", 2), ("consistency", "renewed", 1), ("consistency", "renewed", 2), ("all times", "ddpm", 10),
+    ("10 levels", "ddpm", 10), ("all times", "ddpm", 20), ("20 levels", "ddpm", 20), ("1000 levels", "ddpm", 20), ("1000 levels", "ddpm", 1000)])
 
 # %%
 native = {n: [float(through_walls(arm, "ddpm", n).mean()) for arm in ("all times", f"{n} levels")] for n in (10, 20)}

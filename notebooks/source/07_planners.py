@@ -340,7 +340,7 @@ legs.coded(codes)
 # **Large effect.** A code of four numbers moves a recorded plan by decimetres and misses the ends that it was asked for, so its first plans cut walls much more often than plans that are not coded. With 16 numbers less is lost, but still the ends are missed. Drawing a code takes less time than drawing a plan. A controller and a second plan repair most of it: nearly all goals are reached in the end.
 
 # %% [markdown]
-# ## Further · planners that were not made to stitch
+# ## Further · other planners on the same goals
 #
 # Four more planners drove to the far goals of section 2. The *hierarchical* one (Chen et al. 2024) draws subgoals first and then the legs between them, both from pieces of the same recordings. *AdaptDiffuser* (Liang et al. 2023) draws plans between recorded places that no leg joins, keeps those that stay where data lie, and is trained further on what it kept. Its proposals come from the flat planner itself, or from the graph of section 2. The *latent* planner (Li 2023) diffuses codes of recorded legs. *Monte-Carlo tree diffusion* (Yoon et al. 2025) grows a tree of chunks: it draws a chunk, carries it on to the goal in a few coarse steps, and looks further where the whole contradicts itself least. Its chunks are those of the composed plans, and it looks at no recording when it plans.
 
@@ -373,7 +373,7 @@ assert larger.row(k=4, arm="compositional")["interval"][0] > larger.row(k=4, arm
 legs.new(other, larger)
 
 # %% [markdown]
-# **Large effect.** In both mazes the graph reaches more of these goals than composed chunks alone, and composed chunks reach more than the nearest leg, in the large maze also more than the flat planner. In the medium maze the graph reaches about as many of the new goals as of those in section 3, and composed chunks a little fewer. In the large maze the graph still reaches nearly all, and composed chunks about six in ten. (How many trainings there are says the table.)
+# **Large effect.** In both mazes the graph reaches more of these goals than composed chunks alone, and composed chunks reach more than the nearest leg, in the large maze also more than the flat planner. In the medium maze the graph reaches about as many of the new goals as of those in section 3, and composed chunks a little fewer. In the large maze the graph still reaches nearly all, and composed chunks about six in ten. (The table says how many trainings there are.)
 #
 # **Open.** Why composed chunks alone reach so few goals in the large maze. Half as many updates gave them a share that the interval in the table contains, so a longer training alone does not seem to be the answer (`docs/studies/stitching.md`).
 
