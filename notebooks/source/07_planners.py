@@ -364,7 +364,7 @@ legs.others(tuned, before)
 
 # %%
 other, larger = legs.table("stitching-goals"), legs.table("stitching-large")
-assert other.row(k=3, arm="graph")["episodes"] == 500 and larger.row(k=4, arm="graph")["episodes"] > 100
+assert other.row(k=3, arm="graph")["episodes"] == 500 and larger.row(k=4, arm="graph")["episodes"] > 100, "exact: as many goals as were asked for"
 for k, far_goals in ((2, other), (3, other), (4, larger)):
     graph_of, chunks_of, nearest = (far_goals.row(k=k, arm=arm)["interval"] for arm in ("graph", "compositional", "retrieval"))
     assert graph_of[0] > chunks_of[1], "large effect: the graph reaches more than chunks alone"
