@@ -158,9 +158,7 @@ class Consistency(nn.Module):
         D = pin(given(model.denoiser, {"known": known}), known, value)
         x_T = D.schedule.prior(value.shape, generator=generator)
         x = sample(D, x_T, steps=self.config.denoising, step=renewed(), generator=generator)
-        raw = model.scaler.inverse(torch.where(known, value, x))
-        steps = raw[..., -1:].mean(1, keepdim=True).exp().expand(-1, model.horizon, 1)
-        return torch.cat([raw[..., :-1], steps], -1).unflatten(0, (-1, n))
+        return model.with_steps(torch.where(known, value, x)).unflatten(0, (-1, n))
 
     def route(self, obs: ArrayLike, goal: ArrayLike, seed: int) -> NDArray:
         """A plan for a `Follower`: the best of the candidates, as a state for every step."""

@@ -301,9 +301,14 @@ class Diffuser(nn.Module):
         D = pin(given(self.denoiser, {"known": known}), known, value)
         x_T = D.schedule.prior(value.shape, generator=generator)
         x = sample(D, x_T, steps=self.config.denoising, generator=generator)
-        raw = self.scaler.inverse(torch.where(known, value, x))
+        return self.with_steps(torch.where(known, value, x)).unflatten(0, (-1, n))
+
+    def with_steps(self, x: Tensor) -> Tensor:
+        """Scaled plans x [N, H, 2n + 1] in units, each point with the steps that its whole plan takes.
+        -> [N, H, 2n + 1]"""
+        raw = self.scaler.inverse(x)
         steps = raw[..., -1:].mean(1, keepdim=True).exp().expand(-1, self.horizon, 1)
-        return torch.cat([raw[..., :-1], steps], -1).unflatten(0, (-1, n))
+        return torch.cat([raw[..., :-1], steps], -1)
 
     @torch.no_grad()
     def plan(

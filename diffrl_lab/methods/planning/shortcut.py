@@ -167,9 +167,7 @@ class Shortcut(nn.Module):
         known, value = (v.repeat_interleave(n, 0) for v in model.ends(obs, goal))
         D = pin(given(self.of(K), {"known": known}), known, value)
         x = sample(D, D.schedule.prior(value.shape, generator=generator), steps=K)
-        raw = model.scaler.inverse(torch.where(known, value, x))
-        steps = raw[..., -1:].mean(1, keepdim=True).exp().expand(-1, model.horizon, 1)
-        return torch.cat([raw[..., :-1], steps], -1).unflatten(0, (-1, n))
+        return model.with_steps(torch.where(known, value, x)).unflatten(0, (-1, n))
 
     def route(self, obs: ArrayLike, goal: ArrayLike, seed: int) -> NDArray:
         """A plan for a `Follower`: the best of the candidates, as a state for every step."""
