@@ -101,5 +101,7 @@ def test_a_dream_that_may_drift_is_shown_as_many_past_pictures_and_as_much_noise
     assert shown == [((study.ARMS | study.DRIFTING)[arm].past, True)] and set(blurs) == {0.25}
 
 
-def test_the_arm_with_a_noised_past_differs_from_diffusion_in_that_alone() -> None:
-    assert replace(study.DRIFTING["noised past"], augment=0.0, told=False) == study.ARMS["diffusion"]
+def test_what_may_let_a_dream_last_differs_from_diffusion_in_that_alone() -> None:
+    plain, noised, longer = study.ARMS["diffusion"], study.DRIFTING["noised past"], study.DRIFTING["four pictures"]
+    assert replace(noised, augment=0.0, told=False) == replace(longer, past=plain.past) == plain
+    assert (plain.past, longer.past, plain.augment) == (2, 4, 0.0)
