@@ -99,14 +99,18 @@ FAR = {
 }
 
 
+def _share(row: Mapping[str, Any]) -> str:
+    """A share with its interval in per cent, rounded from the two decimals that lesson 07 shows of the same numbers."""
+    return "{:.0%} ({:.0%} to {:.0%})".format(*(float(f"{v:.2f}") for v in (row["success"], *row["interval"])))
+
+
 def far_goals() -> str:
     """Goals farther than any recorded leg: what each arm of the study of stitching reaches, with its interval."""
     study = json.loads((RESULTS / "stitching-mazes.json").read_text("utf-8"))
     rows = {(r["k"], r["arm"]): r for r in study["summary"]}
     body = []
     for arm, name in FAR.items():
-        cells = [rows[k, arm] for k in (2, 3)]
-        body.append([name, *("{:.0%} ({:.0%} to {:.0%})".format(r["success"], *r["interval"]) for r in cells)])
+        body.append([name, *(_share(rows[k, arm]) for k in (2, 3))])
     some = rows[3, "graph"]
     head = [f"{some['episodes']} far goals, medium maze", "from legs of at most 2 cells", "of at most 3 cells"]
     return (
@@ -122,8 +126,7 @@ def _new_goals() -> str:
         study = Table.load(RESULTS / f"stitching-{file}.json")
         for k in legs:
             cells = [study.row(k=k, arm=arm) for arm in ("graph", "compositional")]
-            shares = ["{:.0%} ({:.0%} to {:.0%})".format(r["success"], *r["interval"]) for r in cells]
-            where = f"{study.about['maze']} maze, legs of {k} cells: {' and '.join(shares)}"
+            where = f"{study.about['maze']} maze, legs of {k} cells: {' and '.join(map(_share, cells))}"
             said.append(f"{where} of {cells[0]['episodes']}")
     return f"New goals, the graph and composed chunks: {'; '.join(said)} (`goals` and `large` of the same study)."
 

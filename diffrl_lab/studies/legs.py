@@ -22,10 +22,12 @@ from diffrl_lab.methods.planning.graph import Graph
 from diffrl_lab.studies import ogbench, stitching
 from diffrl_lab.widgets import pictures
 from diffrl_lab.widgets.mazes import draw_maze
+from diffrl_lab.widgets.movie import Movie, movie
 from diffrl_lab.widgets.tables import Columns
 from diffrl_lab.worlds.driving import Episode, Follower, arrived, drive, follow
 from diffrl_lab.worlds.mazes import make_maze
 
+NEAR = 0.2  # metres: so near to a point a recorded leg passes it
 WALLS = stitching.named_walls(stitching.MAZE)
 ARMS = {
     "graph": "graph of waypoints",
@@ -146,6 +148,35 @@ def over(
     return pictures.Picture(fig, alt)
 
 
+def running(plan: ArrayLike, durations: ArrayLike, start: ArrayLike, goal: ArrayLike, *, alt: str) -> Movie:
+    """A plan of chunks [c, h, 2+], which take durations [c] in seconds, as it is run through point by point over
+    recorded legs. At each moment those legs light up that pass within `NEAR` metres of the point that is reached."""
+    points = np.asarray(plan, float)[..., :2]
+    c, h, _ = points.shape
+    reached = np.arange(c)[:, None] * (h - 1) + np.arange(h)  # [c, h], the frame in which a point is reached
+    shown, times = np.full((c * (h - 1) + 1, c, h, 2), np.nan), np.zeros(c * (h - 1) + 1)
+    lasts = np.asarray(durations, float)
+    times[reached] = (np.cumsum(lasts) - lasts)[:, None] + np.linspace(0, 1, h) * lasts[:, None]
+    every, lit = recorded()[::3], []
+    for k, frame in enumerate(shown):
+        frame[reached <= k] = points[reached <= k]
+        at = points[reached == k][0]
+        lit.append([i for i, leg in enumerate(every) if np.linalg.norm(leg - at, axis=1).min() < NEAR])
+    return movie(
+        {"t": times, "x_t": shown},
+        maze=WALLS,
+        start=np.asarray(start)[:2],
+        goal=goal,
+        groups=[f"chunk {i + 1}" for i in range(c)],
+        ends=True,
+        under=[np.concatenate([leg[:-1:3], leg[-1:]]) for leg in every],
+        lit=lit,
+        clock="seconds",
+        play=True,
+        alt=alt,
+    )
+
+
 def table(name: str) -> Table:
     """A table of the studies `stitching`, `horizon` or `ogbench`, as it ships."""
     return Table.load(shipped(f"results/{name}.json"))
@@ -189,6 +220,19 @@ def new(*studies: Table) -> Columns:
         columns[f"trainings, {study.about['maze']}"] = [
             "–" if r is None or r["arm"] == "retrieval" else r["seeds"] for r in cells
         ]
+    return widgets.table(columns)
+
+
+def replanned(study: Table) -> Columns:
+    """Goals reached by who executes own actions and by who follows by a controller, by the steps between two plans."""
+    intervals = [r["every"] for r in study.about["summary"] if r["driver"] == "controller"]
+    columns: dict[str, Sequence[Any]] = {"plans again after, steps": intervals}
+    for driver in ("own actions", "controller"):
+        rows = [study.row(driver=driver, every=every) for every in intervals]
+        columns[f"{driver}: goals reached, of {rows[0]['episodes']}"] = [
+            f"{r['reached']:.2f} ({r['interval'][0]:.2f} to {r['interval'][1]:.2f})" for r in rows
+        ]
+        columns[f"{driver}: plans an episode"] = [f"{r['plans']:.1f}" for r in rows]
     return widgets.table(columns)
 
 

@@ -14,6 +14,8 @@ from matplotlib.ticker import MaxNLocator
 
 from .pictures import COLOUR, MARKER, WIDTH, Moving, Picture, array, colours, figure, ink_on, look, moving
 
+LIT = "goal"  # the meaning whose colour a path has that lights up: the groups of a movie have other ones
+
 
 def walls(maze: Any, size: float = 1.0) -> np.ndarray:
     """The wall cells of a maze as rectangles x_min, y_min, x_max, y_max. -> [n, 4]
@@ -375,6 +377,8 @@ def film_strip(
     symbol: str = "t",
     axes: Sequence[str] | None = None,
     curve: tuple[Any, Any] | None = None,
+    under: tuple[Sequence[Any], Sequence[Sequence[int]]] | None = None,
+    ends: bool = False,
     alt: str,
 ) -> Picture:
     """A few moments of a reverse process in a row, noise first; title -> {t [K], x_t [K, S, H, 2], x0_hat the same}.
@@ -383,7 +387,8 @@ def film_strip(
     `which` is "x_t", "x0_hat" or "both". The scene is a maze, or wall rectangles [n, 4] within limits x_min, x_max,
     y_min, y_max. groups has a number per sample, or per frame and sample, or is a mapping title -> these. axes are the
     names of x and y where there are no walls, and curve, (grid [M], density [K, M]), is the exact law of samples in one
-    dimension, dashed, where x_t is shown.
+    dimension, dashed, where x_t is shown. under are paths [n, 2] that lie there in grey, and for each frame the numbers
+    of those that light up. ends sets a larger dot at the last point of each path that is no NaN.
     """
     if maze is not None:
         rectangles, limits = walls(maze, size), limits or bounds(maze, size)
@@ -399,6 +404,10 @@ def film_strip(
         S = len(panel["x_t"][0])
         ahead = S if number is not None and len(number) > S else 0  # a group per frame and sample, or per sample
         for ax, k in zip(row, np.unique(np.linspace(0, len(t) - 1, frames).round().astype(int)), strict=False):
+            for i, path in enumerate(under[0] if under else ()):
+                lit = i in under[1][k] if under else False
+                ax.plot(*array(path).T, lw=1.3 if lit else 0.5, color=COLOUR[LIT if lit else "noise"],
+                        alpha=0.9 if lit else 0.5, zorder=1.6 if lit else 1.5)  # fmt: skip
             for name in ("x_t", "x0_hat") if which == "both" else (which,):
                 x = array(panel[name][k])
                 colour = COLOUR["noise" if which == "both" and name == "x_t" else "model"]
@@ -430,6 +439,9 @@ def film_strip(
                         markeredgewidth=0,
                         alpha=0.8 if len(x) < 5 else 0.65,
                     )
+                    if ends and np.isfinite(path).all(1).any():
+                        last = path[np.isfinite(path).all(1)][-1]
+                        ax.plot(*last, color=tone, marker="o", ms=4.5, mec="white", mew=0.7, zorder=4)
             if x.shape[-1] == 2 and rectangles is not None:
                 _draw_walls(ax, rectangles)
                 draw_maze(ax, None, start, goal)

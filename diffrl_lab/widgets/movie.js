@@ -187,24 +187,39 @@ function mount(el, meta, floats, hooks = {}) {
     path.moveTo(x + r, y); path.arc(x, y, r, 0, 6.2832);
   }
 
+  function under(g, m, p, k) {           // paths that lie there in every frame, and those of them that light up in this one
+    const lit = new Set(p.under.lit ? p.under.lit[k] : []), grey = new Path2D(), bright = new Path2D();
+    let o = p.under.at;
+    p.under.lengths.forEach((n, i) => {
+      const line = lit.has(i) ? bright : grey;
+      for (let h = 0; h < n; h++, o += 2) h ? line.lineTo(m.x(floats[o]), m.y(floats[o + 1])) : line.moveTo(m.x(floats[o]), m.y(floats[o + 1]));
+    });
+    for (const [line, tone, width, alpha] of [[grey, theme.noise, 0.8, 0.5], [bright, theme.goal, 2, 0.9]]) {
+      g.strokeStyle = tone; g.lineWidth = width; g.globalAlpha = alpha; g.stroke(line);
+    }
+    g.globalAlpha = 1;
+  }
+
   function paths(g, m, p, base, k, faint) {
     const S = Math.min(state.count, p.S), H = p.H, many = S * H, r = many > 4000 ? 1.1 : many > 600 ? 1.8 : 2.5;
     const alpha = Math.max(0.45, Math.min(1, 9 / S)), sparse = Math.ceil(H / 5);
-    const fills = new Map();
+    const fills = new Map(), ends = [];
     for (let s = 0; s < S; s++) {
       const group = p.groups ? p.groups[p.groups.length > p.S ? k * p.S + s : s] : 0, line = new Path2D();
       const tone = faint ? theme.noise : p.groups ? theme.groups[group % 4] : theme.model;
-      let o = base + ((k * p.S + s) * H) * 2, pen = false;
+      let o = base + ((k * p.S + s) * H) * 2, pen = false, last = null;
       for (let h = 0; h < H; h++, o += 2) {
         const vx = floats[o], vy = floats[o + 1];
         if (!(vx === vx && vy === vy)) { pen = false; continue; }
         const x = m.x(vx), y = m.y(vy);
         pen ? line.lineTo(x, y) : line.moveTo(x, y);
         pen = true;
+        last = [x, y];
         const key = p.gradient && !faint ? "g" + h : tone + (group % 4), dotted = H === 1 || p.dots;
         if (!fills.has(key)) fills.set(key, { path: new Path2D(), tone: p.gradient && !faint ? mix(theme.dark ? "#56B4E9" : "#0072B2", "#E69F00", h / Math.max(1, H - 1)) : tone });
         if (dotted || (p.groups && h % sparse === s % sparse)) dot(fills.get(key).path, x, y, faint ? r * 0.8 : p.gradient ? r * 1.6 : dotted ? r : 3, p.groups ? group % 4 : many > 4000 ? 1 : 0);
       }
+      if (p.ends && last && !faint) ends.push([...last, tone, group % 4]);
       if (H > 1) {
         g.globalAlpha = alpha * (faint ? 0.4 : 0.85);
         g.strokeStyle = p.gradient && !faint ? theme.noise : tone;
@@ -215,6 +230,12 @@ function mount(el, meta, floats, hooks = {}) {
     g.globalAlpha = Math.max(0.6, alpha) * (faint ? 0.6 : 1);
     for (const { path, tone } of fills.values()) { g.fillStyle = tone; g.fill(path); }
     g.globalAlpha = 1;
+    for (const [x, y, tone, shape] of ends) {
+      const mark = new Path2D();
+      dot(mark, x, y, 5, shape);
+      g.fillStyle = tone; g.fill(mark);
+      g.strokeStyle = theme.paper; g.lineWidth = 1.2; g.stroke(mark);
+    }
   }
 
   function dots(g, view, p, base, k, faint) {   // one dimension: a histogram of all samples, the shown ones as dots below
@@ -286,6 +307,7 @@ function mount(el, meta, floats, hooks = {}) {
     const p = view.panel, k = frameOf(p), g = begin(view), m = mapping(view, p);
     if (p.kind === "paths") scene(g, m, p, null, null);
     if (p.axes) { g.save(); g.beginPath(); g.rect(view.area.x, view.area.y, view.area.w, view.area.h); g.clip(); }
+    if (p.kind === "paths" && p.under) under(g, m, p, k);
     const both = state.show === "both" && p.x0_hat !== null;
     for (const name of both ? ["x_t", "x0_hat"] : [state.show === "x0_hat" && p.x0_hat !== null ? "x0_hat" : "x_t"]) {
       const faint = both && name === "x_t";

@@ -49,6 +49,9 @@ class Options:
     labels: Sequence[str] | None = None
     colour: str = "group"
     dots: bool | None = None
+    ends: bool = False
+    under: Sequence[Any] | None = None
+    lit: Sequence[Sequence[int]] | None = None
     schedule: Any = None
     limits: Any = None
     curve: tuple[Any, Any] | None = None
@@ -68,6 +71,8 @@ class Options:
             raise ValueError(f"show is one of {', '.join(SHOWN)}; got {self.show!r}")
         if self.height is not None and not 80 <= self.height <= 1000:
             raise ValueError(f"height is a panel's, in pixels, 80 to 1000; got {self.height!r}")
+        if self.lit is not None and self.under is None:
+            raise ValueError("lit names paths of `under`, and there are none")
         if self.colour not in ("group", "step"):
             raise ValueError(f"colour is 'group' or 'step' (along the plan); got {self.colour!r}")
 
@@ -229,6 +234,8 @@ def _panel(
         "gradient": asked.colour == "step",
         "limits": box,
         "dots": S * H <= 4096 if asked.dots is None else bool(asked.dots),
+        "ends": bool(asked.ends),
+        "under": None if asked.under is None else _under(asked.under, asked.lit, K, floats),
         "axes": None if rectangles is not None else [asked.xlabel or own[0], asked.ylabel or own[1]],
         "equal": d == 2 and (asked.maze is not None or H == 1),
         "walls": None if rectangles is None else [[round(float(v), 4) for v in wall] for wall in rectangles],
@@ -236,6 +243,15 @@ def _panel(
         "goal": _point(asked.goal),
     }
     return panel if d == 2 else panel | _density(a, asked.curve, box, floats)
+
+
+def _under(paths: Sequence[Any], lit: Sequence[Sequence[int]] | None, K: int, floats: Floats) -> dict[str, Any]:
+    """Paths that lie under a panel: where their floats begin, how many points each has, and which light up when."""
+    points = [_numpy(path)[:, :2] for path in paths]
+    if lit is not None and (len(lit) != K or any(not 0 <= i < len(points) for row in lit for i in row)):
+        raise ValueError(f"lit names for each of {K} frames some of the {len(points)} paths, 0 to {len(points) - 1}")
+    rows = None if lit is None else [[int(i) for i in row] for row in lit]
+    return {"at": floats.put(np.concatenate(points)), "lengths": [len(p) for p in points], "lit": rows}
 
 
 def _density(a: Mapping[str, Any], curve: tuple[Any, Any] | None, box: list[float], floats: Floats) -> dict[str, Any]:
@@ -268,6 +284,16 @@ def unpack(meta: Mapping[str, Any], data: bytes) -> dict[str, dict[str, Any]]:
             name: None if a is None else a.reshape(shape) for name, a in cut.items()
         }
     return panels
+
+
+def lying(meta: Mapping[str, Any], data: bytes) -> tuple[list[np.ndarray], list[list[int]]] | None:
+    """What lies under the first panel, as `pack` packed it: paths [n, 2], and which of them light up at each frame."""
+    panel = meta["panels"][0]
+    if (under := panel["under"]) is None:
+        return None
+    flat = np.frombuffer(data, dtype="<f4")[under["at"] :][: 2 * sum(under["lengths"])].reshape(-1, 2)
+    paths = np.split(flat, np.cumsum(under["lengths"])[:-1])
+    return paths, under["lit"] or [[]] * len(panel["t"])
 
 
 def _chart(title: str, chart: Mapping[str, Any], frames: int) -> dict[str, Any]:
@@ -389,6 +415,8 @@ class Movie(anywidget.AnyWidget):
             symbol=clock,
             axes=first["axes"],
             curve=curve,
+            under=lying(self.meta, self.data),
+            ends=first["ends"],
             alt=f"Film strip of a movie, {way}. {self.alt}",
         )
 
@@ -421,6 +449,9 @@ def movie(frames: Any, *, alt: str, **options: Any) -> Movie:
         the legend; a group whose name is "" is left out of it.
     colour: "group", or "step": blue at the plan's first point to orange at its last.
     dots: whether the paths have points (by default while they are few).
+    ends: whether a larger dot stands at the last point of each path (of those that are no NaN).
+    under: paths [n, 2] that lie in grey under those of the samples, the same in every frame and panel.
+    lit: for each frame the numbers of those among `under` that light up.
     xlabel, ylabel: the names of the axes where there is no maze; by default x and density, or x and y, or index and x.
     play: it plays once by itself when it is first seen (not for readers who asked their system for less motion).
     height: of a panel, in pixels; by default a film of two rows fits a screen of 768 with its controls.
@@ -436,8 +467,8 @@ def movie(frames: Any, *, alt: str, **options: Any) -> Movie:
         be left out, stay and are dashed.
     maze, start, goal, groups, limits may each be a mapping title -> value, for panels with scenes of their own.
 
-    Raises ValueError for no frames, for shapes and names other than these, for groups or curves that do not fit the
-    frames, for a maze that is no rectangle, and for more than a page can take (LIMIT).
+    Raises ValueError for no frames, for shapes and names other than these, for groups, curves or lit paths that do not
+    fit the frames, for a maze that is no rectangle, and for more than a page can take (LIMIT).
     """
     meta, data = pack(frames, alt=alt, **options)
     return Movie(meta=meta, data=data)

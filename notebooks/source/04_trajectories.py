@@ -237,7 +237,7 @@ widgets.band(u, mean, sd, paths, xlabel="u, along the plan", title=f"Nothing was
     alt="Four hundred paths of the sampler from 0 to 1: their mean and spread lie on those of the exact bridge.")
 
 # %% [markdown]
-# **Exact.** Half-way, the standard deviation of this sampler's paths equals that of the bridge, within five standard errors, although nothing was trained. A network that is trained with a time for each point can do the same: that is Diffusion Forcing (lesson 07).
+# **Exact.** Half-way, the standard deviation of this sampler's paths equals that of the bridge, within five standard errors, although nothing was trained. A network that is trained with a time for each point can do the same: that is Diffusion Forcing (`methods/planning/forcing.py`).
 #
 # ## 3 · Recordings become windows
 #

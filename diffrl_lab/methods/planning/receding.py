@@ -7,6 +7,8 @@ What is learned: on the same windows a denoiser that is shown the first observat
 then a `Guide` J(x_t, t) that regresses on what the window's first step goes on to return.
 How it acts: at every `execute`-th step some candidates are drawn from the present observation, guided by J; the one of
 the highest J gives the next actions. A plan starts from the last one, moved on and noised, where there is one.
+With scale 0 the candidates are not guided and J alone chooses: Monte-Carlo sampling with selection, which Diffusion
+Veteran (Lu et al. 2025) recommends. `candidates`, `execute` and `warm` are the options of this loop.
 What differs from the paper: an MLP with a small convolution (`PlanMLP`) in place of the temporal U-Net, which costs two
 to five times as much an update; shorter windows, since J sees beyond their end anyway; a denoiser trained to see the
 known entries; deterministic DDIM of few steps, from the last plan where there is one; returns scaled to deviation 1;
