@@ -19,3 +19,9 @@ def test_the_first_page_has_six_rows_of_the_planners_table_and_the_graders_slowe
     rows = {(m[1], float(m[2])) for m in re.finditer(r"^\| (?!\d+ honest|sub)(.+?) \|.* ([\d.]+) \|$", grader, re.M)}
     name, seconds = max(rows, key=lambda row: row[1])
     assert f"{len(rows)} hostile" in readme.worst() and f"({name}) was marked after {seconds:g} s" in readme.worst()
+
+
+def test_a_share_of_far_goals_is_rounded_as_the_lesson_rounds_it() -> None:
+    row = {"success": 0.615, "interval": [0.545, 0.6796]}
+    lesson = [f"{v:.2f}" for v in (row["success"], *row["interval"])]
+    assert lesson == ["0.61", "0.55", "0.68"] and readme._share(row) == "61% (55% to 68%)"

@@ -42,3 +42,13 @@ def test_every_way_to_join_loses_correlation_across_the_joint_averaging_most_and
 def test_the_law_reads_the_same_backwards_as_the_process_does(way: str) -> None:
     V = law(Chain(0.8, 5, 3), way, 20, repeats=3)
     assert torch.allclose(V, V.flip(0, 1), atol=1e-10)
+
+
+def test_windows_by_bethe_have_the_score_of_the_whole_at_clean_states_and_miss_it_at_noisy_ones() -> None:
+    chain, off = Chain(), {}
+    for t in (1e-4, 0.2, 0.5):
+        alpha, sigma = (float(v) for v in chain.schedule(torch.tensor(t, dtype=torch.float64)))
+        one = torch.eye(chain.length, dtype=torch.float64)
+        true = torch.linalg.inv(alpha**2 * chain.cov(chain.length) + sigma**2 * one)
+        off[t] = float(((one - alpha * matrix(chain, "bethe", t)) / sigma**2 - true).abs().max())  # minus the scores
+    assert off[1e-4] < 1e-3 and off[0.2] > 0.1 and off[0.5] > 0.1

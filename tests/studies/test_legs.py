@@ -10,6 +10,7 @@ from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.course.exercises import e07_drive, e07_neighbours
 from diffrl_lab.studies import legs, stitching
 from diffrl_lab.studies.data.recordings import cells_apart
+from diffrl_lab.widgets.movie import lying, unpack
 from diffrl_lab.worlds.driving import REACHED
 
 
@@ -55,3 +56,35 @@ def test_the_graph_drives_to_a_far_goal_in_the_learners_loop_as_in_the_library()
     assert (path[1:, :2] - path[:-1, :2]).norm(dim=1).max() < 0.2, "a ball does not jump"
     [episode] = legs.driven(legs.graph().route, [seed])
     assert episode.reached and episode.plans <= stitching.PLANS
+
+
+def test_the_legs_that_light_up_are_those_that_pass_the_point_which_a_running_plan_has_reached() -> None:
+    leg = legs.recorded()[30]  # a plan in two chunks along a recorded leg: the leg is lit all the time
+    along = leg[np.linspace(0, len(leg) - 1, 9).round().astype(int)]
+    film = legs.running(
+        [along[:5], along[4:]],
+        [2.0, 3.0],
+        along[0],
+        along[-1],
+        alt="A plan that runs along a recorded leg from its start to its end.",
+    )
+    (shown,), (_, lit) = unpack(film.meta, film.data).values(), lying(film.meta, film.data)
+    assert len(lit) == 9 and all(10 in row for row in lit), "of every third leg the tenth is the thirtieth"
+    for k, row in enumerate(lit):
+        near = [np.linalg.norm(other - along[k], axis=1).min() < legs.NEAR for other in legs.recorded()[::3]]
+        assert row == np.flatnonzero(near).tolist()
+        there = np.isfinite(shown["x_t"][k]).all(-1)
+        assert there.tolist() == [[i <= k for i in range(5)], [i + 4 <= k for i in range(5)]]
+    np.testing.assert_allclose(shown["t"], [0, 0.5, 1, 1.5, 2, 2.75, 3.5, 4.25, 5], rtol=1e-6)
+
+
+def test_the_table_of_planning_again_has_the_rows_of_each_driver_in_the_order_of_the_steps() -> None:
+    interval = [0.25, 0.75]
+    rows = [{"driver": d, "every": e, "episodes": 8, "reached": r, "interval": interval, "plans": p}
+            for d, e, r, p in (("own actions", "10", 0.5, 4), ("own actions", "never", 0.125, 1),
+                               ("controller", "10", 0.75, 3), ("controller", "never", 1.0, 1))]  # fmt: skip
+    found = legs.replanned(Table([], {"summary": rows}))
+    assert [list(row) for row in found.rows] == [
+        ["10", "0.50 (0.25 to 0.75)", "4.0", "0.75 (0.25 to 0.75)", "3.0"],
+        ["never", "0.12 (0.25 to 0.75)", "1.0", "1.00 (0.25 to 0.75)", "1.0"],
+    ]

@@ -13,7 +13,7 @@ from PIL import Image
 from diffrl_lab.diffusion import Rectified, chain, ddim
 from diffrl_lab.diffusion.denoisers import GaussianDenoiser
 from diffrl_lab.widgets.mazes import unfolding
-from diffrl_lab.widgets.movie import movie, movie_html, pack, stack, unpack
+from diffrl_lab.widgets.movie import lying, movie, movie_html, pack, stack, unpack
 from diffrl_lab.widgets.pictures import COLOUR
 
 ALT = "Five plans of nine points come out of noise, all points at once."
@@ -231,3 +231,61 @@ def test_axes_have_names_where_there_is_no_maze_and_plans_of_numbers_lie_against
     assert pack({"t": [1.0], "x_t": np.zeros((1, 4, 2))}, maze=MAZE, alt=ALT)[0]["panels"][0]["axes"] is None
     with pytest.raises(ValueError, match="80 to 1000; got 5"):
         pack(rows, alt=ALT, height=5)
+
+
+def over_legs(**also):
+    """Two paths in a maze, of which the first alone is drawn from the beginning, over three legs that light up."""
+    x = np.full((3, 2, 4, 2), np.nan)
+    for k in range(3):
+        x[k, 0, : k + 2] = np.linspace(-0.4, -0.1, 4)[: k + 2, None]
+    x[2, 1] = 0.3
+    legs = [np.random.default_rng(i).uniform(-0.5, 0.5, (i + 2, 2)) for i in range(3)]
+    shown = {"t": [0.0, 1.0, 2.0], "x_t": x}
+    return shown, {
+        "maze": MAZE,
+        "alt": ALT,
+        "groups": ["a", "b"],
+        "ends": True,
+        "under": legs,
+        "lit": [[2], [], [0, 1]],
+        **also,
+    }
+
+
+def test_what_lies_under_the_paths_is_packed_bit_for_bit_and_lights_up_in_its_own_frames():
+    shown, options = over_legs()
+    paths, lit = lying(*pack(shown, **options))
+    assert lit == [[2], [], [0, 1]]
+    for path, leg in zip(paths, options["under"], strict=True):
+        np.testing.assert_array_equal(path, leg.astype(np.float32))
+    np.testing.assert_array_equal(unpack(*pack(shown, **options))[""]["x_t"], shown["x_t"].astype(np.float32))
+    assert lying(*pack(shown, **over_legs(under=None, lit=None)[1])) is None
+
+
+def test_in_the_film_strip_a_path_has_the_bright_colour_in_the_frames_that_name_it_and_grey_in_the_others():
+    shown, options = over_legs()
+    for ax, lit in zip(movie(shown, **options).strip.axes, options["lit"], strict=False):
+        found = [line.get_color() for leg in options["under"] for line in ax.lines
+                 if np.array_equal(np.stack(line.get_data(), 1), leg.astype(np.float32))]  # fmt: skip
+        assert found == [COLOUR["goal" if i in lit else "noise"] for i in range(3)]
+
+
+def test_a_larger_dot_stands_at_the_last_point_that_a_path_has_reached():
+    shown, options = over_legs()
+    for k, ax in enumerate(movie(shown, **options).strip.axes[:3]):
+        dots = [
+            line.get_xydata()[0] for line in ax.lines if line.get_markersize() == 4.5 and len(line.get_xydata()) == 1
+        ]
+        ends = [shown["x_t"][k, 0, k + 1], shown["x_t"][k, 1, 3]][: 1 + (k == 2)]
+        np.testing.assert_allclose(dots, ends, rtol=1e-6)
+
+
+def test_paths_that_light_up_must_be_there_and_have_a_row_for_each_frame():
+    for wrong, said in (
+        ({"lit": [[0], [1]]}, "each of 3 frames"),
+        ({"lit": [[], [], [3]]}, "0 to 2"),
+        ({"under": None}, "none"),
+    ):
+        shown, options = over_legs(**wrong)
+        with pytest.raises(ValueError, match=said):
+            pack(shown, **options)

@@ -195,6 +195,42 @@ def test_a_picture_is_plain_on_a_light_page_and_dark_in_jupyterlabs_dark_theme_w
     assert paper.max() < 25 and blue.argmax() == 2 and blue.max() > 0xB2
 
 
+def test_a_leg_under_a_plan_lights_up_in_the_frames_that_name_it_and_a_larger_dot_stands_where_the_plan_is(
+    tab, tmp_path
+):
+    plan = np.full((3, 1, 3, 2), np.nan)
+    for k in range(3):
+        plan[k, 0, : k + 1] = np.array([[-1.5, 0.5], [0.0, 0.5], [1.5, 0.5]])[: k + 1]
+    legs = [np.array([[-1.5, -1.0], [1.5, -1.0]]), np.array([[-1.5, 1.2], [1.5, 1.2]])]
+    film = movie_html(
+        {"t": [0.0, 1.0, 2.0], "x_t": plan},
+        maze=ROOM,
+        alt=ALT,
+        clock="s",
+        ends=True,
+        dots=False,
+        under=legs,
+        lit=[[], [0], [1]],
+    )
+    file = tmp_path / "legs.html"
+    file.write_text(film, encoding="utf-8")
+    page = tab.context.browser.new_page()
+    page.goto(file.as_uri())
+    press(page, "Home")
+    pink, front = [], []
+    for _ in range(3):
+        image = np.asarray(Image.open(io.BytesIO(page.locator("canvas").screenshot())).convert("RGB")).astype(int)
+        rows = [image[round((2 - y) / 4 * len(image)) + np.arange(-3, 4)] for y in (-1.0, 1.2)]
+        pink.append([bool(((p[..., 0] - p[..., 1] > 40) & (p[..., 2] - p[..., 1] > 20)).any()) for p in rows])
+        blue = (image[..., 2] - image[..., 0] > 60) & (image[..., 2] > 120)
+        thick = np.nonzero(blue.sum(0) >= 7)[0]  # a line is 2 pixels thick, a dot at an end 10
+        front.append(4 * thick.mean() / image.shape[1] - 2)
+        page.keyboard.press("ArrowRight")
+    page.close()
+    assert pink == [[False, False], [True, False], [False, True]]
+    np.testing.assert_allclose(front, [-1.5, 0.0, 1.5], atol=0.05)
+
+
 SCENE = """const host = document.body.appendChild(document.createElement("div")); window.asked = [];
 window.film = mount(host, META, new Float32Array(Uint8Array.from(atob("DATA"), c => c.charCodeAt(0)).buffer),
     { ask(q) { asked.push(q); setTimeout(() => film.update(null, null, "planned"), 20); } });"""
