@@ -57,7 +57,8 @@ def matrix(chain: Chain, way: str, t: float) -> Tensor:
     """The matrix M of a denoiser at time t, x0_hat = M x_t.
 
     exact, averaged, bethe: of the whole, [L, L]. At a joint averaged is the mean of what both windows
-    say; Bethe their sum less what the state alone says (scores of windows add, that of the joint counts once).
+    say; Bethe their sum less what the state alone says (of clean states the scores of windows add, and that of the
+    joint counts once; of noisy ones it is an approximation).
     resampled: the matrix is that of `averaged`.
     shown: of all windows side by side, [c h, c h]: each is also shown its neighbours' noisy copies of its ends, and
     what both say of a joint is averaged. Raises ValueError for another way.
