@@ -51,7 +51,7 @@ class Config:
     level_mean: float = -1.2  # of ln sigma in training; the paper's, as is the next
     level_std: float = 1.2
     denoising: int = 18  # steps of the chain
-    predict: str = "edm"  # what the network predicts (`diffusion.denoisers.coefficients`); "x0" did not gain
+    predict: str = "edm"  # what the network predicts (`denoisers.coefficients`); "x0" was no better
     sigma_data: float = 1.0  # of its preconditioning: 1 is the deviation of the scaled data
 
 
