@@ -50,7 +50,7 @@ def theirs(scheduler: object, net: nn.Module, x_T: Tensor) -> Callable[[], Tenso
 def sampling(net: nn.Module, x_T: Tensor, seconds: float) -> list[tuple[str, float, float | None]]:
     from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
-    D, label = NeuralDenoiser(net, Discrete.linear()), torch.zeros(len(x_T))
+    D, label = NeuralDenoiser(net, Discrete.linear(), "eps"), torch.zeros(len(x_T))
     pairs = {
         "DDPM": (ddpm(), DDPMScheduler(**LINEAR, clip_sample=False, timestep_spacing="trailing")),
         "DDIM": (ddim(), DDIMScheduler(**LINEAR, clip_sample=False, timestep_spacing="trailing")),
@@ -75,7 +75,7 @@ def sampling(net: nn.Module, x_T: Tensor, seconds: float) -> list[tuple[str, flo
 def training(net: nn.Module, x_0: Tensor, seconds: float) -> tuple[str, float, float | None]:
     from diffusers import DDPMScheduler
 
-    D, scheduler, label = NeuralDenoiser(net, Discrete.linear()), DDPMScheduler(**LINEAR), torch.rand(len(x_0))
+    D, scheduler, label = NeuralDenoiser(net, Discrete.linear(), "eps"), DDPMScheduler(**LINEAR), torch.rand(len(x_0))
     target = torch.randn_like(x_0)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-6, weight_decay=0.0)
     update = descend(lambda x: denoising_loss(D, x), D, lr=1e-6)

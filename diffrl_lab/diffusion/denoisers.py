@@ -86,14 +86,15 @@ class NeuralDenoiser(nn.Module):
     label = ln(sigma / alpha) / 4 (kept within [-3, 3]) and x_t scaled to unit variance by c_in, where c_in^-2 =
     alpha^2 sigma_data^2 + sigma^2. So it knows nothing of the schedule: `D.schedule` may be swapped after training, and
     only the grid of noise levels changes.
-    predict: see `coefficients`. sigma_data: the standard deviation of the (scaled) data.
+    predict: see `coefficients`; it has no default, for none was best everywhere. sigma_data: the standard deviation of
+    the (scaled) data.
 
     Beware of "v", and of "edm" with the data's own sigma_data: with out = 0 they are the best Gaussian denoiser, and on
     data with symmetric modes that is a saddle. Of four modes 1,500 updates of an `MLP` at a rate of 0.005 found none,
     while "x0" and "eps" found them all (`studies.parameterisations`, docs/studies.md; at 0.001 none of them does).
     """
 
-    def __init__(self, net: nn.Module, schedule: Schedule, predict: str = "eps", sigma_data: float = 1.0):
+    def __init__(self, net: nn.Module, schedule: Schedule, predict: str, sigma_data: float = 1.0):
         super().__init__()
         if predict not in PREDICTIONS:
             raise ValueError(f"predict must be one of {', '.join(PREDICTIONS)}; got {predict!r}")

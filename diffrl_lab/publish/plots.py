@@ -115,7 +115,7 @@ def _curves(name: str, study: Study, rows: Mapping[Key, list], x: str, facet: st
                 if not some:
                     continue
                 spots = sorted(some)
-                data = np.array([bounds(some[s], column) for s in spots], float)
+                data = np.array([bounds(some[s], column, study.limits) for s in spots], float)
                 look: dict[str, Any] = pictures.nth_look(n, called)
                 mark = pictures.MARKER[pictures.meaning(n, called)]
                 face = "white" if n >= len(pictures.ORDER) else look["color"]  # the palette has seven; then open ones
@@ -144,7 +144,7 @@ def _points(name: str, study: Study, rows: Mapping[Key, list]) -> pictures.Pictu
     fig, axes = pictures.figure(0.9 + 0.21 * len(rows), 1, len(shown), squeeze=False, sharey=True)
     up = np.arange(len(rows))[::-1]
     for ax, column in zip(axes[0], shown, strict=True):
-        data = np.array([bounds(same, column) for same in rows.values()], float)
+        data = np.array([bounds(same, column, study.limits) for same in rows.values()], float)
         error = np.abs(np.nan_to_num(data[:, 1:] - data[:, :1])).T
         look = {"color": pictures.COLOUR["model"], "linestyle": "none"}
         ax.errorbar(data[:, 0], up, xerr=error, marker="s", markersize=4, elinewidth=1.1, **look)

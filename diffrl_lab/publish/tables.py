@@ -60,7 +60,9 @@ SHARES = ("success", "failed", "reached", "clear", "walls", "switched", "left", 
 COSTS = ("off", "ways", "ms", "training", "jitter", "idle", "tv", "training_cpu", "driving_cpu", "train_cpu") + (
     "seconds", "rmse_1", "rmse_2", "rmse_5", "rmse_10", "rmse_20", "rmse_50",
 )  # fmt: skip
-LIMITS = dict.fromkeys(SHARES, (0, 1)) | dict.fromkeys(COSTS, (0, np.inf))  # an interval goes no further
+Limits = Mapping[str, tuple[float, float]]
+LIMITS: Limits = dict.fromkeys(SHARES, (0, 1)) | dict.fromkeys(COSTS, (0, np.inf))  # an interval goes no further
+IN_BANDIT: Limits = {"reward": (0, 5), "off": (0, 1), "entropy": (0, 1), "tv": (0, 1)}  # what its discs pay; shares
 FAR_GOALS = {"success": ".3f", "shared": ".3f", "untouched": ".3f", "plans": ".2f", "clear": ".2f"} | {
     "plan_seconds": ".3f",
     "train_cpu": ".0f",
@@ -106,6 +108,7 @@ class Study:
     of: str = "rows"  # the list of the file that is shown: its points, or a summary of them
     main: str = ""  # the column of a summary whose interval is called just that
     drawn: tuple[str, ...] = ()  # the columns of its picture (`publish.plots`), the first three unless said
+    limits: Limits = field(default_factory=dict)  # of columns whose values end here, elsewhere than LIMITS says
     over: str | None = None  # what its curves are drawn over; "" for points, None: the last that has three numbers
 
 
@@ -388,12 +391,22 @@ STUDIES: dict[str, Study] = {
         {"batch": "plans at once", "ms": "ms, median", "ratio": "in forward passes", "late": "over 20 ms"},
     ),
     "offline": Study(
-        "improvement-bandit.json", ("arm",), IMPROVED | {"training": ".0f"}, IMPROVED_HEADS | {"arm": "policy"}
+        "improvement-bandit.json",
+        ("arm",),
+        IMPROVED | {"training": ".0f"},
+        IMPROVED_HEADS | {"arm": "policy"},
+        limits=IN_BANDIT,
     ),
-    "best of N": Study("improvement-best.json", ("candidates",), IMPROVED, IMPROVED_HEADS | {"candidates": "N"}),
-    "guided": Study("improvement-guidance.json", ("w",), IMPROVED, IMPROVED_HEADS),
+    "best of N": Study(
+        "improvement-best.json", ("candidates",), IMPROVED, IMPROVED_HEADS | {"candidates": "N"}, limits=IN_BANDIT
+    ),
+    "guided": Study("improvement-guidance.json", ("w",), IMPROVED, IMPROVED_HEADS, limits=IN_BANDIT),
     "improved later": Study(
-        "improvement-more.json", ("arm",), IMPROVED | {"training": ".0f"}, IMPROVED_HEADS | {"arm": "policy"}
+        "improvement-more.json",
+        ("arm",),
+        IMPROVED | {"training": ".0f"},
+        IMPROVED_HEADS | {"arm": "policy"},
+        limits=IN_BANDIT,
     ),
     "offline, paid": Study(
         "offline-paid.json",
@@ -407,6 +420,7 @@ STUDIES: dict[str, Study] = {
             "ms": "ms an action",
             "lines": "lines of its file",
         },
+        limits={"score": (-np.inf, 6), "ways": (0, 24), "off": (0, 1)},
     ),
     "offline, on a robot": Study(
         "offline-hopper.json",
@@ -762,17 +776,18 @@ def interval(values: list[Any], low: float = -np.inf, high: float = np.inf) -> B
     return float(x.mean()), *found
 
 
-def bounds(rows: list[dict[str, Any]], name: str) -> Bounds:
-    """One column of rows that differ in their seed; a table of summaries has one row and an interval of its own."""
+def bounds(rows: list[dict[str, Any]], name: str, limits: Limits | None = None) -> Bounds:
+    """One column of rows that differ in their seed; a table of summaries has one row and an interval of its own.
+    limits: where the study's values end, before what LIMITS says."""
     own = rows[0].get(f"{name}_interval") if len(rows) == 1 else None
     if own is None or rows[0].get(name) is None:
-        return interval([row.get(name) for row in rows], *LIMITS.get(name, ()))
+        return interval([row.get(name) for row in rows], *{**LIMITS, **(limits or {})}.get(name, ()))
     return (rows[0][name], *own) if own[0] < own[1] else (own[0], np.nan, np.nan)
 
 
-def cell(rows: list[dict[str, Any]], name: str, form: str) -> str:
+def cell(rows: list[dict[str, Any]], name: str, form: str, limits: Limits | None = None) -> str:
     """A mean and in brackets its interval as the table has them; – without any value."""
-    mean, low, high = bounds(rows, name)
+    mean, low, high = bounds(rows, name, limits)
     if np.isnan(mean):
         return "–"
     return f"{mean:{form}}" if np.isnan(low) else f"{mean:{form}} ({low:{form}} to {high:{form}})"
@@ -814,7 +829,7 @@ def table(study: Study) -> str:
         ["---"] * len(study.by) + ["---:"] * len(study.columns),
     ]
     for key, same in rows.items():
-        text.append([*key, *(cell(same, name, form) for name, form in study.columns.items())])
+        text.append([*key, *(cell(same, name, form, study.limits) for name, form in study.columns.items())])
     body = "\n".join(f"| {' | '.join(line)} |" for line in text)
     numbers = [n for n in map(trainings, rows.values()) if n]
     least, most = min(numbers, default=1), max(numbers, default=1)

@@ -1,5 +1,5 @@
 # %% [markdown]
-# ![Eight panels of actions among four discs that pay 3, 0, 1.5 and 5. Cloning takes all discs alike. The exact policy, weighting and the best of sixteen take the discs that pay most. Diffusion-QL and TD3+BC act where there is no disc.](attachment:10.png)
+# ![Eight panels of actions among four discs that pay 3, 0, 1.5 and 5. Cloning takes all discs alike. The exact policy, weights, guidance and the best of sixteen take discs that pay more. Diffusion-QL takes the disc that pays 5 and some places beside it. TD3+BC does one action, on no disc.](attachment:10.png)
 #
 # # 10 · Offline policies
 #
@@ -170,7 +170,7 @@ belief.reveal(improvement.believed(single, acts["TD3+BC"]))
 
 # %% tags=["punchline"]
 actions.scatter(acts, alt="Eight planes with four discs: the clone fills all discs like the data; the exact policy, weights, guidance, "
-    "Diffusion-QL and the best of sixteen lie on those that pay; TD3+BC does one action on no disc.")
+    "Diffusion-QL and the best of sixteen lie on those that pay, but for some crosses beside them; TD3+BC does one action on no disc.")
 
 # %%
 thought, got = (f(acts["TD3+BC"]) for f in (lambda a: improvement.believed(single, a), lambda a: bandit.found(a)["reward"]))
@@ -211,10 +211,10 @@ chosen = [bandit.found(best(draw, Q, n, 400))["reward"] for n in counts]
 assert chosen[-1] > 4.5 > 3 > chosen[0], "large effect: of sixteen draws the best is paid nearly as much as there is"
 widgets.lines(counts, {"model": chosen, "exact": [bandit.best_of(n) for n in counts]}, logx=True, points=True,
     xlabel="N", ylabel="reward", alt="Reward over the number of draws: the learned policy rises with the exact order "
-    "statistic, a little below it, from about 2 for one draw to nearly 5 for sixteen.")
+    "statistic, close to it, from about 2 for one draw to nearly 5 for sixteen.")
 
 # %% [markdown]
-# **Large effect.** Of sixteen draws, the best is paid nearly 5. Its price is seen in the picture above: one mode is left, and sixteen actions are drawn for each one that is done. And $N$ is no temperature: the distribution of the best of $N$ is not $\mu \exp(Q / \eta)$ for any $\eta$.
+# **Large effect.** Of sixteen draws, the best is paid nearly 5. Its price is seen in the picture above: of the modes little more than one is left, and sixteen actions are drawn for each one that is done. And $N$ is no temperature: the distribution of the best of $N$ is not $\mu \exp(Q / \eta)$ for any $\eta$.
 #
 # ## 6 · Drawing the improved policy
 #
@@ -255,7 +255,9 @@ widgets.table({"eta": [f"{eta:g}" for eta in far], "to the exact policy": [f"{v:
 #
 # ## 7 · All of them, three trainings each
 #
-# The study behind this lesson trained every policy three times, on 5,000 recorded actions each time, with critics that were learned. The table has the mean of the three, and in brackets the lowest and the highest. CFGRL (Frans et al. 2025) is classifier-free guidance: a model is told whether an action was better than $V$, and is asked for better ones with a weight $w$. *Best of the data* learns nothing: it repeats one of the recorded actions that were paid most.
+# The study behind this lesson trained every policy three times, on 5,000 recorded actions each time, with critics that were learned. The table has the mean of the three, and in brackets the lowest and the highest. *Off the modes* is the share of actions that lie on no disc. The entropy is 1 where all four discs are taken alike, and 0 where only one is. *To the exact policy* is a total variation as above, and *believed* is what the policy's own critic says of its actions. CFGRL (Frans et al. 2025) is classifier-free guidance: a model is told whether an action was better than $V$, and is asked for better ones with a weight $w$. *Best of the data* learns nothing: it repeats one of the recorded actions that were paid most.
+#
+# They ask their critics about different actions. Weights and CFGRL ask about recorded actions alone, IDQL about draws of its clone, TD3+BC and Diffusion-QL about whatever action their policy does by then.
 
 # %%
 study = actions.Study("bandit")
@@ -267,7 +269,7 @@ better, climbs = ["weighted, eta = 1", "CFGRL, w = 1", "IDQL, best of 16"], "Dif
 for arm in better:
     assert (reward(arm) > reward("the data") + 1).all() and (off(arm) < 0.15).all(), "large effect: it improves, on the discs"
 assert (off("TD3+BC") > 0.9).all() and (study("believed", arm="TD3+BC") > 4).all(), "large effect: one action that climbs"
-assert off(climbs).max() > 0.3 and (study("believed", arm=climbs) > 4.9).all(), "large effect: a chain that climbs"
+assert (off(climbs) > 0.3).sum() == 1 and (study("believed", arm=climbs) > 4.9).all(), "large effect: a chain that climbs"
 assert (reward("best of the data") == 5).all(), "exact: nothing can be paid more than the best recorded action"
 assert (study("entropy", arm="weighted, eta = 1") > study("entropy", arm="IDQL, best of 16") + 0.1).all(), "large effect: modes"
 
@@ -276,7 +278,7 @@ assert (study("entropy", arm="weighted, eta = 1") > study("entropy", arm="IDQL, 
 #
 # **Large effect.** Diffusion-QL lies between: it climbs, and in one of its three trainings more than 30 % of its actions lie beside the discs, in the corner, where its critic is as sure as in the others. A stronger pull, $\eta = 10$ in Diffusion-QL's own sense (there a *large* one is greedy), did not make it worse here.
 #
-# **Exact.** No policy can be paid more than the best recorded action, and repeating that action costs nothing. In a bandit with one state every method here has to be held against this baseline; only where states never come twice does one need a model.
+# **Exact.** No policy can be paid more than the best recorded action, and repeating that action costs nothing. So in a bandit with one state every method has to be held against this baseline. A model is needed where states do not come twice: then nobody recorded what the best action of a new state is.
 #
 # **Large effect.** Weighting keeps more of the modes than the best of sixteen. Who wants *several* good actions, not the best one, needs a temperature, and among these only weighting has the exact policy's.
 #
@@ -305,13 +307,19 @@ dial, W = actions.Study("guidance"), list(improvement.WEIGHTS)
 column = {name: {v: dial(name, w=v) for v in W} for name in ("off", "reward", "believed")}
 
 # %%
-assert (column["off"][20.0] > column["off"][1.0] + 0.5).all(), "large effect: too much guidance leaves the data"
-assert (column["believed"][20.0] > column["reward"][20.0] + 1).all(), "large effect: and the critic does not see it"
+beside, earned, thinks = column.values()
+assert (beside[20.0] > beside[1.0] + 0.5).all(), "large effect: too much guidance leaves the data"
+fell = earned[8.0] < earned[1.0] - 1
+assert fell.sum() == 2 and (thinks[8.0] > thinks[1.0] - 0.5).all(), "large effect: at w = 8 the critic misses the fall"
+assert (thinks[20.0] < thinks[1.0] - 0.5).all(), "large effect: at w = 20 it notices something"
+assert (thinks[20.0] > earned[20.0] + 1).all(), "large effect: but not how far the reward fell"
 widgets.table({"w": [f"{v:g}" for v in W], **{head: [f"{column[name][v].mean():.2f}" for v in W]
     for head, name in {"off the discs": "off", "paid": "reward", "believed": "believed"}.items()}})
 
 # %% [markdown]
-# **Large effect.** In the picture $w = 8$ still holds; in the other two trainings of the study it did not. With $w = 20$ the share of actions beside the discs is larger than with $w = 1$ by more than a half, in each of three trainings. The critic notices little: it believes in a reward that is higher than the true one by more than 1. Who tunes $w$ by the critic's own opinion will not see the fall.
+# **Large effect.** The picture is of the first of three trainings, and the table has the means of all three. In the picture $w = 8$ still holds; in the other two trainings it pays less than $w = 1$ by more than 1. With $w = 20$ the share of actions beside the discs is larger than with $w = 1$ by more than a half, in each of the three.
+#
+# **Large effect.** The critic misses the fall at $w = 8$: in no training does it believe in 0.5 less than at $w = 1$. At $w = 20$ it notices something, for in each training it believes in less than at $w = 1$ by more than 0.5. But it misses the size of the fall: it still believes in a reward that is higher than the true one by more than 1. Who tunes $w$ by the critic's own opinion sees the fall too late.
 #
 # | signature | in the picture | the number that gives it away | cure |
 # |---|---|---|---|
@@ -324,9 +332,9 @@ widgets.table({"w": [f"{v:g}" for v in W], **{head: [f"{column[name][v].mean():.
 #
 # | The survey says | Measured here | Verdict |
 # |---|---|---|
-# | Diffusion suits offline data: it stays where the data are and extrapolates less | policies that weigh or choose what was recorded stay on the discs, where TD3+BC leaves them; climbing, or pushed by too much guidance, diffusion leaves them, too | held (large effect) against TD3+BC, in this bandit |
-# | Diffusion-based methods beat the best others | repeating the best recorded action is as good as any; no benchmark was run | open |
-# | Several modes are kept where one Gaussian cannot | weights keep the modes of the exact policy; Diffusion-QL and the best of sixteen keep one | held for weights, lost by greed |
+# | Diffusion suits offline data: it stays where the data are and extrapolates less | in this bandit policies that weigh or choose what was recorded stay on the discs, where TD3+BC leaves them; climbing, or pushed by too much guidance, diffusion leaves them, too. In `avoid` (*Further*) the order is reversed: in each of three trainings IDQL, CFGRL and Diffusion-QL begin more of their steps away from the data than TD3+BC does | open: held (large effect) against TD3+BC in the bandit, reversed (large effect) in avoid |
+# | Diffusion-based methods beat the best others | in the bandit repeating the best recorded action is as good as any; on our own Hopper recording (*Further*), not a benchmark, cloning the best tenth scores more than every diffusion policy, in each of three trainings; no benchmark was run | open |
+# | Several modes are kept where one Gaussian cannot | weights keep the modes of the exact policy; Diffusion-QL keeps one, and the best of sixteen little more than one | held (large effect) for weights in this bandit, not for policies that take the best action |
 #
 # **Symbols.** $a$ an action; $\mu$ the distribution of the data, $\pi$ a policy, $\pi^*$ the best; $Q, V, A$ `q, v, adv` value of an action, of the state, the advantage; $\eta$ `eta` temperature; $\tau$ `tau` which expectile, $u$ the error; $N$, $m$ draws for each of $m$ decisions; $K$ draws of what $x_t$ may become; $w$ weight of guidance; $x_t, \hat{x}_0$ as in lesson 01.
 #
@@ -366,7 +374,7 @@ assert (later("entropy", arm="DSRL") == 0).all() and later("reward", arm="DSRL")
 later.rows(["IQL", "FQL, alpha = 1", "FQL, alpha = 10", "EDP, eta = 1", "QGPO, eta = 1", "DSRL"])
 
 # %% [markdown]
-# **Large effect.** IQL's Gaussian acts between the discs, where nothing is paid. QGPO and DSRL stay on them. DSRL keeps a single disc in each training, and in one of them not the best: a noise that is learned commits to one disc, and it can be the wrong one.
+# **Large effect.** More than 80 % of the actions of IQL's Gaussian lie between the discs, where nothing is paid. QGPO and DSRL stay on them. DSRL keeps a single disc in each training, and in one of them not the best: a noise that is learned commits to one disc, and it can be the wrong one.
 
 # %% [markdown]
 # SRPO came last: one action for each state, which climbs $Q$ and is held by the score of a frozen clone (Chen et al. 2024). The clone is asked at all levels of noise, and high levels count most. There the discs are one blob, and its score leads to their mean. `eta` says how hard the action is held; `little noise` is held as hard as `eta = 10`, but at low levels alone. Three trainings of each:
@@ -383,25 +391,31 @@ later.rows([f"SRPO, {arm}" for arm in one])
 # %% [markdown]
 # ## Further · where errors add up
 #
-# In the bandit one action is judged. In `avoid` (lesson 09) a drive takes a hundred of them through three rows of posts, and here each of its 24 ways is paid differently: the data about 3, the best way 6. Every policy has the same recordings, updates and starts, and three trainings. A policy is called *off* where more than a fifth of its steps begin away from every recorded position (how far is in `docs/studies/offline.md`).
+# In the bandit one action is judged. In `avoid` (lesson 09) a drive takes a hundred of them through three rows of posts, and here each of its 24 ways is paid differently: the data about 3, the best way 6. Every policy has the same recordings, the same number of updates (so not the same CPU time) and the same starts, and three trainings. A policy is called *off* where more than a fifth of its steps begin away from every recorded position (how far is in `docs/studies/offline.md`).
 
 # %%
 ways = actions.paid_ways()
-score = lambda arm: ways.column("score", arm=arm).astype(float)
-best = {"IQL", "CFGRL, w = 3", "IDQL, best of 4", "Diffusion-QL"}
-assert all((score(arm) > score("the data").max()).all() for arm in best), "large effect: paid more than the data"
-off = {arm: ways.column("off", arm=arm).astype(float).mean() for arm in best}
-assert sum(v > actions.OFF for v in off.values()) == 3 and off["IQL"] < 0.05, "large effect: IQL alone stays near the data"
+score, far = (lambda arm, name=name: ways.column(name, arm=arm).astype(float) for name in ("score", "off"))
+above = lambda one, *others: all(score(one).min() > score(other).max() for other in others)
+leave, stay = ("IDQL, best of 4", "CFGRL, w = 3", "Diffusion-QL"), ("TD3+BC", "SRPO", "IQL")
+assert all(above(arm, "the data") for arm in (*leave, "IQL")), "large effect: paid more than the data"
+assert all((far(arm) > actions.OFF).all() for arm in leave), "large effect: these three leave the data"
+assert all((far(arm) < 0.03).all() for arm in stay), "large effect: and these three stay, in each training"
 assert all((ways.column("success", arm=a) == 0).all() for a in ("Diffusion-QL, best of 16", "DSRL")), "large effect: no drive arrives"
-calm = ways.column("off", arm="SRPO").astype(float)
-assert (calm < 0.05).all() and (score("SRPO") > score("the data").mean()).sum() == 2, "large effect: SRPO stays near the data"
+assert (score("SRPO") > score("the data").mean()).sum() == 2, "large effect: SRPO is paid more in two of three"
+assert above("IDQL, best of 4", *stay), "large effect: IDQL is paid more than those that stay"
+assert above("CFGRL, w = 3", "IQL") and above("Diffusion-QL", "IQL"), "large effect: and these two more than IQL"
 actions.driven(ways, alt="Scores of fifteen policies, a dot for each of three trainings: IDQL, CFGRL and Diffusion-QL are paid most and "
     "are off the data; TD3+BC, SRPO and IQL follow; QGPO, EDP and cloning lie at the data's line; Diffusion-QL's best of 16 and DSRL are paid least.")
 
 # %% [markdown]
-# **Large effect.** Four policies are paid more than the data in each training: IQL, IDQL, CFGRL and Diffusion-QL. All but IQL spend more than a fifth of their steps where nobody recorded. With sixteen draws to choose among, no drive of Diffusion-QL arrives. In the bandit DSRL stays on the discs, here none of its drives arrives either. SRPO, held by all levels of noise at `eta = 1`, stays near the data in each training, and in two of three it is paid more than they are on average.
+# **Large effect.** Four policies are paid more than the data in each training: IQL, IDQL, CFGRL and Diffusion-QL. In each training IDQL, CFGRL and Diffusion-QL begin more than a fifth of their steps where nobody recorded. TD3+BC, with one action, begins fewer than 3 % of its steps there: the reverse of the bandit. So do IQL and SRPO.
 #
-# **Open.** Which of IDQL, CFGRL, Diffusion-QL, TD3+BC, SRPO and IQL is best: their trainings overlap. Why the best of sixteen fails here and is best in the bandit was not looked into. Networks are small (three layers of 64), and each method had one setting.
+# **Large effect.** With sixteen draws to choose among, no drive of Diffusion-QL arrives. In the bandit DSRL stays on the discs, here none of its drives arrives either. SRPO, held by all levels of noise at `eta = 1`, is paid more than the data on average in two of three trainings.
+#
+# **Large effect.** Each training of IDQL is paid more than each of TD3+BC, SRPO and IQL, and each of CFGRL and Diffusion-QL more than each of IQL.
+#
+# **Open.** Which of IDQL, CFGRL and Diffusion-QL is best was not decided, for their trainings overlap. Why the best of sixteen fails here and is best in the bandit was not looked into. Networks are small (three layers of 64), and each method had one setting.
 
 # %% [markdown]
 # ## Further · a robot, and the best tenth of what was recorded
@@ -413,11 +427,11 @@ robot = actions.on_robot()
 scores = {row["arm"]: row["by_seed"] for row in robot.about["summary"] if row["seeds"]}
 tenth = scores.pop("least squares, best 10 %")
 assert min(tenth) > 1.1 * max(max(each) for each in scores.values()), "large effect: the best tenth, cloned, scores more than any other policy"
-assert max(scores["diffusion cloning"]) < min(scores["least squares"]) / 2, "large effect: a drawn clone falls sooner than a mean one"
+assert max(scores["diffusion cloning"]) < min(scores["least squares"]) / 2, "large effect: a drawn clone scores less than a mean"
 actions.hopped(robot, alt="Scores of thirteen policies on Hopper with intervals over trainings and starts: least squares on the best tenth lies "
     "alone on the right, with a wide interval that ends near the best recorded episode; IQL's mean is the first of the others, diffusion cloning lies last at the data's line.")
 
 # %% [markdown]
-# **Large effect.** Cloning the best tenth scores more in each of its three trainings than any other policy in any of its own. In one of them it comes near the best recorded episode, in the other two it stays far below it. An action drawn from a diffusion clone of all steps falls sooner than the mean of what was done.
+# **Large effect.** Cloning the best tenth scores more in each of its three trainings than any other policy in any of its own. In one of them it comes near the best recorded episode, in the other two it stays far below it. Draws of a diffusion clone of all steps score less than half of what the mean of these steps (least squares) scores, in each training.
 #
-# **Open.** Why it does: the recording holds bad actions, which a draw repeats and a mean may not, but that was not tested. And which method is best with a million updates, as in the papers: here are a few thousand. The published score in `docs/studies.md` is of other data.
+# **Open.** Why draws score less was not tested: the recording holds bad actions, and a draw repeats them, where a mean may not. Which method is best with a million updates, as in the papers, is open as well, for here are a few thousand. The published score in `docs/studies.md` is of other data.

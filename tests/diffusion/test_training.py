@@ -88,7 +88,7 @@ def test_the_exact_denoiser_leaves_the_loss_that_nothing_can_remove():
     x_0 = torch.randn(
         50_000, 1, generator=G(), dtype=f64
     )  # N(0, 1): eps is known up to its variance given x_t, alpha^2
-    D = NeuralDenoiser(Net(), Linear())
+    D = NeuralDenoiser(Net(), Linear(), "eps")
     D.net.forward = lambda x, label, cond=None: sigma * x  # E[eps | x_t]; here c_in = 1
     t = torch.full((50_000,), 0.4, dtype=f64)
     alpha, sigma = (level.item() for level in Linear()(0.4))
@@ -97,7 +97,7 @@ def test_the_exact_denoiser_leaves_the_loss_that_nothing_can_remove():
 
 @pytest.mark.parametrize("schedule", [Linear(), Karras()], ids=repr)
 def test_times_are_stratified_and_uniform_from_t_min_on(schedule):
-    seen, D = [], NeuralDenoiser(Constant(), schedule)
+    seen, D = [], NeuralDenoiser(Constant(), schedule, "eps")
     D.net.forward = lambda x, label, cond=None: seen.append(schedule.time(torch.exp(4 * label.double()))) or x
     denoising_loss(D, torch.zeros(1000, 1), generator=G())
     u = 1000 * (seen[0] - schedule.t_min) / (1 - schedule.t_min) - torch.arange(1000)
@@ -125,7 +125,7 @@ def test_the_masked_mean_divides_by_what_is_valid():
 
 
 def test_a_weight_for_each_row_weighs_the_errors_of_the_rows_one_by_one():
-    x_0, D = torch.randn(5, 5, generator=G(1)), NeuralDenoiser(Constant(), Linear())  # as many columns as rows
+    x_0, D = torch.randn(5, 5, generator=G(1)), NeuralDenoiser(Constant(), Linear(), "eps")  # as many columns as rows
     weight, t = torch.tensor([0.0, 1.0, 2.0, 3.0, 10.0]), torch.linspace(0.1, 0.9, 5)
     rows = [denoising_loss(D, x_0, t=t, valid=torch.arange(5)[:, None] == i, generator=G(2)) for i in range(5)]
     assert_close(denoising_loss(D, x_0, t=t, weight=weight, generator=G(2)), (weight * torch.stack(rows)).mean())
@@ -211,7 +211,7 @@ class ActorCritic(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config, self.sizes = config, {}
-        self.actor, self.critic = NeuralDenoiser(Net(), Linear()), nn.Linear(2, 1)
+        self.actor, self.critic = NeuralDenoiser(Net(), Linear(), "eps"), nn.Linear(2, 1)
         self.register_buffer("scale", torch.tensor(2.0))
 
 

@@ -27,6 +27,15 @@ def test_an_interval_of_a_share_ends_at_one_and_at_nought() -> None:
     assert "to 1.44)" in studies.cell(rows, "paid", ".2f")
 
 
+def test_an_interval_of_what_a_disc_pays_ends_where_the_discs_end() -> None:
+    """The discs pay 0 to 5: three trainings of which one found the disc of 1.5 say nothing of 8.85."""
+    same = [{"reward": v, "off": 1.0 - v / 5} for v in (5.0, 1.5, 5.0)]
+    assert studies.cell(same, "reward", ".2f", studies.IN_BANDIT) == "3.83 (0.00 to 5.00)"
+    assert studies.cell(same, "off", ".2f", studies.IN_BANDIT) == "0.23 (0.00 to 1.00)"
+    held = [studies.STUDIES[name].limits for name in ("offline", "best of N", "guided", "improved later")]
+    assert held == [studies.IN_BANDIT] * 4
+
+
 @pytest.mark.parametrize(("values", "said"), [([], "–"), ([None, float("nan")], "–"), ([0.25, None], "0.2")])
 def test_what_is_missing_is_said_and_one_seed_has_no_interval(values: list, said: str) -> None:
     assert studies.cell([{"paid": v} for v in values] or [{}], "paid", ".1f") == said

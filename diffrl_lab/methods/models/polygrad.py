@@ -62,6 +62,8 @@ class Config:
     level_mean: float = -1.2  # of ln sigma in training; EDM's, as is the next
     level_std: float = 1.2
     denoising: int = 18  # steps of the chain
+    predict: str = "edm"  # what the network predicts (`denoisers.coefficients`); "x0" errs less from 5 steps on
+    sigma_data: float = 1.0  # of its preconditioning: 1 is the deviation of the scaled data
 
 
 class Rollout(NamedTuple):
@@ -87,7 +89,7 @@ class Polygrad(nn.Module):
         self.config, self.sizes, self.about = config, {"obs": obs, "act": act}, {}
         self.dim = config.horizon * (act + 1 + obs)
         net = MLP(self.dim, cond=obs, width=config.width, depth=config.depth)
-        self.denoiser = NeuralDenoiser(net, Karras(0.002, 80.0), "edm", sigma_data=1.0)
+        self.denoiser = NeuralDenoiser(net, Karras(0.002, 80.0), config.predict, config.sigma_data)
         self.scaler = Scaler.blank(act + 1 + obs)
 
     def loss(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> dict[str, Tensor]:

@@ -51,6 +51,8 @@ class Config:
     level_mean: float = -1.2  # of ln sigma in training; the paper's, as is the next
     level_std: float = 1.2
     denoising: int = 18  # steps of the chain
+    predict: str = "edm"  # what the network predicts (`denoisers.coefficients`); "x0" was no better
+    sigma_data: float = 1.0  # of its preconditioning: 1 is the deviation of the scaled data
 
 
 def levels(D: Any, config: Any, n: int, generator: torch.Generator) -> Tensor:
@@ -85,7 +87,7 @@ class Synther(nn.Module):
         self.config, self.sizes, self.about = config, {"obs": obs, "act": act}, {}
         self.dim = 2 * obs + act + 2
         net = MLP(self.dim, width=config.width, depth=config.depth)
-        self.denoiser = NeuralDenoiser(net, Karras(0.002, 80.0), "edm", sigma_data=1.0)
+        self.denoiser = NeuralDenoiser(net, Karras(0.002, 80.0), config.predict, config.sigma_data)
         self.scaler = Scaler.blank(self.dim)
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
