@@ -79,15 +79,14 @@ def test_the_same_noise_becomes_the_same_picture_as_in_torch(which: str, tab: Pa
     moments, generator = dreams.fresh("breakout", 2, seed=10_000), torch.Generator().manual_seed(2)
     past, act = moments.past.float(), moments.act
     z = torch.randn(len(past), 4, 10, 10, generator=generator)
-    asked = [
-        [(2 * past[k] - 1).flatten().tolist(), act[k].flatten().tolist(), z[k].flatten().tolist()] for k in range(len(z))
-    ]
+    asked = [[part.flatten().tolist() for part in one] for one in zip(2 * past - 1, act, z, strict=True)]
     came = tab.evaluate(
         f"""([meta, bytes, asked, every]) => {{
         {SCRIPT}
         const w = unpack(meta.checkpoints[0].tensors, Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0)));
-        return every.map((steps) => asked.map((one) => [...dream(w, meta, ...one.slice(0, 2).map((v) => Float32Array.from(v)),
-          steps, Float32Array.from(one[2]))])); }}""",
+        const one = (steps) => ([past, act, z]) => [...dream(w, meta, past, act, steps, z)];
+        const typed = asked.map((parts) => parts.map((v) => Float32Array.from(v)));
+        return every.map((steps) => typed.map(one(steps))); }}""",
         [meta, base64.b64encode(data).decode(), asked, play.STEPS],
     )
     for steps, drawn in zip(play.STEPS, came, strict=True):
