@@ -309,9 +309,9 @@ widgets.intervals([(name, v.tolist()) for name, v in off.items()], xlabel="error
     "forecast by what it was trained on: the recorded rows alone and with real ones beside them are best, SynthER is a little behind, noise far.")
 
 # %% [markdown]
-# **Large effect.** In each training the forecast is *worse* with SynthER's rows than without them. The recorded rows of Pendulum are exact, and the drawn ones have a residual: the learner trusts both alike. Noise that is as new costs more than twice as much as SynthER. Even real rows bring little, as the picture shows: for this forecast 400 exact rows are nearly enough.
+# **Large effect.** In each training the forecast is *worse* with SynthER's rows than without them. The recorded rows of Pendulum are exact, and the drawn ones have a residual: the learner trusts both alike. With noise that is as new the error is more than twice that with SynthER. Even real rows bring little, as the picture shows: for this forecast 400 exact rows are nearly enough.
 #
-# **Open.** A *policy* can gain from rows where nothing was recorded even if they are a little wrong, which a forecast on fresh rows of the same recording cannot see. The first *Further* section asks it of TD3+BC.
+# **Open.** A *policy* might gain from rows where nothing was recorded, even if they are a little wrong; a forecast on fresh rows of the same recording cannot see this. The first *Further* section asks it of TD3+BC.
 #
 # ## 7 · Move it
 #
