@@ -413,7 +413,7 @@ found = {title: rows_of(arm, 5) for title, arm in arms_of.items()}
 widgets.table({"moments of a lost ball": list(found), **{title: [span(rows, key) for rows in found.values()] for title, key in columns.items()}})
 
 # %% [markdown]
-# **Open.** Shown more often, a lost ball is followed by an impossible picture in 2 to 4 % of the draws, and in 9 % <!-- 9 %: 0.086 in the table above, rounded --> as recorded; that is one training of the latter. The other columns hardly differ.
+# **Open.** Shown more often, a lost ball is followed by an impossible picture in 2 to 4 % of the draws, and in 9 % <!-- 9: 0.086 in the table above, rounded --> as recorded; that is one training of the latter. The other columns hardly differ.
 
 # %% [markdown]
 # ## Further · What lets a dream last?
