@@ -715,6 +715,20 @@ STUDIES: dict[str, Study] = {
             "rmse_end": "error of the last state",
         },
     ),
+    "led": Study(
+        "dreams-led.json",
+        ("policy_name", "arm"),
+        {"moved": ".2f", "act_spread": ".2f", "obs_spread": ".2f"},
+        {
+            "policy_name": "policy",
+            "arm": "by",
+            "moved": "way of the last state (1)",
+            "act_spread": "spread of actions (1)",
+            "obs_spread": "spread of states (1)",
+        },
+        drawn=("act_spread", "obs_spread"),
+        over="",
+    ),
     "synthetic oracle": Study(
         "synthetic-oracle.json",
         ("n", "arm", "updates", "noise"),

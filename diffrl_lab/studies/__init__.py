@@ -43,6 +43,7 @@ joints             Joints of windows, exactly: what four ways to put windows of 
                    the correlation across a joint
 language           Plans by sentences, behind the end of lesson 08: who heeds a sentence, and who one whose place and
                    way never met?
+led                What a policy makes of an exact denoiser's rollouts: PolyGRAD's lead beside `ascend`
 legs               What lesson 07 draws around its own few lines: chunks over recorded legs, and drives to far
                    goals
 measured           What lesson 05b shows of the tables that ship: goals reached, what a guide learns, robots;

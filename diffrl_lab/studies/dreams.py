@@ -6,8 +6,8 @@ with the batches of the first. Each is measured on 1,500 fresh moments, 500 of e
 trainings of the first and the last, one of the second.
 
 `weights` writes what lesson 13 opens, `moments` and `lasting` its tables; `drift` asks what lets a dream last;
-`rollouts` and `forked` are of states (`rollouts.py`), and so is `policies` (`dreamt.py`). Points are kept in
-runs/dreams. How it came about: docs/studies/dreams.md.
+`rollouts` and `forked` are of states (`rollouts.py`), and so are `policies` (`dreamt.py`) and `led` (`led.py`).
+Points are kept in runs/dreams. How it came about: docs/studies/dreams.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from diffrl_lab.diffusion import load
 from diffrl_lab.files import ROOT
 from diffrl_lab.methods.models import diamond
 from diffrl_lab.methods.models.diamond import Config, Diamond
-from diffrl_lab.studies import dreamt, rollouts
+from diffrl_lab.studies import dreamt, led, rollouts
 from diffrl_lab.studies.study import Part, Tensors
 from diffrl_lab.worlds import games
 
@@ -179,6 +179,11 @@ def _forked(seeds: Sequence[int]) -> Table:
     return run_grid(rollouts.forked, grid, seeds=seeds, cache=RUNS, version=VERSION)
 
 
+def _led(seeds: Sequence[int]) -> Table:
+    grid = {"arm": led.ARMS, "policy_name": list(led.POLICIES)}
+    return run_grid(led.led, grid, seeds=seeds, cache=RUNS, version=VERSION)
+
+
 def _weights(seeds: Sequence[int]) -> Tensors:
     files: dict[str, Any] = {}
     ships = (("diffusion", "good", None), ("diffusion", "early", EARLY), ("least squares", "mean", None))
@@ -196,4 +201,5 @@ PARTS = {
     "lasting": Part(_lasting, "results/dreams-lasting.json", seeds=1, training=trained),
     "rollouts": Part(_rollouts, "results/dreams-rollouts.json"),
     "forked": Part(_forked, "results/dreams-forked.json"),
+    "led": Part(_led, "results/dreams-led.json"),
 }

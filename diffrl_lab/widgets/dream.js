@@ -92,7 +92,7 @@ function joined(...parts) {
 
 // net(x, label, past, act) of nets/image.py's ImageUNet, for one picture. past: K pictures of -1 to 1; act: K one-hots.
 function network(w, meta, x, label, past, act) {
-  const { shape: [C, H, W], width, past: K, groups } = meta, f = w["label.frequencies"];
+  const { shape: [C, H, W], width, past: K, groups, frequencies: f } = meta;
   const features = joined(f.map((q) => Math.sin(q * label)), f.map((q) => Math.cos(q * label)), act);
   const e = linear(features, w["embed.0.weight"], w["embed.0.bias"]).map(silu);
   const place = new Float32Array(2 * H * W);

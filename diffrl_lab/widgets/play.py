@@ -55,7 +55,7 @@ def pack(models: Mapping[str, Any], *, alt: str, seed: int = 0) -> tuple[dict[st
     schedule = first.denoiser.schedule
     checkpoints, blobs = [], []
     for name, model in models.items():
-        tensors = model.denoiser.net.state_dict()
+        tensors = dict(model.denoiser.net.named_parameters())
         checkpoints.append({"name": name, "tensors": [[key, v.numel()] for key, v in tensors.items()]})
         blobs += [v.detach().half().numpy().tobytes() for v in tensors.values()]
     meta = {
@@ -65,6 +65,7 @@ def pack(models: Mapping[str, Any], *, alt: str, seed: int = 0) -> tuple[dict[st
         "past": first.config.past,
         "width": first.config.width,
         "groups": 8,
+        "frequencies": first.denoiser.net.label.frequencies.tolist(),  # no weights: float16 has them not exactly
         "sigma_data": first.denoiser.sigma_data,
         "sigma_min": schedule.sigma_min,
         "sigma_max": schedule.sigma_max,

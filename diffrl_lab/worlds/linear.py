@@ -79,6 +79,26 @@ def record(steps: int, *, seed: int) -> Episodes:
     return Episodes(obs, act, rew, last)
 
 
+def rollouts(start: tuple[float, float], steps: int, *, shift: float = 0.0, eps: float = EPS) -> tuple[Tensor, Tensor]:
+    """The law of (a, r, s') over `steps` steps from `start`, the actions being a = -K s + shift + eps e: a Gaussian.
+
+    -> its mean [steps, 4] and covariance [4 steps, 4 steps], float64
+    """
+    true = law()
+    k, c = torch.tensor([K], dtype=torch.float64), torch.tensor(C, dtype=torch.float64)
+    noise = torch.eye(4 * steps, dtype=torch.float64).reshape(steps, 4, 4 * steps)
+    mean, M = torch.tensor(start, dtype=torch.float64), torch.zeros(2, 4 * steps, dtype=torch.float64)
+    root, means, parts = torch.linalg.cholesky(true.sigma), [], []
+    for e in noise:  # each number as its mean and a sum of all noise so far, M
+        a, A = -k @ mean + shift, -k @ M + eps * e[:1]
+        r, R = (c @ mean)[None] + D * a, c[None] @ M + D * A + RHO * e[1:2]
+        mean, M = true.A @ mean + true.B @ a, true.A @ M + true.B @ A + root @ e[2:]
+        means.append(torch.cat([a, r, mean]))
+        parts += [A, R, M]
+    L = torch.cat(parts)
+    return torch.stack(means), L @ L.mT
+
+
 def regress(t: Transitions) -> Law:
     """Least squares of s' on (s, a) without a constant, and the covariance of what is left over. -> Law, float64
 

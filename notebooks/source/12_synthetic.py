@@ -139,7 +139,7 @@ widgets.table({"rows": ["400 recorded", f"{N:,} drawn"], "error of A and B": [f"
     "error that as many real rows have (exact)": [f"{limit[0] * (125 / n) ** 0.5:.3f}" for n in (400, N)]})
 
 # %% [markdown]
-# **Large effect.** The rows of the trained network have the world's $A$ and $B$ to within 0.25 in this one training. It cannot be asked for more than the recorded rows know. The study behind this lesson trained it three times, and drew 10,000 rows each time. The table has the mean of the three, and in brackets the lowest and the highest.
+# **Large effect.** The rows of the trained network have the world's $A$ and $B$ to within 0.25 in this one training. If they come out nearer to the truth than the recorded rows, that may be chance: the model saw nothing but these rows. The study behind this lesson trained it three times, and drew 10,000 rows each time. The table has the mean of the three, and in brackets the lowest and the highest.
 
 # %%
 study, arms = augmented.Study("linear"), {"real": "400 recorded", "drawn": "400 drawn", "more drawn": "10,000 drawn", "more real": "10,000 real"}
@@ -257,7 +257,7 @@ for n in (400, 2000):
 #
 # **Exercise 4** (hard, 25 minutes). This is the synthesis of the lesson: make a larger data set out of recorded rows and a model's draws. The draws come scaled; `scaler(x)` scales rows, and `scaler.inverse(z)` takes them back to units. Steps:
 # 1. a draw is a copy if it is nearer to a recorded row than `share` times the median of fresh rows, in scaled units; drop it;
-# 2. of those that are left keep the first ones, at most `most` for each recorded row;
+# 2. of those that are left keep the first `most * len(rows)`;
 # 3. take them back to units, and put them behind the recorded rows.
 #
 # A law judges your rows: a regression on them must find the world's $A$ and $B$. Pitfalls: in which units is each step done? What is cut first?
@@ -309,9 +309,9 @@ widgets.intervals([(name, v.tolist()) for name, v in off.items()], xlabel="error
     "forecast by what it was trained on: the recorded rows alone and with real ones beside them are best, SynthER is a little behind, noise far.")
 
 # %% [markdown]
-# **Large effect.** In each training the forecast is *worse* with SynthER's rows than without them. The recorded rows of Pendulum are exact, and the drawn ones have a residual: the learner trusts both alike. Noise that is as new costs more than twice as much as SynthER. Even real rows bring little, as the picture shows: for this forecast 400 exact rows are nearly enough.
+# **Large effect.** In each training the forecast is *worse* with SynthER's rows than without them. The recorded rows of Pendulum are exact, and the drawn ones have a residual: the learner trusts both alike. With noise that is as new the error is more than twice that with SynthER. Even real rows bring little, as the picture shows: for this forecast 400 exact rows are nearly enough.
 #
-# **Open.** A *policy* can gain from rows where nothing was recorded even if they are a little wrong, which a forecast on fresh rows of the same recording cannot see. The first *Further* section asks it of TD3+BC.
+# **Open.** A *policy* might gain from rows where nothing was recorded, even if they are a little wrong; a forecast on fresh rows of the same recording cannot see this. The first *Further* section asks it of TD3+BC.
 #
 # ## 7 · Move it
 #
@@ -341,7 +341,7 @@ assert over[0] > 1.2 and over[0] > over[-1], "exact: too few steps leave noise i
 widgets.table({"steps of the chain": ["8", "18", "40"], "trace of Sigma, over the true one": [f"{v:.2f}" for v in over]})
 
 # %% [markdown]
-# **Exact.** The model with the lowest training loss wins by the residual, which is below 0.02, and it has nothing to offer: its ratio is below 0.1. The study's networks stayed far from this minimum; it is why their loss alone is no reason to trust them. The second fault is quieter. With 8 steps the chain of the *exact* denoiser leaves noise in its rows, and the trace of $\Sigma$ is more than 1.2 times the true one.
+# **Exact.** The model with the lowest training loss wins by the residual, which is below 0.02, and it has nothing to offer: its ratio is below 0.1. So a low training loss alone is no reason to trust a model. The study's networks stayed far from this minimum. The second fault is quieter. With 8 steps the chain of the *exact* denoiser leaves noise in its rows, and the trace of $\Sigma$ is more than 1.2 times the true one.
 #
 # | signature | in the picture | the number that gives it away | cure |
 # |---|---|---|---|
@@ -396,7 +396,7 @@ widgets.intervals([(name, v.tolist()) for name, v in paid.items()], xlabel="retu
     "of five trainings: one update a step stays low in all, two updates on own rows end high in four and low in one, made halves are spread over the whole range.")
 
 # %% [markdown]
-# **Large effect.** A second update for each step, on the learner's own rows, is worth much in four of five trainings. **Open.** With half of each batch made, some trainings end as high and others far below; whether made rows help is not shown by five. All arms with two updates see about the same share of states.
+# **Large effect.** A second update for each step, on the learner's own rows, is worth much in four of five trainings. **Open.** With half of each batch made, some trainings end as high and others far below; whether made rows help is not shown by five. An arm with as many *real* rows beside, the most that one could hope for, was not run. All arms with two updates see about the same share of states.
 
 # %% [markdown]
 # ## Further · Replay where a score is high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -13,6 +14,8 @@ import pytest
 import torch
 from jupyterlab_page import Page, chromium, page
 
+from diffrl_lab.analysis import dreams
+from diffrl_lab.data.shipped import shipped
 from diffrl_lab.diffusion import seeded
 from diffrl_lab.methods.models.diamond import Config, Diamond
 from diffrl_lab.widgets import play
@@ -69,23 +72,26 @@ def test_10000_random_steps_have_the_same_outcomes_and_pictures_as_in_python(tab
     assert wrong == 0
 
 
-@pytest.mark.parametrize("steps", play.STEPS)
-def test_the_same_noise_becomes_the_same_picture_as_in_torch(steps: int, tab: Page) -> None:
-    made = model()
-    meta, data = play.pack({"random": made}, alt=ALT)
-    generator = torch.Generator().manual_seed(2)
-    past = torch.randint(0, 2, (1, 2, 4, 10, 10), generator=generator).float()
-    act = torch.eye(3)[torch.tensor([[1, 2]])]
-    z = torch.randn(1, 4, 10, 10, generator=generator)
-    wanted = 2 * made.sample(past, act, steps=steps, x_T=z * made.denoiser.schedule.prior_std) - 1
+@pytest.mark.parametrize("which", ["random", "shipped"])
+def test_the_same_noise_becomes_the_same_picture_as_in_torch(which: str, tab: Page) -> None:
+    made = model() if which == "random" else Diamond.load(shipped("weights/breakout-good.safetensors"))
+    meta, data = play.pack({which: made}, alt=ALT)
+    moments, generator = dreams.fresh("breakout", 2, seed=10_000), torch.Generator().manual_seed(2)
+    past, act = moments.past.float(), moments.act
+    z = torch.randn(len(past), 4, 10, 10, generator=generator)
+    asked = [[part.flatten().tolist() for part in one] for one in zip(2 * past - 1, act, z, strict=True)]
     came = tab.evaluate(
-        f"""([meta, bytes, past, act, steps, z]) => {{
+        f"""([meta, bytes, asked, every]) => {{
         {SCRIPT}
-        const w = unpack(meta.checkpoints[0].tensors, Uint8Array.from(bytes));
-        return [...dream(w, meta, Float32Array.from(past), Float32Array.from(act), steps, Float32Array.from(z))]; }}""",
-        [meta, list(data), (2 * past - 1).flatten().tolist(), act.flatten().tolist(), steps, z.flatten().tolist()],
+        const w = unpack(meta.checkpoints[0].tensors, Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0)));
+        const one = (steps) => ([past, act, z]) => [...dream(w, meta, past, act, steps, z)];
+        const typed = asked.map((parts) => parts.map((v) => Float32Array.from(v)));
+        return every.map((steps) => typed.map(one(steps))); }}""",
+        [meta, base64.b64encode(data).decode(), asked, play.STEPS],
     )
-    np.testing.assert_allclose(came, wanted.flatten().numpy(), rtol=0, atol=1e-5)
+    for steps, drawn in zip(play.STEPS, came, strict=True):
+        wanted = 2 * made.sample(past, act, steps=steps, x_T=z * made.denoiser.schedule.prior_std) - 1
+        np.testing.assert_allclose(drawn, wanted.flatten(1).numpy(), rtol=0, atol=1e-5, err_msg=f"{steps} steps")
 
 
 def test_the_page_is_played_with_the_arrow_keys_and_asks_nobody_for_anything(tab: Page, tmp_path: Path) -> None:

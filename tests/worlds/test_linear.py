@@ -38,3 +38,19 @@ def test_regression_gives_the_law_back_and_its_error_falls_as_one_over_the_root_
     assert linear.distance(true) == {"A": 0.0, "B": 0.0, "sigma": 0.0}
     with pytest.raises(ValueError, match="at least 4 rows, got 3"):
         linear.regress(transitions(linear.record(3, seed=0)))
+
+
+def test_rollouts_from_a_state_have_the_mean_and_covariance_that_are_written_down() -> None:
+    start, steps, n, g = (1.0, -0.5), 3, 40_000, torch.Generator().manual_seed(0)
+    true, k, c = linear.law(), torch.tensor(linear.K).double(), torch.tensor(linear.C).double()
+    s, parts = torch.tensor(start).double().expand(n, 2), []
+    for _ in range(steps):
+        e, v, w = (torch.randn(n, m, generator=g, dtype=torch.float64) for m in (1, 1, 2))
+        a = 0.7 - (s @ k)[:, None] + 0.2 * e
+        r = (s @ c)[:, None] + linear.D * a + linear.RHO * v
+        s = s @ true.A.mT + a @ true.B.mT + w @ torch.linalg.cholesky(true.sigma).mT
+        parts += [a, r, s]
+    x, (mean, cov) = torch.cat(parts, 1), linear.rollouts(start, steps, shift=0.7, eps=0.2)
+    size = cov.diagonal().sqrt()
+    assert float(((x.mean(0) - mean.flatten()) / size).abs().max()) < 4 / n**0.5
+    assert float(((torch.cov(x.mT) - cov) / size[:, None] / size).abs().max()) < 4 * (2 / n) ** 0.5

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,80 +13,39 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from diffrl_lab.data.episodes import Episodes
-from diffrl_lab.diffusion import Function, MixtureDenoiser, ascend, heun, sample
-from diffrl_lab.methods import weights
-from diffrl_lab.methods.models.polygrad import Config, Policy, Polygrad, Rollout, gather, train
+from diffrl_lab.methods.models.polygrad import Config, Polygrad, gather, train
+from diffrl_lab.studies import led
+from diffrl_lab.studies.led import START, by_ascent, by_lead, exact, laid, policy
 from diffrl_lab.worlds import linear, pendulum
 
-H, N = 4, 4000
+H = led.STEPS
 TINY = Config(horizon=H, width=16, depth=2, updates=6, batch=8)
-START = (1.0, -0.5)
+law = partial(linear.rollouts, START, H)
 
 
 def G(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def law(shift: float = 0.0, eps: float = linear.EPS) -> tuple[Tensor, Tensor]:
-    """Mean [H, 4] and covariance [4 H, 4 H] of (a, r, s') over H steps of a = -K s + shift + eps e from START."""
-    true = linear.law()
-    k, c = torch.tensor([linear.K], dtype=torch.float64), torch.tensor(linear.C, dtype=torch.float64)
-    noise = torch.eye(4 * H, dtype=torch.float64).reshape(H, 4, 4 * H)
-    mean, M = torch.tensor(START, dtype=torch.float64), torch.zeros(2, 4 * H, dtype=torch.float64)
-    means, parts = [], []
-    for e in noise:
-        a, A = -k @ mean + shift, -k @ M + eps * e[:1]
-        r, R = (c @ mean)[None] + linear.D * a, c[None] @ M + linear.D * A + linear.RHO * e[1:2]
-        mean, M = true.A @ mean + true.B @ a, true.A @ M + true.B @ A + torch.linalg.cholesky(true.sigma) @ e[2:]
-        means.append(torch.cat([a, r, mean]))
-        parts += [A, R, M]
-    L = torch.cat(parts)
-    return torch.stack(means), L @ L.mT
-
-
 def deviations(cov: Tensor) -> Tensor:
     return cov.diagonal().sqrt().reshape(H, 4)
 
 
-def exact() -> Polygrad:
-    """PolyGRAD of the linear-Gaussian world whose denoiser is the exact one from START."""
-    model = train(linear.record(500, seed=0), TINY).model
-    (mean, cov), spread = law(), model.scaler.spread.double().repeat(H)
-    schedule = model.denoiser.schedule
-    mixture = MixtureDenoiser(
-        [1.0], model.scaler(mean).reshape(1, -1), schedule, cov=(cov / spread[:, None] / spread)[None]
-    )
-    return weights.around(model, denoiser=Function(lambda x_t, t, cond=None: mixture(x_t, t), schedule))
-
-
-def policy(shift: float = 0.0, eps: float = linear.EPS) -> Policy:
-    return lambda s: (shift - (s @ torch.tensor(linear.K))[..., None], torch.tensor(eps))
-
-
-def drawn(model: Polygrad, lead: Policy | None = None) -> Tensor:
-    """(a, r, s') of N rollouts -> [N, H, 4]"""
-    return steps(model.sample(torch.tensor([START]).expand(N, 2), lead, steps=40, generator=G()))
-
-
-def steps(r: Rollout) -> Tensor:
-    return torch.cat([r.act, r.rew[..., None], r.obs[:, 1:]], -1).double()
-
-
 def test_the_exact_denoiser_draws_the_rollouts_law() -> None:
-    x, (mean, cov) = drawn(exact()), law()
+    x, (mean, cov) = by_lead(exact(), None), law()
     assert_close(x.mean(0), mean, rtol=0, atol=0.05)
     scale = cov.diagonal().sqrt()
     assert_close(torch.cov(x.flatten(1).mT) / scale / scale[:, None], cov / scale / scale[:, None], rtol=0, atol=0.07)
 
 
 def test_a_lead_that_looks_at_no_state_draws_its_actions_exactly() -> None:
-    x = drawn(exact(), lambda s: (torch.tensor([0.7]), torch.tensor(0.25)))
+    x = by_lead(exact(), lambda s: (torch.tensor([0.7]), torch.tensor(0.25)))
     assert_close(x[..., 0].mean(0), torch.full((H,), 0.7).double(), rtol=0, atol=0.02)
     assert_close(x[..., 0].std(0), torch.full((H,), 0.25).double(), rtol=0.05, atol=0)
 
 
 def test_led_by_the_recorded_behaviour_actions_are_its_own_and_states_a_little_narrow() -> None:
-    x, (mean, cov) = drawn(exact(), policy()), law()
+    x, (mean, cov) = by_lead(exact(), policy()), law()
     assert_close(x.mean(0), mean, rtol=0, atol=0.05)
     ratio = x.std(0) / deviations(cov)
     assert_close(ratio[:, 0], torch.ones(H).double(), rtol=0, atol=0.05)
@@ -95,33 +54,18 @@ def test_led_by_the_recorded_behaviour_actions_are_its_own_and_states_a_little_n
 
 def test_states_follow_a_policy_far_from_the_recording_by_a_third_only() -> None:
     (old, _), (new, _) = law(), law(shift=1.0)
-    x = drawn(exact(), policy(shift=1.0)).mean(0)
+    x = by_lead(exact(), policy(shift=1.0)).mean(0)
     assert 0.25 < float((x - old)[-1, 3] / (new - old)[-1, 3]) < 0.42
 
 
-def tilted(shift: float, eps: float) -> Tensor:
-    """(a, r, s') by `ascend` on log pi(a | s) - log behaviour(a | s), whose exact tilt is the policy's rollouts."""
-    model = exact()
-
-    def J(z: Tensor, t: Tensor) -> Tensor:
-        r = model.rollout(z, torch.tensor([START]).expand(len(z), 2))
-        left = r.act[..., 0] + r.obs[:, :-1] @ torch.tensor(linear.K)
-        return (left**2 / (2 * linear.EPS**2) - (left - shift) ** 2 / (2 * eps**2)).sum(1)
-
-    D: Any = ascend(model.denoiser, J, at="x0_hat")
-    x_T = D.schedule.prior((N, model.dim), G())
-    z = sample(D, x_T, steps=40, step=heun())
-    return steps(model.rollout(z, torch.tensor([START]).expand(N, 2)))
-
-
 def test_ascending_the_policy_is_exact_where_its_log_ratio_is_linear() -> None:
-    x, (mean, cov) = tilted(1.0, linear.EPS), law(shift=1.0)
+    x, (mean, cov) = by_ascent(exact(), 1.0, linear.EPS), law(shift=1.0)
     assert_close(x.mean(0), mean, rtol=0, atol=0.06)
     assert_close(x.std(0) / deviations(cov), torch.ones(H, 4).double(), rtol=0, atol=0.06)
 
 
 def test_ascending_a_narrower_policy_is_biased_actions_come_out_too_narrow() -> None:
-    x, (mean, cov) = tilted(0.0, 0.2), law(eps=0.2)
+    x, (mean, cov) = by_ascent(exact(), 0.0, 0.2), law(eps=0.2)
     assert_close(x.mean(0), mean, rtol=0, atol=0.05)
     ratio = x.std(0)[:, 0] / deviations(cov)[:, 0]
     assert 0.2 < float(ratio[0]) < 0.36 and bool((ratio[1:] < 0.6).all()), f"of the exact tilt's 1: {ratio}"
@@ -144,7 +88,7 @@ def test_a_training_finds_where_rollouts_go_from_a_state() -> None:
     config = Config(horizon=2, width=64, depth=3, updates=500, batch=128, lr=3e-3)
     run = train(linear.record(4000, seed=0), config)
     list(run)
-    x = steps(run.model.sample(torch.tensor([START]).expand(1000, 2), generator=G()))
+    x = laid(run.model.sample(torch.tensor([START]).expand(1000, 2), generator=G()))
     mean, cov = law()
     assert_close(x.mean(0), mean[:2], rtol=0, atol=0.12)
     assert_close(x.std(0) / deviations(cov)[:2], torch.ones(2, 4).double(), rtol=0, atol=0.25)
