@@ -129,7 +129,7 @@ def paths(rolled: Mapping[str, avoid.Rolled], *, alt: str, cols: int = 4) -> pic
     return pictures.Picture(fig, alt)
 
 
-def draw_paths(ax: Any, name: str, rolled: avoid.Rolled) -> None:
+def draw_paths(ax: Any, name: str, rolled: avoid.Rolled, size: float = 9) -> None:
     """One panel of `paths`."""
     draw_posts(ax)
     for path, steps, way in zip(rolled.path, rolled.steps, rolled.way, strict=True):
@@ -139,7 +139,7 @@ def draw_paths(ax: Any, name: str, rolled: avoid.Rolled) -> None:
         if way < 0:
             ax.plot(x[-1:], y[-1:], marker="X", ms=5, color=pictures.COLOUR["warning"], mec="black", mew=0.4)
     arrived = rolled.way[rolled.way >= 0]
-    ax.set_title(f"{name}\n{len(arrived)} of {len(rolled.way)}, {len(set(arrived.tolist()))} ways", fontsize=9)
+    ax.set_title(f"{name}\n{len(arrived)} of {len(rolled.way)}, {len(set(arrived.tolist()))} ways", fontsize=size)
 
 
 def fork(acts: Mapping[str, Tensor], exact: Tensor, *, alt: str) -> pictures.Picture:
@@ -169,17 +169,17 @@ BINS = np.linspace(-1.2, 1.2, 17)  # of an action's sideways part
 
 def draw_density(ax: Any, title: str, exact: tuple[Tensor, Tensor], acts: Tensor | None = None) -> None:
     """The share of actions [n, 2] in each of `BINS`, by their sideways part, and dashed what the demonstrator does: its
-    exact actions [K, 2] and their probabilities [K]. Both are shares, so heights may be compared."""
+    exact actions [K, 2] and their probabilities [K]. Both are shares, so heights may be compared; the axis ends at 1.
+    """
     if acts is not None:
         share, _ = np.histogram(acts[:, 0].clamp(-1.19, 1.19), BINS)
         ax.bar(BINS[:-1], share / len(acts), np.diff(BINS), align="edge", color=pictures.COLOUR["model"], label="drawn")
     for k, (x, q) in enumerate(zip(exact[0][:, 0].tolist(), exact[1].tolist(), strict=True)):
         ax.plot([x, x], [0, q], label="" if k else "exact: the demonstrator", **pictures.look("exact"))
         ax.plot([x], [q], marker=pictures.MARKER["exact"], ms=3, color=pictures.COLOUR["exact"])
-    ax.set(xlim=(-1.2, 1.2), ylim=(0, 1.05), xticks=[-1, 0, 1], yticks=[0, 0.5, 1])
+    ax.set(xlim=(-1.2, 1.2), ylim=(0, 1.05), xticks=[-1, 0, 1], yticks=[])
     ax.set_xticklabels(["-1", "0", "1"], fontsize=7)
-    ax.set_yticklabels(["0", ".5", "1"], fontsize=7)
-    ax.set_title(title, fontsize=8, fontweight="normal")
+    ax.set_title(title, fontsize=7, fontweight="normal")
 
 
 class Slider:
@@ -192,7 +192,7 @@ class Slider:
     def picture(self, actions: int, denoising: int, seed: int) -> pictures.Picture:
         """All policies with `actions` 1 or 8 drawn together, the chains of diffusion and flow with so many steps."""
         rows, cols, said = 2, 4, []
-        fig, axes = pictures.figure(4.9, 2 * rows, 2 * cols, gridspec_kw={"width_ratios": [1.9, 1] * cols})
+        fig, axes = pictures.figure(4.9, 2 * rows, 2 * cols, gridspec_kw={"width_ratios": [1.6, 1] * cols})
         for k, arm in enumerate(("demonstrator", *self.arms)):
             chain = {"denoising": denoising} if arm in ("diffusion", "flow") else {}
             model = None if arm == "demonstrator" else policy(arm, actions, **chain)
@@ -201,20 +201,21 @@ class Slider:
                 ax.remove()
             wide, lost = fig.add_subplot(axes[0, 0].get_gridspec()[r : r + 2, c]), []
             rolled = roll(model, seed=40 * seed)
-            draw_paths(wide, arm, rolled)
+            draw_paths(wide, arm, rolled, size=8)
             for ax, (name, where) in zip(axes[r : r + 2, c + 1], self.places.items(), strict=True):
                 exact = at_fork(where)
                 acts = None if model is None else drawn(model, where=where, seed=seed)
                 lost += [] if acts is None else [float((near(acts, exact[0]) < 0).double().mean())]
-                draw_density(ax, f"{name}, {lost[-1]:.0%} off" if lost else name, exact, acts)
+                draw_density(ax, f"{name} {lost[-1]:.0%} off" if lost else name, exact, acts)
                 wide.plot(*where, marker="o", ms=5, color=pictures.COLOUR["start"], mec="black", mew=0.6, zorder=5)
             off = f" (never done: {lost[0]:.0%} of the actions at the start, {lost[1]:.0%} at the fork)" if lost else ""
             said.append(f"{arm} {int((rolled.way >= 0).sum())} of 40{off}")
         fig.legend(*axes[0, 3].get_legend_handles_labels(), loc="outside lower center", ncols=2)
         return pictures.Picture(
             fig,
-            f"Forty roll-outs of each policy, {actions} drawn together, and beside them the sideways part of the "
-            f"actions that it draws at two places, with the exact ones dashed; arrived: {'; '.join(said)}.",
+            f"Forty roll-outs of each policy, {'one action' if actions == 1 else f'{actions} actions'} drawn together, "
+            f"and beside them the sideways part of the actions that it draws at two places, the exact ones dashed; "
+            f"arrived: {'; '.join(said)}.",
         )
 
 

@@ -13,7 +13,7 @@
 # - explain why actions are drawn in chunks, and what is lost when each is drawn alone;
 # - tell a gain that comes from several modes from one that comes from somewhere else.
 #
-# **You need** lesson 01 (how samples are drawn), lesson 03 (cloning) and lesson 05b (diversity and its noise floor). **Machine:** about 30 seconds on two CPU cores, no network.
+# **You need** lesson 01 (how samples are drawn), lesson 03 (cloning) and lesson 05b (diversity and its noise floor). **Machine:** about 40 seconds on two CPU cores, no network.
 # **You:** 85 minutes (an estimate).
 
 # %% tags=["collapsed"]
@@ -207,7 +207,7 @@ widgets.table({"policy": list(far), "arrived": [f"{int((way >= 0).sum())} of 40"
 # %% [markdown]
 # **Large effect.** At the start most actions of the Gaussian were never done, but most of its drives arrive. The last row has the weights of its chunks, but looks again after each action: many more drives arrive. So the next look corrects a bad action.
 #
-# With forty drives the demonstrator itself is not at 0: its value is the noise floor. So the study behind this lesson trained each policy three times and drove it 600 times each. The table has the means, and in brackets the lowest and the highest. The entropy is divided by $\ln 24$: a policy that takes all ways alike has 1. *Autoregressive* draws one number of an action after the other, each from bins; *flow* is diffusion with another target (lesson 02). In the picture, way 1 goes left at each row, way 24 right.
+# With forty drives the demonstrator itself is not at 0: its value is the noise floor. So the study trained each policy three times and drove it 600 times each. The table has the means, and in brackets the lowest and the highest. The entropy is divided by $\ln 24$: a policy that takes all ways alike has 1. *Autoregressive* draws one number of an action after the other, each from bins; *flow* is diffusion with another target (lesson 02). In the picture, way 1 goes left at each row, way 24 right.
 
 # %%
 study, EVERY = ways.Study("avoid"), ["least squares", "two-step", "Gaussian", "mixture, K = 2", "mixture, K = 8", "autoregressive", "diffusion", "flow"]
@@ -225,8 +225,8 @@ assert min(study("tv", arm, n).min() for arm in EVERY for n in (1, 8)) > 0.3 > s
 rare = {(arm, n): int((study.shares(arm, n).max(0) < 1 / 24 / 4).sum()) for arm in shown[2:] for n in (1, 8)}
 assert min(rare[arm, 1] for arm in shown[2:]) >= 12 > 6 >= max(rare[arm, 8] for arm in shown[2:]), "large effect: ways lost"
 assert all(study.shares(arm)[:, [0, 23]].min() > 3 / 24 for arm in shown[2:]), "large effect: one action, the outer ways"
-ways.calibration(shown, p, alt="Bars of the shares of 24 ways, five policies, one action above and chunks of eight below, with a dashed line at "
-    "the demonstrator's probabilities. Above, the first and the last way stand far over it and the middle ones are empty; below, more ways have bars.")
+ways.calibration(shown, p, alt="Bars of the shares of 24 ways, five policies, one action above and chunks of eight below, with a dashed line at the "
+    "demonstrator's probabilities. Least squares takes few ways. The others take the first and the last far too often; in chunks more bars stand between.")
 
 # %% [markdown]
 # **Large effect.** Diffusion with one action arrives in more than 95 % of the drives, and the entropy of its ways lies at least 0.3 above that of least squares. In chunks, a mixture of eight components arrives more often than one Gaussian, by more than 0.3 in the mean of three trainings.
@@ -321,13 +321,13 @@ assert abs(entropy("two-step").mean() - entropy("least squares").mean()) < 0.03,
 unimodal.rows([("demonstrator", 1), *((arm, 1) for arm in single_mode)])
 
 # %% [markdown]
-# With one mode all policies arrive: by success it is a tie. The jitter is the mean change from one action to the next. (The first row has the demonstrator's noise; the recorded actions do not.)
+# With one mode all policies arrive: by success it is a tie. Jitter is the mean change from one action to the next. (The first row has the demonstrator's noise; the recorded actions do not.)
 #
 # **Large effect.** The Gaussian that is drawn has more jitter than least squares, as the survey expects. Diffusion has no more than least squares (in each of three trainings a little less). So the claim fails here. Two-step regression (below) has the least; why was not measured.
 #
 # A second control asks where gains come from. *Two-step regression* (Pan et al. 2025) has no distribution: it guesses by least squares, and repairs the guess with a second regression, trained on slightly noisy actions. Its authors report that it equals flow policies on robot benchmarks, so gains there need not come from several modes. A policy may succeed without several modes, and then its success is no proof of them.
 #
-# **Large effect.** In our world two-step regression arrives, too (more than 90 %), one action at a time, by ways of the same entropy as least squares, within 0.03. In chunks neither does (less than half).
+# **Large effect.** In our world two-step regression arrives, too, with one action (more than 90 %, three trainings), by ways of the same entropy as least squares, within 0.03. In chunks neither does (less than half).
 #
 # Move the slider. Bars are the sideways parts of 400 actions at the two yellow points; dashed lines are the demonstrator's, as high as their probabilities. Which policies act between the lines? What do chunks change, and a short chain?
 
@@ -343,7 +343,7 @@ explore(slider.picture, actions=[1, 8], denoising=[10, 1, 2, 3, 5, 20], seed=(0,
 # %% tags=["broken"]
 cut = {f"{k} step{'s' * (k > 1)}": ways.roll(ways.policy("diffusion", 8, denoising=k), 40) for k in (1, 2, 3, 10)}
 ways.paths(cut, alt="Forty paths of the diffusion policy in chunks of eight, with chains of 1, 2, 3 and 10 steps: with one "
-    "step many paths end at posts and few gaps are taken, with ten most arrive by many ways.")
+    "step a third of the paths end at posts and the others take few ways; with ten nearly all arrive, and by more ways.")
 
 # %%
 steps, chains = ways.Study("steps"), (1, 2, 3, 5, 10, 20)
@@ -385,15 +385,15 @@ widgets.table({"steps of the chain": list(chains), "arrived": [f"{v.mean():.3f}"
 # `sigma_data` is the standard deviation that a denoiser expects of its data. By it the network's input is scaled, and with `edm`, the target used here, also what the network has to predict. Here it is wrong on purpose: one network for each value is trained on the actions at the last fork alone, scaled to the deviation 1, so that the state plays no part. The share of draws that were never done gives it away; fresh draws of the recorded actions are beside it.
 
 # %%
-wrong = {sd: ways.fork_draws(sd, SEED, {"smoke": 200, "class": 1000, "full": 1000}[PROFILE]) for sd in (0.5, 1.0, 2.0, 4.0)}
+wrong = {sd: ways.fork_draws(sd, SEED, {"smoke": 200, "class": 1000, "full": 1000}[PROFILE]) for sd in (0.5, 1.0, 4.0)}
 lost = {name: float((ways.near(x, actions) < 0).double().mean()) for name, x in {**wrong, "recorded": recorded}.items()}
-assert PROFILE == "smoke" or lost[0.5] < 0.3 < lost[1.0] < lost[4.0], "large effect: too large"
+assert PROFILE == "smoke" or lost[0.5] < 0.3 and min(lost[1.0], lost[4.0]) > 0.4, "large effect: sigma_data is too large"
 assert lost["recorded"] < 0.01, "exact: with this noise, fewer than one in a hundred recorded actions are so far off"
-ways.fork({f"sigma_data {sd:g}": x for sd, x in wrong.items()} | {"recorded": recorded}, actions, alt="Draws at the fork by four networks: "
-    "with sigma_data 0.5 most lie in four groups on the exact actions; the larger it is, the more they blur into one cloud. Recorded actions lie on the four.")
+ways.fork({f"sigma_data {sd:g}": x for sd, x in wrong.items()} | {"recorded": recorded}, actions, alt="Draws at the fork by three networks: "
+    "with sigma_data 0.5 most lie in four groups on the exact actions, with 1 and 4 they blur into one band. Recorded actions lie on the four.")
 
 # %% [markdown]
-# **Large effect.** With 0.5 fewer than 30 % of the draws were never done. With 1, which is the deviation of the data, it is more, and with 4 more still (one training of each). Two things go wrong. With `sigma_data` at the data's own deviation, a network that says 0 is already the best denoiser of one Gaussian (lesson 01, *Further*). And the larger `sigma_data` is, the smaller is what the network sees of the data. **Open.** Longer training may mend it; this was not measured. The study `parameterisations` (docs/studies.md) compares 0.5 and 1 for several targets.
+# **Large effect.** With 0.5 fewer than 30 % of the draws were never done. With 1, which is the deviation of the data, and with 4 it is more than 40 % (one training of each). Two reasons are known, and the picture does not separate them. With `sigma_data` at the data's own deviation, a network that says 0 is already the best denoiser of one Gaussian (lesson 01, *Further*). And the larger `sigma_data` is, the smaller is what the network sees of the data. **Open.** Whether longer training mends it was not measured. The study `parameterisations` (docs/studies.md) compares 0.5 and 1 for several targets.
 #
 # ## Further · what no mixture is (open question 1)
 #
@@ -405,7 +405,7 @@ sixteen, fifty = ({k: far.column("sliced", kind=k, form=form, n=n) for k in ("ri
     for form, n in (("mixture", 16), ("diffusion", 50)))
 assert sixteen["spiral"].max() < fifty["spiral"].min(), "large effect: to the spiral, 16 Gaussians lie nearer"
 assert all(sixteen[k].mean() < 1.3 * fifty[k].mean() for k in fifty), "large effect: and nowhere much farther off"
-ways.universal(alt="Three panels, ring, spiral and strip: the distance of mixtures falls with the number of components. That of diffusion "
+ways.universal(alt="Three panels, ring, spiral and strip: the distance of mixtures falls with the number of components (on the strip not from 4 to 8). That of diffusion "
     "rises from one step to two and then falls; on the spiral it stays well above the exact floor and above 16 Gaussians.")
 
 # %% [markdown]
