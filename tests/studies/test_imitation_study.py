@@ -154,3 +154,21 @@ def test_the_slider_says_how_many_arrive_and_that_one_action_of_least_squares_wa
     arrived = int((ways.roll(ways.policy("least squares")).way >= 0).sum())
     said = f"least squares {arrived} of 40 (never done: 100% of the actions at the start, 100% at the fork)"
     assert said in Small().picture(1, 10, 0).alt
+
+
+def test_of_pure_noise_the_exact_guess_is_the_mean_at_t_1_and_a_tanh_between_two_actions_before() -> None:
+    model = ways.policy("diffusion")
+    acts, p = ways.at_fork(ways.FORK)
+    assert_close(ways.guessed(model, 1.0, n=5)["exact"], (p @ acts).float().expand(5, 2), rtol=0, atol=1e-5)
+    two = model.act_scaler(ways.at_fork(ways.START)[0].float())
+    middle, half = two.mean(0), (two[1] - two[0]) / 2
+    alpha, sigma = (float(v) for v in model.denoiser.schedule(torch.tensor(0.7)))
+    noise = torch.randn(50, 2, generator=torch.Generator().manual_seed(3))
+    side = torch.tanh(alpha * (noise - alpha * middle) @ half / sigma**2)
+    wanted = model.act_scaler.inverse(middle + side[:, None] * half)
+    assert_close(ways.guessed(model, 0.7, ways.START, n=50, seed=3)["exact"], wanted, rtol=0, atol=1e-3)
+
+
+def test_one_step_of_the_exact_denoiser_is_as_far_from_the_ring_as_its_middle_is() -> None:
+    assert_close(float(ways.perfect("ring", 1)), 0.5**0.5, rtol=0, atol=0.03)  # each coordinate has the variance 1/2
+    assert float(ways.perfect("ring", 5)) < 0.2
