@@ -306,7 +306,7 @@ STUDIES: dict[str, Study] = {
     "one way": Study(
         "imitation-unimodal.json",
         ("arm", "chunk"),
-        {k: WAYS[k] for k in ("success", "jitter", "idle", "steps")},
+        {k: WAYS[k] for k in ("success", "jitter", "idle", "steps")} | {"jitter": ".3f"},
         {"arm": "policy", **WAY_HEADS},
     ),
     "xor": Study(

@@ -114,3 +114,61 @@ def test_roll_outs_are_drawn_with_how_many_arrived_by_how_many_ways() -> None:
     arrived = rolled.way[rolled.way >= 0]
     assert picture.axes[0].get_title(loc="left").endswith(f"{len(arrived)} of 12, {len(set(arrived.tolist()))} ways")
     assert len(picture.axes[0].patches) == 6
+
+
+def test_bars_of_a_policy_that_acts_as_the_demonstrator_are_as_high_as_its_dashed_lines() -> None:
+    for where in (ways.START, ways.FORK):
+        exact = ways.at_fork(where)
+        _, ax = ways.pictures.figure()
+        ways.draw_density(ax, "a place", exact, exact[0].repeat(25, 1))
+        ends = [(line.get_xdata(), line.get_ydata()) for line in ax.lines]
+        dashed = {float(x[1]): float(y[1]) for x, y in ends if len(x) > 1}
+        assert sum(dashed.values()) == 1 and len(dashed) == len(exact[0])
+        for x, q in dashed.items():
+            assert_close([b.get_height() for b in ax.patches if b.get_x() <= x < b.get_x() + b.get_width()], [q])
+
+
+def test_the_shares_of_the_ways_are_as_far_from_the_demonstrator_as_the_table_says() -> None:
+    study = ways.Study("avoid")
+    for arm, chunk in (("demonstrator", 1), ("diffusion", 1), ("diffusion", 8)):
+        share = study.shares(arm, chunk)
+        assert_close(share.sum(1), np.ones(len(share)))
+        assert_close(np.abs(share - imitation.UNIFORM).sum(1) / 2, study("tv", arm, chunk))
+
+
+def test_the_dashed_line_of_the_calibration_is_at_the_demonstrators_probabilities_for_each_way() -> None:
+    p = np.arange(24) / np.arange(24).sum()
+    alt = "Bars of a policy's shares of 24 ways, with dashed probabilities."
+    ax = ways.calibration(["diffusion"], p, alt=alt).axes[1]
+    (dashed,) = ax.lines
+    x, y = (np.asarray(v) for v in (dashed.get_xdata(), dashed.get_ydata()))
+    bars = [b.get_x() + b.get_width() / 2 for b in ax.patches]
+    assert_close(y[np.searchsorted(x, bars, side="right") - 1], p)
+    assert_close([b.get_height() for b in ax.patches], ways.Study("avoid").shares("diffusion", 8).mean(0).tolist())
+
+
+def test_the_slider_says_how_many_arrive_and_that_one_action_of_least_squares_was_never_done() -> None:
+    class Small(ways.Slider):
+        arms = ("least squares",)
+
+    arrived = int((ways.roll(ways.policy("least squares")).way >= 0).sum())
+    said = f"least squares {arrived} of 40 (never done: 100% of the actions at the start, 100% at the fork)"
+    assert said in Small().picture(1, 10, 0).alt
+
+
+def test_of_pure_noise_the_exact_guess_is_the_mean_at_t_1_and_a_tanh_between_two_actions_before() -> None:
+    model = ways.policy("diffusion")
+    acts, p = ways.at_fork(ways.FORK)
+    assert_close(ways.guessed(model, 1.0, n=5)["exact"], (p @ acts).float().expand(5, 2), rtol=0, atol=1e-5)
+    two = model.act_scaler(ways.at_fork(ways.START)[0].float())
+    middle, half = two.mean(0), (two[1] - two[0]) / 2
+    alpha, sigma = (float(v) for v in model.denoiser.schedule(torch.tensor(0.7)))
+    noise = torch.randn(50, 2, generator=torch.Generator().manual_seed(3))
+    side = torch.tanh(alpha * (noise - alpha * middle) @ half / sigma**2)
+    wanted = model.act_scaler.inverse(middle + side[:, None] * half)
+    assert_close(ways.guessed(model, 0.7, ways.START, n=50, seed=3)["exact"], wanted, rtol=0, atol=1e-3)
+
+
+def test_one_step_of_the_exact_denoiser_is_as_far_from_the_ring_as_its_middle_is() -> None:
+    assert_close(float(ways.perfect("ring", 1)), 0.5**0.5, rtol=0, atol=0.03)  # each coordinate has the variance 1/2
+    assert float(ways.perfect("ring", 5)) < 0.2
