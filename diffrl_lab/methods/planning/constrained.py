@@ -334,6 +334,7 @@ class Agent(Follower):
 
         def route(obs: NDArray, goal: NDArray, seed: int) -> NDArray:
             judged = model.plan(obs, goal, self.now, generator=torch.Generator().manual_seed(seed))
+            self.judged.append(judged)
             self.idle = judged.given_up and model.config.refuse
             return np.empty((0, 2 * model.planner.n)) if self.idle else judged.curves[0]
 
@@ -341,7 +342,7 @@ class Agent(Follower):
 
     def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: ArrayLike | None = None) -> None:
         self.held: dict[int, NDArray] = {}  # where the ball is held in each episode whose plan was given up
-        self.refused = np.zeros(len(seeds), int)
+        self.refused, self.judged = np.zeros(len(seeds), int), list[Judged]()  # of all episodes, as they were asked for
         each = zip(np.asarray(obs, float), np.asarray(goal, float), seeds, strict=True)
         self.asked = [self.rules(*one) if callable(self.rules) else self.rules for one in each]
         super().reset(obs, seeds, goal)
