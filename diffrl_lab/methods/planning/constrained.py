@@ -130,8 +130,8 @@ class Constrained(nn.Module):
     def of(
         cls, planner: Diffuser, config: Config | None = None, J: Any = None, recorded: ArrayLike | None = None
     ) -> Constrained:
-        """A planner that was trained before, and a classifier where the form needs one (by default a fresh one).
-        recorded: positions [N, n] that plans should stay near to, where they are to be looked at."""
+        """A planner that was trained before, and a classifier where the form needs one (by default a fresh one). J: it,
+        or a tuple of classifiers, of a rule each, whose slopes add up. recorded: positions [N, n] that plans should stay near to, where they are to be looked at."""
         model = seeded(0, cls, config or Config(), asdict(planner.config), **planner.sizes)
         model.recorded = None if recorded is None else KDTree(np.asarray(recorded, float))
         return weights.around(model, planner=planner, **({} if J is None else {"J": J}))
@@ -159,7 +159,9 @@ class Constrained(nn.Module):
             inside = lambda x, t: -self._depth(x, wide).clamp(min=0).square().sum((-1, -2))  # noqa: E731
             return ascend(D, inside, scale, "x0_hat"), ddim()
         if form == "learned":
-            return ascend(D, lambda x, t: F.logsigmoid(self.J(x, t)), scale), ddim()
+            for J in self.J if isinstance(self.J, tuple) else (self.J,):
+                D = ascend(D, lambda x, t, J=J: F.logsigmoid(J(x, t)), scale)
+            return D, ddim()
         return D, ddim()
 
     def _units(self, x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
