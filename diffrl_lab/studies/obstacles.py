@@ -179,16 +179,16 @@ class Obstacle:
             {form: kept},
             [disc],
             start=self.before.obs[0],
-            goal=rest.goal,
+            goal=np.asarray(rest.goal),
             drag=("x", "y"),
-            alt=f"Two-ways with a disc of {radius:.2f} m at ({x:.1f}, {y:.1f}) that appears after {after} steps of a drive; "
-            f"{form}: {said}; the rest of the drive is {ends}.",
+            alt=f"Two-ways with a disc of {radius:.2f} m at ({x:.1f}, {y:.1f}) that appears after {after} steps of a "
+            f"drive; {form}: {said}; the rest of the drive is {ends}.",
         )
         (ax,) = picture.axes
         past, then = self.before.obs[: after + 1, :2], rest.obs[:, :2]
         ax.plot(*past.T, color=pictures.COLOUR["noise"], lw=3, label="driven before")
         ax.plot(*then.T, color=pictures.COLOUR["data"], lw=2, label="driven then")
-        ax.plot(*past[-1], "o", color="white", mec="black", ms=8, zorder=6, label="here the disc appears")
+        ax.plot(*past[-1], "o", color="white", mec="black", ms=8, zorder=6, label="the ball when the disc appears")
         ax.set_title(f"{form}: {said}\nthe rest of the drive: {ends}", fontsize=9)
         ax.legend(loc="center", fontsize=8)
         return picture
@@ -210,9 +210,9 @@ class Study:
 
         def cell(row: Mapping[str, Any], name: str) -> str:
             v, ends = row[name], row.get(f"{name}_interval")
-            form = "g" if name == "scale" else ".3f"  # a scale is a setting, and no share
+            form = "g" if name in ("scale", "grown") else ".2f"  # settings, and no shares
             said = "–" if v is None else f"{v:{form}}" if isinstance(v, float) else str(v)
-            around = f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else ""
+            around = f"{ends[0]:.2f} to {ends[1]:.2f}" if ends else ""
             return f"{said} ({around})" if around and around != f"{said} to {said}" else said
 
         rows = [r for r in self.rows if all(r[k] == v for k, v in where.items())]

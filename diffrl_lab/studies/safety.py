@@ -7,8 +7,8 @@
 - `margins`: how far drives leave their plans, split conformal margins of 19 and 99 of them, and their real coverage.
 
 The planners are those that ship, one training each: intervals are about other tasks, not about other trainings. The
-classifiers of `guided` and `composed` are trained here, three times. Points are kept in runs/safety. How the study came about:
-docs/studies/safety.md.
+classifiers of `guided` and `composed` are trained here, three times. Points are kept in runs/safety. How the study came
+about: docs/studies/safety.md.
 """
 
 from __future__ import annotations

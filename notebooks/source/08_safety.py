@@ -1,14 +1,14 @@
 # %% [markdown]
-# ![Four panels of a maze with a disc in its right corridor. Without a rule, plans run through the disc. Points that are moved out leave plans that cut its edge. Strong guidance keeps out of the disc and cuts walls. Refusing candidates leaves only plans that keep the rule.](attachment:08.png)
+# ![Four panels of a maze with a disc in its right corridor: plans without a rule run through it, moved points cut its edge, strong guidance cuts walls, and refused candidates leave plans that keep the rule.](attachment:08.png)
 #
 # # 08 · Constraints and safety
 #
 # **The question.** A rule appears after the training: keep out of this disc. How can a plan keep it, and what does that cost?
 #
-# A planner can be told at test time where not to go, and it needs no new training for that. There are many ways to do it: move what is forbidden, push against it, or draw again. All of them can be made to look safe. Here you hold each against a case whose answer is known exactly, and then you count what is driven.
+# A planner can be told where not to go without new training: move what is forbidden, push against it, or draw again. Here you hold each way against a case with an exact answer, and then you count what is driven.
 #
 # **Afterwards you can**
-# - say which ways give the safe part of a distribution, and which give something else that is merely safe;
+# - say which ways give the safe part of a distribution, and which do not;
 # - write the exact denoiser of a constrained Gaussian, and combine two constraints;
 # - count unsafe *segments and drives*, not points;
 # - choose a margin from measured errors, and say how often it holds;
@@ -47,7 +47,7 @@ widgets.component_map(["conditioning", "guided sampling", "execution"], alt="The
 # %% [markdown]
 # ## 1 · A Gaussian above a threshold
 #
-# Let the data be one number, $x_0 \sim \mathcal{N}(0, 1)$. The rule is $x_0 \geq c$ with $c = 1$. What we want is the data *given that they are safe*: the same Gaussian, cut off at $c$. Its share, mean and spread are known.
+# Let the data be one number, $x_0 \sim \mathcal{N}(0, 1)$. The rule is $x_0 \geq c$ with $c = 1$. We want the data *given that they are safe*: the same Gaussian, cut off at $c$. Its share, mean and spread are known.
 
 # %%
 c, D, exact = 1.0, GaussianDenoiser(torch.zeros(1), Cosine(), std=1.0), Truncated(1.0)
@@ -76,13 +76,13 @@ assert all(exact.mean - float(x.mean()) > 0.03 for x in ways.values()), "exact: 
 obstacles.compared(ways, exact)
 
 # %% [markdown]
-# **Exact.** Every projection keeps every sample safe, and none of the three gives the safe part of the distribution. All samples that were unsafe end on the boundary, when the projection comes last. If x0_hat or the iterate is projected in each step, fewer samples lie there, and the mean is still too small. So samples that are never unsafe need not follow the right distribution.
+# **Exact.** Every projection keeps every sample safe, and none of the three gives the safe part of the distribution: the means are too small. If the projection comes last, all samples that were unsafe end on the boundary. If x0_hat or the iterate is projected in each step, fewer do.
 #
 # ## 2 · The exact guide
 #
 # Lesson 05 moved $\hat{x}_0$ by $\sigma_t^2 / \alpha_t$ times the slope of $\ln P(\text{safe} \mid x_t)$. Here this probability is known. Given $x_t$, the data are $\mathcal{N}(m, s^2)$ with $m = \alpha_t x_t$ and $s = \sigma_t$. So $P(x_0 \geq c \mid x_t) = \Phi(z)$ with $z = (m - c) / s$, where $\Phi$ is the distribution function of $\mathcal{N}(0, 1)$ and $\phi$ its density. The slope in $x_t$ is $\frac{\alpha_t}{s} \frac{\phi(z)}{\Phi(z)}$.
 #
-# **Exercise 1** (hard, 25 minutes). This is the synthesis of the lesson. Put these lines together to the denoiser of the *safe* data, $\mathbb{E}[x_0 \mid x_t, x_0 \geq c]$. A law judges it: the mean of a Gaussian above a threshold. Pitfalls: whether $s$ is a deviation or a variance, and an $x_t$ that lies far below $c$, where $\phi$ and $\Phi$ are both too small for a float.
+# **Exercise 1** (hard, 25 minutes). Put these lines together into the denoiser of the *safe* data, $\mathbb{E}[x_0 \mid x_t, x_0 \geq c]$. A law judges it: the exact mean. Pitfalls: whether $s$ is a deviation or a variance, and an $x_t$ far below $c$, where $\phi$ and $\Phi$ are both too small for a float.
 
 # %% tags=["exercise"]
 def safe(x_t: Tensor, alpha: float, sigma: float, c: float) -> Tensor:
@@ -114,9 +114,9 @@ obstacles.law({k: ways[k] for k in ("at the end", "x0_hat, each step", "cost, sc
     "leaves samples below it, and the exact denoiser follows the dashed curve.")
 
 # %% [markdown]
-# **Exact.** With your denoiser the chain follows the exact density: no sample is unsafe, hardly any lies on the boundary, and mean and spread are right. A cost at x0_hat is a common way. Here it leaves some samples unsafe, and the others do not follow the exact density.
+# **Exact.** With your denoiser the chain follows the exact density: no sample is unsafe, hardly any lies on the boundary, and mean and spread are right. A cost at x0_hat, a common way, leaves some samples unsafe, and the others do not follow the density.
 #
-# **AND, NOT.** Two rules that were never seen together: does it help to add their guides? And does minus a guide mean "not"? Take two independent numbers with a rule for each; then both rules for one number; and then "not between 0.5 and 1.5".
+# **AND, NOT.** Do the guides of two rules add up? And does minus a guide mean "not"? Take two independent numbers with a rule for each, then two rules for one number, then "not between 0.5 and 1.5".
 
 # %%
 J = lambda lo, hi, **more: log_within(schedule, lo, hi, **more)
@@ -137,11 +137,11 @@ widgets.table({"rule": ["first of two numbers: above 1", "second: below -0.5", "
     "exact": [*(f"{law.mean:.2f}" for law in laws), f"{laws[3].mean:.2f}"]})
 
 # %% [markdown]
-# **Exact.** Guides add up to the guide of both rules where the rules speak of independent parts: $\ln P$ of a product is a sum. For two rules on *one* number the sum of the guides is not $\ln P$ of both, and yet the mean comes out close, because near the end of the chain both agree. NOT is the guide of the complement. Minus a guide is something else: it asks for the data divided by the probability of what is forbidden, which grows without bound outside, so samples fly off.
+# **Exact.** Guides add up to the guide of both rules where the rules speak of independent parts: $\ln P$ of a product is a sum. For two rules on *one* number the sum of the guides is not $\ln P$ of both, and yet the mean comes out close, because near the end of the chain both agree. NOT is the guide of the complement. Minus a guide is something else: it asks for the data divided by the probability of what is forbidden, which grows without bound outside, so samples fly off. (Two *learned* guides: see Further.)
 #
 # ## 3 · Points and segments
 #
-# Now the maze with two ways. Its planner never met a rule. A disc appears in a corridor, and its middle and radius are given. A plan has 32 points, and between two of them the ball goes on.
+# Now the maze with two ways, whose planner never met a rule. A disc of known middle and radius appears in a corridor. A plan has 32 points, and between two of them the ball goes on.
 #
 # **Exercise 2** (easy, 8 minutes). Move every point that lies in the disc to the nearest place outside. Pitfalls: the disc has its own centre, and points outside stay.
 
@@ -198,13 +198,13 @@ widgets.table({"plans": list(tried), "an unsafe point": [f"{n} of 32" for n in p
     "an unsafe segment": [f"{n} of 32" for n in segment], "longest segment, m": [f"{v:.2f}" for v in longest]})
 
 # %% [markdown]
-# **Large effect.** After the projection no *point* is unsafe, and nearly all plans that met the disc still have an unsafe *segment*: the way between two points on the edge is a chord. So from now on we count segments, and a plan is judged on its whole curve.
+# **Large effect.** After the projection no *point* is unsafe, and nearly all plans that met the disc still have an unsafe *segment*: the way between two points on the edge is a chord. So from now on we count segments, and judge whole curves.
 #
 # **Exact.** Two points that are $\ell$ apart, both outside of a disc of radius $\sqrt{r^2 + \ell^2 / 4}$, have a segment outside of the disc of radius $r$. This is why zones are *grown* before a plan is bent. Grown by 0.1 m, this disc allows $\ell$ up to 0.53 m, and the moved points are nearer than that. In the last row they are not: the point before the middle of the disc was moved back, and the next one forwards, so the segment between them crosses the disc.
 #
 # ## 4 · Five ways to bend plans
 #
-# Plans are bent in five ways, in 40 tasks with random discs, and judged without any margin. Points are moved at the *end*, in *x0_hat*, or in the *iterate* of each step; a *barrier* lets the iterate approach a disc only up to a bound that closes (SafeDiffuser); a *cost* pushes out of the disc. The last column is what no rule speaks of: the walls, which the planner has never seen either.
+# Plans are bent in five ways, in 40 tasks with random discs, and judged without any margin. Points are moved at the *end*, in *x0_hat*, or in the *iterate* of each step; a *barrier* lets the iterate approach a disc only up to a bound that closes (SafeDiffuser); a *cost* pushes out of the disc. The last column is about walls: no rule names them, and the planner has no map of them.
 
 # %%
 study = obstacles.Study("bent")
@@ -227,11 +227,11 @@ obstacles.in_maze(panels, [DISC], alt="Four panels of the maze with two ways and
     "a rule run through it, moved points cut its edge, strong guidance cuts walls, and refused candidates leave safe plans.")
 
 # %% [markdown]
-# **Large effect.** Projections onto grown zones leave no point in a disc, and still about six tenths as many curves as without a rule meet one, as in the last row of section 3. A weak cost does little. A strong cost makes plans safe and drives them through walls: it has one aim, and the planner's knowledge of corridors loses against it.
+# **Large effect.** Projections onto grown zones leave no point in a disc, and still about six tenths as many curves as without a rule meet one, as in the last row of section 3. A weak cost does little. A strong cost makes plans safe and drives them through walls.
 #
-# The last panel does something simpler. Candidates are drawn, and those with an unsafe segment are *refused*. If all are, it draws again, for ends that are moved at random by about two decimetres, and leads the plans back to the true ends. If none is left after four draws, the plan is *given up*: the ball stays where it is. Why moved ends? For many starts our planner knows a single way by heart, so all 32 candidates take it.
+# In the last panel candidates with an unsafe segment are *refused*. If all are, it draws again, for ends moved at random by about two decimetres, and leads the plans back to the true ends. Why moved ends? For many starts our planner knows a single way by heart, so all 32 candidates take it. If none is left after four draws, the plan is *given up*: the ball stays where it is.
 #
-# Now a ball drives by a plan that knows no disc. After some steps a disc appears where you put it: drag it, or use the sliders. The ball plans again at once, from where it is and as fast as it is; thin lines are the new plans that are kept. Let the disc appear early, then late. Then compare plan and drive for each form.
+# Below, a ball drives by a plan that knows no disc. After some steps a disc appears where you put it (drag it, or use the sliders), and the ball plans again. Thin lines are the new plans that are kept. Let the disc appear early, then late, and compare plan and drive for each form.
 
 # %%
 mover = obstacles.Obstacle()
@@ -241,7 +241,7 @@ explore(mover.picture, on_page=("form", "after"), form=["candidates refused", "c
 # %% [markdown]
 # ## 5 · What is driven
 #
-# The study behind this lesson drove 100 tasks in two-ways with one disc, and 100 in the large maze with three. The discs are different in each task. A drive is *safe* if no segment of the ball's path lies in a disc. In brackets: Wilson's intervals over tasks, as in lesson 05b; each planner was trained once.
+# The study behind this lesson drove 100 tasks in two-ways with one disc, and 100 in the large maze with three, other discs in each task. A drive is *safe* if no segment of the ball's path lies in a disc. In brackets: Wilson's intervals over tasks, as in lesson 05b; each planner was trained once.
 
 # %%
 driven = obstacles.Study("driven")
@@ -259,7 +259,7 @@ assert row("refused")["driven safely"] > row("x0_hat, one draw")["driven safely"
 assert row("refused, ends as they are")["given up"] > row("refused")["given up"] + 0.1, "large effect: moved ends"
 
 # %% [markdown]
-# **Large effect.** In two-ways more drives are safe *and* arrive if unsafe candidates are refused, and drawn again for moved ends, than without a rule or with a projection of x0_hat. With ends as they are, far more plans are given up. Read "given up" beside "safe": a planner that always gives up is perfectly safe.
+# **Large effect.** In two-ways more drives are safe *and* arrive if unsafe candidates are refused, and drawn again for moved ends, than without a rule or with a projection of x0_hat. With ends as they are, far more plans are given up. Read "given up" beside "safe": a planner that always gives up is safe.
 #
 # **Open.** In the large maze the intervals of "safe and reached" overlap, since three small discs are seldom in the way. Drives that refuse without *pushed* are all safe, and some do not arrive: every candidate met a disc, and the plan was given up. If later draws descend the cost first (*pushed*), no first plan is given up, and 1 of 100 drives is lost: that one is unsafe. Plan and drive are right in 86 to 88 of 100, since some plans touch walls, with and without a rule; to stay near recorded places hardly changes that.
 #
@@ -299,7 +299,7 @@ widgets.histogram({f"n = {n}": v for n, v in holds.items()}, bins=25, marks={"0.
     "widely, with 99 it is narrow.")
 
 # %% [markdown]
-# **Exact.** In the mean over calibrations the margin holds with probability 0.9, for 19 drives as for 99. *One* calibration of 19 drives may be far off. The guarantee is about the mean; what you have is one draw.
+# **Exact.** In the mean over calibrations the margin holds with probability 0.9, for 19 drives as for 99. *One* calibration of 19 drives may be far off, and one is what you have.
 #
 # ## 7 · Break it: a classifier off its data
 #
@@ -331,22 +331,22 @@ gap = {scale: float(judged.plan.gaps.median()) for scale, (judged, _) in climbed
 assert gap[100.0] > 3 * gap[10.0], "large effect: and its points contradict its velocities"
 
 # %% [markdown]
-# **Large effect.** At scale 10 the classifier does what it should: hardly any plan enters the disc. At scale 100 it calls nearly every plan safe, and most of these touch a wall. No recorded drive ever did, so nothing taught the classifier what is safe there. Its number does not warn: it is 1.00 at scale 10, where plans are good, and 1.00 at scale 100. The last column warns, and the classifier has no part in it: at scale 100 the points of a plan contradict its velocities.
+# **Large effect.** At scale 10 hardly any plan enters the disc. At scale 100 it calls nearly every plan safe, and most of these touch a wall. No recorded drive ever did, so nothing taught the classifier what is safe there. Its number does not warn: it is 1.00 at scale 10, too. The last column warns: at scale 100 the points of a plan contradict its velocities.
 #
 # | signature | in the picture | the number that gives it away | cure |
 # |---|---|---|---|
 # | samples projected onto a boundary | a pile at the edge | share of samples exactly on the boundary | the exact guide, or refuse and draw again |
-# | points safe, segments not | plans cut the edge of a disc | unsafe segments beside unsafe points | judge the whole curve; growing the zone may be too little |
-# | over-guidance | plans keep the rule and cut walls | a measure that no rule speaks of, over the scale | the smallest scale that is enough |
-# | a classifier off its data | plans leave the corridors, and it calls them safe | its probability, beside how far points contradict velocities | less guidance, refuse plans that contradict themselves |
-# | safe because nothing moves | few plans are left | share given up, beside the share that is safe | another way to draw: more candidates, moved ends |
+# | points safe, segments not | plans cut the edge of a disc | unsafe segments beside unsafe points | judge the whole curve |
+# | over-guidance | plans keep the rule and cut walls | plans that touch a wall, over the scale | the smallest scale that is enough |
+# | a classifier off its data | plans leave the corridors, and it calls them safe | its probability, beside how far points contradict velocities | less guidance, refuse such plans |
+# | safe because nothing moves | few plans are left | share given up, beside the share that is safe | more candidates, moved ends |
 #
 # ## 8 · What the survey claims, and what was measured
 #
 # | The survey says | Measured here | Verdict |
 # |---|---|---|
-# | Errors of a classifier carry over into unsafe trajectories | at scale 10 its plans are safe; at 100 it gives them probability 1.00, and about half of the candidates touch a wall (40 tasks, one disc, three trainings); no drive was unsafe (the table of *a guide alone, driven*) | held (large effect) for candidate plans under strong guidance; not seen in drives |
-# | *Ours:* a rule that is kept is not a distribution that is right | three projections keep all samples of a Gaussian above a threshold, and their means are too small | held (exact) |
+# | Errors of a classifier carry over into unsafe trajectories | at scale 10 its plans are safe; at 100 it gives them probability 1.00, and about half of the candidates touch a wall (40 tasks, one disc, three trainings); no drive was unsafe (Further: *a guide alone*) | held (large effect) for candidates under strong guidance; not seen in drives |
+# | *Ours:* a rule that is kept is not a distribution that is right | three projections keep all samples above a threshold; their means are too small | held (exact) |
 #
 # **Symbols.** $x_0, x_t, \hat{x}_0, \alpha_t, \sigma_t$ as in lesson 01; $c$ a threshold; $m, s$ mean and standard deviation of $x_0$ given $x_t$; $z$ how many $s$ the mean lies above $c$; $\phi, \Phi$ density and distribution function of $\mathcal{N}(0, 1)$; $P$ a probability; $r$ a radius; $\ell$ the length of a segment; $n$ number of measured drives; $k$ which of them.
 #
@@ -397,6 +397,26 @@ assert g("learned", 10.0)["drive safe"] > 0.95 and g("learned", 10.0)["wall"] < 
 
 # %% [markdown]
 # **Large effect.** Weak guides leave about as many drives unsafe as no guide at all. Strong ones keep out of the disc, and push about half of the candidates into walls. The classifier has a scale between them at which neither happens; the cost has none among the three that were driven. The candidate that agrees best with itself is mostly one that is clear of walls. So the classifier's errors are in the *candidates*, and the drives of this table do not show them: at scale 100, too, every drive keeps out of the disc and arrives. Refusing unsafe candidates does the same without a guide.
+
+# %% [markdown]
+# ## Further · two learned guides
+#
+# In section 2 the guides of two rules were formulas. Here two classifiers are learned from the same recorded drives, each for one rule: keep out of a disc in the right corridor, and keep out of a disc in the left one. Plans climb one of them or both: `ascend(ascend(D, J_right), J_left)`. There are 40 tasks, 32 candidates each, and nothing is refused (intervals over three trainings).
+
+# %%
+pairs = obstacles.Study("composed")
+pairs.shown({"arm": "climbed", "scale": "scale", "right": "meets the right disc", "left": "meets the left disc", "either": "meets one",
+    "wall": "touches a wall", "right plan": "none of these", "gap": "points against velocities, m"})
+
+# %%
+p = lambda arm, scale=None: pairs.row(arm=arm, scale=scale)
+assert p("recorded")["either"] == 1, "exact: no recorded drive keeps both rules"
+assert p("right disc", 10.0)["right"] < 0.05 > p("left disc", 10.0)["left"], "large effect: each guide keeps its own rule"
+assert p("both added", 30.0)["either"] < 0.05, "large effect: the two that are added up keep both"
+assert p("both added", 30.0)["wall"] > 0.5, "large effect: at the price of walls"
+
+# %% [markdown]
+# **Large effect.** Each classifier alone keeps its own rule, and its plans take the other corridor. Climbed together at scale 10, the two leave part of the plans in a disc; at 30 hardly any plan meets one. So the guides add up, as the exact ones do. But nearly all of these plans touch a wall. No recorded drive keeps both rules: whoever keeps both leaves what the planner has learned. Two rules that some recorded drives keep together were not tried.
 
 # %% [markdown]
 # ## Further · a sentence says where, which way and how fast

@@ -131,7 +131,8 @@ class Constrained(nn.Module):
         cls, planner: Diffuser, config: Config | None = None, J: Any = None, recorded: ArrayLike | None = None
     ) -> Constrained:
         """A planner that was trained before, and a classifier where the form needs one (by default a fresh one). J: it,
-        or a tuple of classifiers, of a rule each, whose slopes add up. recorded: positions [N, n] that plans should stay near to, where they are to be looked at."""
+        or a tuple of classifiers, of a rule each, whose slopes add up. recorded: positions [N, n] that plans should
+        stay near to, where they are to be looked at."""
         model = seeded(0, cls, config or Config(), asdict(planner.config), **planner.sizes)
         model.recorded = None if recorded is None else KDTree(np.asarray(recorded, float))
         return weights.around(model, planner=planner, **({} if J is None else {"J": J}))
@@ -160,9 +161,13 @@ class Constrained(nn.Module):
             return ascend(D, inside, scale, "x0_hat"), ddim()
         if form == "learned":
             for J in self.J if isinstance(self.J, tuple) else (self.J,):
-                D = ascend(D, lambda x, t, J=J: F.logsigmoid(J(x, t)), scale)
+                D = ascend(D, self._log_safe(J), scale)
             return D, ddim()
         return D, ddim()
+
+    @staticmethod
+    def _log_safe(J: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda x, t: F.logsigmoid(J(x, t))
 
     def _units(self, x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
         """What the network sees, changed in metres and metres per second; entries that do not change stay bit for
