@@ -416,7 +416,7 @@ assert p("both added", 30.0)["either"] < 0.05, "large effect: the two that are a
 assert p("both added", 30.0)["wall"] > 0.5, "large effect: at the price of walls"
 
 # %% [markdown]
-# **Large effect.** Each classifier alone keeps its own rule, and its plans take the other corridor. Climbed together at scale 10, the two leave part of the plans in a disc; at 30 hardly any plan meets one. So the guides add up, as the exact ones do. But nearly all of these plans touch a wall. No recorded drive keeps both rules: whoever keeps both leaves what the planner has learned. Two rules that some recorded drives keep together were not tried.
+# **Large effect.** Each classifier alone keeps its own rule, and its plans take the other corridor. Climbed together at scale 10, the two leave part of the plans in a disc; at 30 hardly any plan meets one. So the two together do keep both rules. But nearly all of these plans touch a wall: no recorded drive keeps both rules, so a plan that does is unlike all that the planner has learned. Two rules that some recorded drives keep together were not tried.
 
 # %% [markdown]
 # ## Further · a sentence says where, which way and how fast
