@@ -515,6 +515,21 @@ STUDIES: dict[str, Study] = {
         },
         of="summary",
     ),
+    "guides added": Study(
+        "safety-composed.json",
+        ("arm", "scale"),
+        dict.fromkeys(("right", "left", "either", "wall", "right plan", "gap"), ".2f"),
+        {
+            "arm": "climbed",
+            "right": "meets the right disc",
+            "left": "meets the left disc",
+            "either": "meets one",
+            "wall": "touches a wall",
+            "right plan": "none of these",
+            "gap": "points against velocities, m",
+        },
+        of="summary",
+    ),
     "sentences": Study(
         "language-heeded.json",
         ("arm",),

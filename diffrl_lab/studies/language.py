@@ -1,7 +1,7 @@
 """Plans by sentences, behind the end of lesson 08: who heeds a sentence, and who one whose place and way never met?
 
 - `heeded`: each of the 72 sentences of `worlds.sentences` is said once, and what the ball then does is judged by its
-  meaning: planners that read, count or parse the words, two trainings each, and what needs no training.
+  meaning: planners that read, count or parse the words, three trainings each, and what needs no training.
 
 Points are kept in runs/language. How the study came about: docs/studies/language.md.
 """

@@ -17,13 +17,16 @@ from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.data import minari
 from diffrl_lab.data.shipped import shipped
 from diffrl_lab.data.toys import Truncated
-from diffrl_lab.methods.planning.constrained import Config, Constrained, Judged, train
+from diffrl_lab.methods.planning import diffuser
+from diffrl_lab.methods.planning.constrained import Agent, Config, Constrained, Judged, train
 from diffrl_lab.methods.planning.diffuser import Diffuser
 from diffrl_lab.methods.planning.value_guidance import scaled
 from diffrl_lab.widgets import pictures
 from diffrl_lab.widgets.mazes import bounds, draw_maze
 from diffrl_lab.widgets.tables import Columns
 from diffrl_lab.worlds import zones
+from diffrl_lab.worlds.driving import Episode, arrived, drive
+from diffrl_lab.worlds.mazes import make_maze
 from diffrl_lab.worlds.walls import RADIUS, Walls
 from diffrl_lab.worlds.zones import Disc, Rule
 
@@ -130,26 +133,65 @@ def in_maze(
     return pictures.Picture(fig, alt, drag)
 
 
-class Obstacle:
-    """A disc that the learner puts into two-ways, by mouse or sliders, and the plans that each form makes of it."""
+class From:
+    """A maze whose episodes begin in a given state [4], and else are its own."""
 
-    def picture(self, x: float, y: float, radius: float, form: str) -> pictures.Picture:
-        """The candidates of the planner under one form of constraint, with the disc at (x, y)."""
-        rules = [Disc(x, y, radius)]
-        options: dict[str, Any] = (
-            {"form": FORMS[form], "tries": 1 if FORMS[form] == "x0_hat" else 4} if FORMS[form] else {}
-        )
-        judged = planned(rules if options else [], **options)
-        kept = [c for c, good in zip(judged.curves, judged.kept, strict=True) if good] if options else judged.curves
-        name = form if len(kept) else f"{form}: given up"
-        unsafe = sum(bool(zones.broken(c, rules).any()) for c in kept)
-        return in_maze(
-            {name: kept},
-            rules,
+    def __init__(self, env: Any, state: ArrayLike) -> None:
+        self.env, self.state = env, np.asarray(state, float)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.env, name)
+
+    def reset(self, **options: Any) -> tuple[dict[str, NDArray], dict[str, Any]]:
+        seen, info = self.env.reset(**options)
+        self.env.unwrapped.point_env.set_state(self.state[:2], self.state[2:])
+        return seen | {"observation": self.state.copy()}, info
+
+
+class Obstacle:
+    """A disc that the learner puts into two-ways by mouse or sliders while a ball drives there: what is planned when it
+    appears, and what is driven then."""
+
+    TASK, MOST = 0, 3  # its seed: the first plan takes the right corridor; how often it plans after the disc appears
+
+    def __init__(self) -> None:
+        self.env, self.planner = make_maze("two-ways"), planner()
+        (self.before,) = drive([self.env], diffuser.Agent(self.planner), [self.TASK], until=arrived)
+
+    def driven(self, rules: Sequence[Rule], after: int, config: Config) -> tuple[Episode, Judged]:
+        """The rest of the drive, planned anew with rules that appear when `after` of its steps are done. -> it, and
+        what was planned then"""
+        agent = Agent(Constrained.of(self.planner, config), rules, most=self.MOST)
+        env = From(self.env, self.before.obs[after])
+        (rest,) = drive([env], agent, [self.TASK], until=arrived)
+        return rest, agent.judged[0]
+
+    def picture(self, form: str, after: int, x: float, y: float, radius: float) -> pictures.Picture:
+        """A drive under one form of constraint, in which a disc appears at (x, y) when `after` steps are done."""
+        disc, told = Disc(x, y, radius), FORMS[form]
+        config = Config(form=told or "select", tries=1 if told == "x0_hat" else 4)
+        rest, judged = self.driven([disc] if told else [], after, config)
+        kept = [c for c, good in zip(judged.curves, judged.kept, strict=True) if good]
+        safe = not zones.broken(rest.obs, [disc]).any()
+        ends = f"{'safe' if safe else 'unsafe'}, {'at the goal' if rest.reached else 'not at the goal'}"
+        said = f"{len(kept)} of {len(judged.kept)} new plans kept" if kept else "the new plan is given up"
+        picture = in_maze(
+            {form: kept},
+            [disc],
+            start=self.before.obs[0],
+            goal=np.asarray(rest.goal),
             drag=("x", "y"),
-            alt=f"Two-ways with a disc of {radius:.2f} m at ({x:.1f}, {y:.1f}); {form}: {len(kept)} plans, "
-            f"of which {unsafe} have an unsafe segment.",
+            alt=f"Two-ways with a disc of {radius:.2f} m at ({x:.1f}, {y:.1f}) that appears after {after} steps of a "
+            f"drive; {form}: {said}; the rest of the drive is {ends}.",
         )
+        (ax,) = picture.axes
+        past, then = self.before.obs[: after + 1, :2], rest.obs[:, :2]
+        ax.plot(*past.T, color=pictures.COLOUR["noise"], lw=3, label="driven before")
+        ax.plot(*then.T, color=pictures.COLOUR["data"], lw=2, label="driven then")
+        ax.plot(*past[-1], "o", color="white", mec="black", ms=8, zorder=6, label="the ball when the disc appears")
+        ax.set_title(f"{form}: {said}\nthe rest of the drive: {ends}", fontsize=9)
+        ax.legend(loc="center", fontsize=8)
+        return picture
 
 
 class Study:
@@ -168,9 +210,9 @@ class Study:
 
         def cell(row: Mapping[str, Any], name: str) -> str:
             v, ends = row[name], row.get(f"{name}_interval")
-            form = "g" if name == "scale" else ".3f"  # a scale is a setting, and no share
+            form = "g" if name in ("scale", "grown") else ".2f"  # settings, and no shares
             said = "–" if v is None else f"{v:{form}}" if isinstance(v, float) else str(v)
-            around = f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else ""
+            around = f"{ends[0]:.2f} to {ends[1]:.2f}" if ends else ""
             return f"{said} ({around})" if around and around != f"{said} to {said}" else said
 
         rows = [r for r in self.rows if all(r[k] == v for k, v in where.items())]

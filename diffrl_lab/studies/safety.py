@@ -3,15 +3,17 @@
 - `bent`: what each form makes of the candidates of one draw: unsafe points, unsafe segments, plans in walls;
 - `driven`: two-ways with one disc, large with three: plans given up, safe, clear, and what the ball does;
 - `guided`: one disc for all tasks of two-ways, guides alone, a cost and classifiers by scale: unsafe plans and drives;
+- `composed`: a disc in each corridor, a classifier for each: what their guides do to plans, alone and added up;
 - `margins`: how far drives leave their plans, split conformal margins of 19 and 99 of them, and their real coverage.
 
 The planners are those that ship, one training each: intervals are about other tasks, not about other trainings. The
-classifiers of `guided` are trained here, three times. Points are kept in runs/safety. How the study came about:
-docs/studies/safety.md.
+classifiers of `guided` and `composed` are trained here, three times. Points are kept in runs/safety. How the study came
+about: docs/studies/safety.md.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -55,7 +57,9 @@ ARMS: dict[str, Config | None] = {  # what drives; None: the planner, which is t
     "pushed, refused, near the data": Config(form="cost", jitter=0.3, tries=8, reach=0.2),
 }
 ONE = Disc(1.75, 0.1, 0.3)  # the disc of `guided`, beside the middle of the right corridor
-GUIDED = 40  # its tasks
+OTHER = Disc(-1.75, 0.1, 0.3)  # its counterpart in the left corridor: `composed` has both
+GUIDED = 40  # tasks of both
+TOGETHER = {"right disc": (ONE,), "left disc": (OTHER,), "both added": (ONE, OTHER)}  # whose classifiers are climbed
 NAMES = {"select": "none", "refused": "none, unsafe ones refused"}
 OUTCOMES = ("given up", "plan safe", "plan clear", "drive safe", "reached", "driven safely", "all")
 GUIDES: tuple[tuple[str, float], ...] = (
@@ -180,11 +184,11 @@ def by_arm(table: Table) -> list[dict[str, Any]]:
 
 
 # --------------------------------------------------------------------------------------------------------- guides alone
-@lru_cache(maxsize=3)
-def classifier(seed: int) -> Any:
-    """J(x_t, t), the logit of "keeps out of ONE", trained on the recorded drives of two-ways."""
+@lru_cache(maxsize=6)
+def classifier(seed: int, rule: Disc = ONE) -> Any:
+    """J(x_t, t), the logit of "keeps out of the disc", trained on the recorded drives of two-ways."""
     planner = Diffuser.load("maze-two-ways")
-    run = train(recorded("two-ways"), Config(form="learned", updates=500), planner=planner, rules=[ONE], seed=seed)
+    run = train(recorded("two-ways"), Config(form="learned", updates=500), planner=planner, rules=[rule], seed=seed)
     for _ in run:
         pass
     return run.model.J
@@ -225,6 +229,36 @@ def guided(form: str, scale: float, tasks: int = GUIDED, *, seed: int = 0) -> di
     share = np.mean(candidates, 0).tolist() if candidates else [None, None]
     row |= {"unsafe segment": share[0], "wall": share[1], "says": float(np.mean(says)) if says else None}
     return row | {"tasks": tasks}
+
+
+def faults(curves: Sequence[NDArray], walls: Walls) -> dict[str, float]:
+    """Of curves [T, 4]: how many meet the right disc ONE, the left one OTHER, either, a wall, and none of the three."""
+    right, left = (np.array([bool(zones.broken(x, [rule]).any()) for x in curves]) for rule in (ONE, OTHER))
+    cut = np.array([bool(walls.inside(x[:, :2], RADIUS).any()) for x in curves])
+    found = {"right": right, "left": left, "either": right | left, "wall": cut, "right plan": ~(right | left | cut)}
+    return {name: float(np.mean(v)) for name, v in found.items()}
+
+
+def composed(arm: str, scale: float, tasks: int = GUIDED, *, seed: int = 0) -> dict[str, Any]:
+    """One draw of 32 candidates in each task of two-ways, climbing the classifiers of an arm of TOGETHER; nothing is
+    refused. arm "recorded": the recorded drives themselves. -> `faults` in the mean over tasks, and the median gap"""
+    walls, planner = Walls.named("two-ways"), Diffuser.load("maze-two-ways")
+    if arm == "recorded":
+        data = recorded("two-ways")
+        found = faults([x.numpy() for x in data.obs.split((data.lengths + 1).tolist())], walls)
+        return found | {"gap": None, "tasks": len(data.lengths)}
+    J = tuple(classifier(seed, rule) for rule in TOGETHER[arm])
+    model = Constrained.of(planner, Config(form="learned", scales=(scale,), tries=1, margin=0.0), J)
+    env, rows = make_maze("two-ways"), list[dict[str, float]]()
+    try:
+        for task in range(tasks):
+            seen, _ = env.reset(seed=task)
+            ends, generator = (seen["observation"], seen["desired_goal"]), torch.Generator().manual_seed(task)
+            judged = model.plan(*ends, [ONE, OTHER], generator=generator)
+            rows.append(faults(judged.curves, walls) | {"gap": float(judged.plan.gaps.median())})
+    finally:
+        env.close()
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} | {"tasks": tasks}
 
 
 # -------------------------------------------------------------------------------------------------------------- margins
@@ -299,6 +333,29 @@ def _guided(seeds: Sequence[int]) -> Table:
     return Table(table.rows, table.about | {"summary": by_guide(table)})
 
 
+def by_rules(table: Table) -> list[dict[str, Any]]:
+    """The trainings of each arm of `composed` at each scale as one row: means, with Student's interval over them."""
+    rows = []
+    for arm, scale in dict.fromkeys((r["arm"], r["scale"]) for r in table.rows):
+        same = [r for r in table.rows if (r["arm"], r["scale"]) == (arm, scale)]
+        learned = arm != "recorded"
+        row: dict[str, Any] = {"arm": arm, "scale": scale if learned else None, "seeds": len(same) if learned else 0}
+        for name in ("right", "left", "either", "wall", "right plan", "gap"):
+            values = [r[name] for r in same if r[name] is not None]
+            row[name] = float(np.mean(values)) if values else None
+            if len(values) > 1:
+                row[f"{name}_interval"] = list(student(values, 0, math.inf if name == "gap" else 1) or ())
+        rows.append(row | {"tasks": same[0]["tasks"]})
+    return rows
+
+
+def _composed(seeds: Sequence[int]) -> Table:
+    learned = [{"arm": arm, "scale": scale} for arm in TOGETHER for scale in (10.0, 30.0, 100.0)]
+    grids = (([{"arm": "recorded", "scale": 0.0}], seeds[:1]), (learned, seeds))
+    table = Table.joined(run_grid(composed, g, seeds=s, cache=RUNS, version=VERSION) for g, s in grids)
+    return Table(table.rows, table.about | {"summary": by_rules(table)})
+
+
 def _margins(seeds: Sequence[int]) -> Table:
     scores = margins()
     return summary(margins, [coverage(scores, n) for n in (19, 99)], seeds, scores=[round(float(s), 5) for s in scores])
@@ -308,5 +365,6 @@ PARTS = {
     "bent": Part(_bent, "results/safety-bent.json", seeds=1),
     "driven": Part(_driven, "results/safety-driven.json", seeds=1),
     "guided": Part(_guided, "results/safety-guided.json"),
+    "composed": Part(_composed, "results/safety-composed.json"),
     "margins": Part(_margins, "results/safety-margins.json", seeds=1),
 }

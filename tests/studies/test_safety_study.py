@@ -8,7 +8,9 @@ import torch
 from torch.testing import assert_close
 
 from diffrl_lab.data.toys import Truncated
+from diffrl_lab.methods.planning.constrained import Config
 from diffrl_lab.studies import obstacles, safety
+from diffrl_lab.worlds import zones
 from diffrl_lab.worlds.driving import Episode
 from diffrl_lab.worlds.walls import Walls
 from diffrl_lab.worlds.zones import Disc
@@ -80,6 +82,45 @@ def test_a_guide_alone_refuses_nothing_and_an_agent_that_refuses_drives_safely()
     free, refused = (safety.guided(form, 0.0, tasks=4) for form in ("select", "refused"))
     assert free["given up"] == 0 and 0 < free["unsafe segment"] < 1 and free["says"] is None
     assert refused["drive safe"] == 1 and refused["drive safe"] > free["drive safe"]
+
+
+def test_a_curve_is_counted_at_each_disc_it_meets_and_at_walls_and_is_right_where_it_meets_nothing() -> None:
+    aside = RIGHT.copy()
+    aside[1:3, 0] = 2.3  # beside the disc, in the same corridor
+    state = lambda x: np.concatenate([x, np.zeros_like(x)], 1)  # noqa: E731
+    found = safety.faults([state(x) for x in (LEFT, RIGHT, BLOCK, aside)], WALLS)
+    assert found == {"right": 0.25, "left": 0.25, "either": 0.5, "wall": 0.25, "right plan": 0.25}
+
+
+def test_a_plan_through_the_middle_of_a_disc_crosses_it_however_far_it_was_grown_and_one_at_its_side_does_not() -> None:
+    disc = Disc(0.0, 0.0, 0.3)
+    way = torch.zeros(16, 4)
+    way[:, 0] = torch.linspace(-1.875, 1.875, 16)  # points 0.25 m apart, two of them at +-0.125 m
+    crossed = lambda off, grown: bool(  # noqa: E731
+        zones.broken(zones.nearest(way + torch.tensor([0, off, 0, 0]), [disc.grown(grown)]), [disc]).any()
+    )
+    assert all(crossed(0.0, grown) for grown in (0.01, 0.1, 0.3))
+    # two points at +-0.125 m, moved out to R, leave a segment at the distance R off / sqrt(off^2 + 0.125^2)
+    off = 0.125 / 3**0.5  # so at R / 2
+    assert crossed(off, 0.29) and not crossed(off, 0.31)
+
+
+def test_what_is_planned_midway_begins_where_the_ball_is_and_a_disc_out_of_the_way_changes_nothing() -> None:
+    obstacle, after = obstacles.Obstacle(), 20
+    free, _ = obstacle.driven([], after, Config(form="select"))
+    far, judged = obstacle.driven([Disc(-2.0, 0.0, 0.2)], after, Config(form="select"))
+    assert judged.tries == 1 and free.reached and np.array_equal(free.obs, far.obs)
+    assert np.array_equal(free.obs[0], obstacle.before.obs[after]) and np.linalg.norm(free.obs[0, 2:]) > 1
+    step = np.linalg.norm(free.obs[1, :2] - free.obs[0, :2])
+    assert abs(step - 0.01 * np.linalg.norm(free.obs[0, 2:])) < 0.005  # it goes on as fast as it was
+
+
+def test_a_ball_in_the_middle_of_a_new_disc_gives_up_and_stays() -> None:
+    obstacle = obstacles.Obstacle()
+    x, y = obstacle.before.obs[0, :2]
+    rest, judged = obstacle.driven([Disc(x, y, 0.3)], 0, Config(form="select", jitter=0.0, tries=1))
+    assert judged.given_up and not rest.reached and rest.extras["refused"] == rest.plans == obstacle.MOST
+    assert np.linalg.norm(rest.obs[:, :2] - [x, y], axis=1).max() < 0.01
 
 
 def test_projected_draws_lie_on_the_boundary_as_often_as_they_were_unsafe() -> None:

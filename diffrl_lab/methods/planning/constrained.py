@@ -130,8 +130,9 @@ class Constrained(nn.Module):
     def of(
         cls, planner: Diffuser, config: Config | None = None, J: Any = None, recorded: ArrayLike | None = None
     ) -> Constrained:
-        """A planner that was trained before, and a classifier where the form needs one (by default a fresh one).
-        recorded: positions [N, n] that plans should stay near to, where they are to be looked at."""
+        """A planner that was trained before, and a classifier where the form needs one (by default a fresh one). J: it,
+        or a tuple of classifiers, of a rule each, whose slopes add up. recorded: positions [N, n] that plans should
+        stay near to, where they are to be looked at."""
         model = seeded(0, cls, config or Config(), asdict(planner.config), **planner.sizes)
         model.recorded = None if recorded is None else KDTree(np.asarray(recorded, float))
         return weights.around(model, planner=planner, **({} if J is None else {"J": J}))
@@ -159,8 +160,14 @@ class Constrained(nn.Module):
             inside = lambda x, t: -self._depth(x, wide).clamp(min=0).square().sum((-1, -2))  # noqa: E731
             return ascend(D, inside, scale, "x0_hat"), ddim()
         if form == "learned":
-            return ascend(D, lambda x, t: F.logsigmoid(self.J(x, t)), scale), ddim()
+            for J in self.J if isinstance(self.J, tuple) else (self.J,):
+                D = ascend(D, self._log_safe(J), scale)
+            return D, ddim()
         return D, ddim()
+
+    @staticmethod
+    def _log_safe(J: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda x, t: F.logsigmoid(J(x, t))
 
     def _units(self, x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
         """What the network sees, changed in metres and metres per second; entries that do not change stay bit for
@@ -334,6 +341,7 @@ class Agent(Follower):
 
         def route(obs: NDArray, goal: NDArray, seed: int) -> NDArray:
             judged = model.plan(obs, goal, self.now, generator=torch.Generator().manual_seed(seed))
+            self.judged.append(judged)
             self.idle = judged.given_up and model.config.refuse
             return np.empty((0, 2 * model.planner.n)) if self.idle else judged.curves[0]
 
@@ -341,7 +349,7 @@ class Agent(Follower):
 
     def reset(self, obs: ArrayLike, seeds: Sequence[int], goal: ArrayLike | None = None) -> None:
         self.held: dict[int, NDArray] = {}  # where the ball is held in each episode whose plan was given up
-        self.refused = np.zeros(len(seeds), int)
+        self.refused, self.judged = np.zeros(len(seeds), int), list[Judged]()  # of all episodes, as they were asked for
         each = zip(np.asarray(obs, float), np.asarray(goal, float), seeds, strict=True)
         self.asked = [self.rules(*one) if callable(self.rules) else self.rules for one in each]
         super().reset(obs, seeds, goal)

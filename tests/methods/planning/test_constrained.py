@@ -54,6 +54,18 @@ def plan(form: str, rules, seed: int = 0, **options):
     return model(form, **options).plan(START, GOAL, rules, generator=torch.Generator().manual_seed(seed))
 
 
+def test_two_classifiers_add_up_a_rule_told_twice_is_that_rule_at_twice_the_scale_and_their_order_is_nothing() -> None:
+    high, early = (lambda x, t: 3 * x[:, H // 2, 1]), (lambda x, t: x[:, H // 4, 0])
+    told = lambda scale, *J: Constrained.of(  # noqa: E731
+        PLANNER, Config(form="learned", scales=(scale,), candidates=16, tries=1, gap=100.0), J
+    ).plan(START, GOAL, [DISC], generator=torch.Generator().manual_seed(0))
+    once, twice = told(4.0, high).plan.candidates, told(2.0, high, high).plan.candidates
+    assert_close(once, twice)
+    one, other, alone = told(2.0, high, early), told(2.0, early, high), told(2.0, high)
+    assert_close(one.plan.candidates, other.plan.candidates)
+    assert (one.plan.candidates - alone.plan.candidates).abs().max() > 0.01
+
+
 @pytest.mark.parametrize("form", [f for f in FORMS if f != "learned"])
 def test_without_rules_every_form_gives_the_plans_of_the_planner_bit_for_bit(form: str) -> None:
     g = torch.Generator().manual_seed(0)
