@@ -186,9 +186,9 @@ class Obstacle:
         )
         (ax,) = picture.axes
         past, then = self.before.obs[: after + 1, :2], rest.obs[:, :2]
-        ax.plot(*past.T, color=pictures.COLOUR["noise"], lw=3, label="driven before")
-        ax.plot(*then.T, color=pictures.COLOUR["data"], lw=2, label="driven then")
-        ax.plot(*past[-1], "o", color="white", mec="black", ms=8, zorder=6, label="the ball when the disc appears")
+        ax.plot(*past.T, color=pictures.COLOUR["noise"], lw=3, label="before the disc appears")
+        ax.plot(*then.T, color=pictures.COLOUR["data"], lw=2, label="after it appears")
+        ax.plot(*past[-1], "o", color="white", mec="black", ms=8, zorder=6)
         ax.set_title(f"{form}: {said}\nthe rest of the drive: {ends}", fontsize=9)
         ax.legend(loc="center", fontsize=8)
         return picture

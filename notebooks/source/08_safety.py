@@ -193,7 +193,8 @@ segment = [int(unsafe(x, at).sum()) for x, at in tried.values()]
 longest = [float(x.diff(dim=1).norm(dim=-1).max()) for x, _ in tried.values()]
 assert point[0] > 16 and not any(point[1:]), "exact: no point is unsafe"
 assert segment[1] >= 0.8 * point[0] and segment[3] >= 0.8 * point[0], "large effect: segments still are, where the disc is grown, too"
-assert segment[2] == 0 and longest[2] < 2 * math.sqrt(R**2 - DISC.radius**2) < longest[3], "exact: short segments are safe"
+allowed = round(2 * math.sqrt(R**2 - DISC.radius**2), 2)
+assert segment[2] == 0 and longest[2] < allowed == 0.53 < longest[3], "exact: short segments are safe"
 widgets.table({"plans": list(tried), "an unsafe point": [f"{n} of 32" for n in point],
     "an unsafe segment": [f"{n} of 32" for n in segment], "longest segment, m": [f"{v:.2f}" for v in longest]})
 
@@ -313,8 +314,8 @@ fooled = {scale: obstacles.shares(judged, [DISC]) for scale, (judged, _) in clim
 
 # %% tags=["broken"]
 obstacles.in_maze({f"scale {scale:g}": judged.curves for scale, (judged, _) in climbed.items()}, [DISC], alt="Four panels of "
-    "plans that climb a learned classifier of safety: without it they run through the disc, with a larger scale they leave "
-    "the corridors and cut walls.")
+    "plans that climb a learned classifier of safety: at scale 0 and 1 they run through the disc, at 10 they take the "
+    "other corridor, and at 100 most of them leave the corridor and cut walls.")
 
 # %%
 widgets.table({"scale": list(SCALES), "it says: safe": [f"{says.mean():.2f}" for _, says in climbed.values()],
@@ -438,6 +439,7 @@ who = {arm: heard.row(arm=name) for arm, name in (language.PLANNERS | language.S
 assert all(who[arm]["seen place"] > 0.9 < who[arm]["seen way"] for arm in language.PLANNERS), "large effect: recorded pairs are heeded"
 assert who["nearest"]["seen all"] > 0.95 > 0.1 > who["nearest"]["held out all"], "large effect: a recorded drive does so, too, and no more"
 assert who["meaning"]["held out place"] > who["gru"]["held out place"] + 0.3, "large effect: what composes is the parser"
+assert round(who["meaning"]["held out all"], 2) == 0.14, "large effect: and of whole sentences it heeds few"
 
 # %% [markdown]
 # **Large effect.** Each planner heeds place and way of the pairs that were recorded, and misses some paces. The recorded drive with the same sentence misses nothing there, so for these sentences nobody needs a planner. It is of no use for pairs that were held out. Nor are the planners that learned to read: their places are mostly wrong there. The planner that is given the *parsed* meaning finds most places and ways of the same pairs, and then its pace is often wrong. So place and way could be put together from known parts once the meaning was given, and reading was what failed for the others. The pace failed for the parsed meaning, too: of whole sentences it heeds 0.14, and the intervals of the three planners overlap. Simpler readers miss fewer of these places: the one that counts words, and least squares on words and pairs of words.
