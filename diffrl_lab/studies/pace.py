@@ -230,9 +230,10 @@ def short_rows(arms: Sequence[tuple[str, str, int]]) -> Columns:
 
 def chunk_rows(arms: Sequence[tuple[str, str]], counts: Sequence[int]) -> Columns:
     """Policies over chunks in avoid, by (policy, sampler): who arrives, and on how many ways (entropy over ln 24), for
-    each number of evaluations: the mean over the trainings."""
+    each of the numbers of evaluations that the study has: the mean over the trainings."""
     study = Study("chunks")
-    rows = [(arm, sampler, n) for arm, sampler in arms for n in counts]
+    there = {(row["arm"], row["sampler"], row["evaluations"]) for row in study.table.rows}
+    rows = [(*arm, n) for arm in arms for n in counts if (*arm, n) in there]
 
     def cell(column: str, row: tuple[str, str, int]) -> str:
         return f"{study(column, arm=row[0], sampler=row[1], evaluations=row[2]).mean():.2f}"
@@ -243,6 +244,16 @@ def chunk_rows(arms: Sequence[tuple[str, str]], counts: Sequence[int]) -> Column
         "policy": [arm for arm, _, _ in rows], "sampler": [sampler for _, sampler, _ in rows],
         "evaluations": [n for _, _, n in rows], **{head: [cell(c, row) for row in rows] for head, c in heads.items()},
     })  # fmt: skip
+
+
+def chunk_curves(arms: Sequence[tuple[str, str]], counts: Sequence[int]) -> dict[str, list[float]]:
+    """The share of episodes in avoid that arrive, the mean over the trainings, for each number of evaluations; NaN
+    where the study has none."""
+    study = Study("chunks")
+    found: dict[tuple[str, str, int], list[float]] = {}
+    for row in study.table.rows:
+        found.setdefault((row["arm"], row["sampler"], row["evaluations"]), []).append(row["success"])
+    return {f"{arm}, {s}": [float(np.mean(found.get((arm, s, n), [math.nan]))) for n in counts] for arm, s in arms}
 
 
 def window_rows() -> Columns:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.studies import pace
 from diffrl_lab.worlds.driving import follow
@@ -113,3 +114,21 @@ def test_plans_are_apart_by_metres() -> None:
     y = x + torch.tensor([3.0, 4.0])
     y[2] *= 100
     assert pace.apart(x, y) == 5.0
+
+
+def test_a_table_of_chunks_has_the_rows_that_were_measured_and_a_curve_a_gap_where_none_was(monkeypatch) -> None:
+    measured = {("a", 1): (0.2, 0.4), ("a", 5): (0.8, 0.6), ("b", 1): (0.1, 0.1)}
+    rows = [
+        {"arm": arm, "sampler": "ddim", "evaluations": n, "success": v, "entropy": 0.5, "entropy_floor": 1, "ratio": n}
+        for (arm, n), each in measured.items()
+        for v in each
+    ]
+    study = pace.Study("chunks")
+    study.table = Table(rows, {})
+    monkeypatch.setattr(pace, "Study", lambda part: study)
+    arms = [("a", "ddim"), ("b", "ddim")]
+    found = [(row[0], row[2], row[3]) for row in pace.chunk_rows(arms, [1, 2, 5]).rows]
+    assert found == [("a", "1", "0.30"), ("a", "5", "0.70"), ("b", "1", "0.10")]
+    curves = {name: torch.tensor(y) for name, y in pace.chunk_curves(arms, [1, 2, 5]).items()}
+    wanted = {"a, ddim": [0.3, math.nan, 0.7], "b, ddim": [0.1, math.nan, math.nan]}
+    assert_close(curves, {name: torch.tensor(y) for name, y in wanted.items()}, equal_nan=True)
