@@ -233,9 +233,9 @@ def against_time(tasks: Tasks, k: int, x_T: Tensor, steps: int) -> pictures.Pict
     arms, limit = timed_arms(), 1000 * clocked.PERIOD
     fig, (left, right) = pictures.figure(3.2, 1, 2, width_ratios=(1.2, 1))
     for i, (name, found) in enumerate(arms.items()):
-        ms, lost = zip(*found.values(), strict=True)
+        at, share = zip(*found.values(), strict=True)
         style = pictures.nth_look(i, name) | {"linestyle": "", "marker": pictures.MARKER[pictures.meaning(i, name)]}
-        left.plot(ms, lost, label=name, markersize=6, alpha=0.8, **style)
+        left.plot(at, share, label=name, markersize=6, alpha=0.8, **style)
     ms, lost = arms["ddim"][steps]
     ring = {"marker": "o", "markersize": 14, "markerfacecolor": "none", "markeredgewidth": 2}
     left.plot([ms], [lost], linestyle="", markeredgecolor=pictures.COLOUR["model"], **ring)
