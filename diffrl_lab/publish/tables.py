@@ -390,6 +390,21 @@ STUDIES: dict[str, Study] = {
         {"ms": ".1f", "ratio": ".1f", "late": ".2f"},
         {"batch": "plans at once", "ms": "ms, median", "ratio": "in forward passes", "late": "over 20 ms"},
     ),
+    "fast loop": Study(
+        "fast-loop.json",
+        ("sampler", "evaluations", "every", "warm"),
+        {"missed": ".3f", "p95": ".1f", "worst": ".1f", "success": ".2f", "seconds": ".2f", "plans": ".1f"},
+        {
+            "every": "plans again after periods",
+            "warm": "from the last plan at",
+            "missed": "periods missed",
+            "p95": "95 % of plans within, ms",
+            "worst": "slowest plan, ms",
+            "success": "arrived",
+            "seconds": "seconds a drive",
+            "plans": "plans a drive",
+        },
+    ),
     "offline": Study(
         "improvement-bandit.json",
         ("arm",),

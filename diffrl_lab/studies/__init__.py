@@ -10,6 +10,8 @@ augmented          What lesson 12 draws around its own few lines: transitions ag
                    against the rows recorded
 calibration        How often `analysis.diagnose` is wrong about samples whose defect is known: false alarms, and
                    what it sees
+clocked            A control loop by the clock, on one thread, with misses counted: what the part `loop` of
+                   `fast` runs in
 collapse           Collapse, behind lesson 17: what each number of diversity sees and is blind to, and from how
                    many samples on
 collecting         What an online learner on Pendulum gains from generated rows in its replay: a part of

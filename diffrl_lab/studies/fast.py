@@ -5,6 +5,7 @@
 - `short`: planners trained for few levels of noise, for 1,000, for all times, a shortcut and a consistency model;
 - `driven`: plans of few steps driven in the large maze, once and again, also begun from the last plan, and a student's;
 - `latency`: how long forward passes, chains and whole plans take, side by side in one run;
+- `loop`: the ball of the large maze in a loop of 50 Hz by the clock, with the planner inside it (`clocked.py`);
 - `chunks`, `robot`: policies over chunks in avoid, and a planner of Hopper's windows, in few steps (`acting.py`);
 - `weights`: a student of one step, as the lesson opens it.
 
@@ -51,11 +52,11 @@ from diffrl_lab.methods.planning.diffuser import Diffuser
 from diffrl_lab.methods.planning.distilled import Distilled
 from diffrl_lab.methods.planning.plans import Plan
 from diffrl_lab.methods.planning.shortcut import Shortcut
-from diffrl_lab.studies import acting
+from diffrl_lab.studies import acting, clocked
 from diffrl_lab.studies.costs import RENEWED, STEPS, Arrays, Counted, chain_of, in_turn
 from diffrl_lab.studies.study import Part, Tensors, summary
 from diffrl_lab.worlds.driving import Follower
-from diffrl_lab.worlds.mazes import make_maze
+from diffrl_lab.worlds.mazes import STEP, make_maze
 from diffrl_lab.worlds.walls import Walls
 
 RUNS = ROOT / "runs" / "fast"
@@ -81,6 +82,8 @@ DRAWN = 2000  # samples of an exact law
 LEARNER = consistency.Config(width=128, pairs=20_000, updates=2000, batch=128, lr=3e-3)  # as STUDENT
 TASKS, FIRST = 128, 1000  # starts and goals whose plans are compared; the first seed that is driven
 EPISODES, EVERY = 50, 50  # how many are driven; steps after which an arm plans again
+STRIDE, LOOPS = 2, 12  # steps of the mazes in a period of 50 Hz; drives of an arm by the clock
+SELDOM, OFTEN = 25, 5  # periods of this loop, half a second and a tenth, after which an arm plans again
 WARM = 0.5  # the time that the last plan is noised to, where the next begins with it
 
 
@@ -404,7 +407,7 @@ def driven(
 def timed(maze: str, batch: int, repeats: int = 20, *, seed: int) -> list[dict[str, Any]]:
     """How long things take for `batch` plans, a row each: "network", a bare forward pass of the planner's network, and
     "student's network"; "chain, K", K steps of DDIM; "plan, K" and "plan, student", with the choice and the states for
-    every step.
+    every step; "plan, K sampler" by another sampler of STEPS.
 
     ms: median of `repeats`; ratio: that over the bare pass, in the same run; late: the share that takes more than the
     20 ms of a loop of 50 Hz, on a core of its own.
@@ -417,8 +420,15 @@ def timed(maze: str, batch: int, repeats: int = 20, *, seed: int) -> list[dict[s
     D = pin(given(model.denoiser, cond), known, value)
     x_T = D.schedule.prior(value.shape, generator=g)
 
-    def whole(m: Diffuser, steps: int) -> Callable[[], Any]:
-        return lambda: m.reference(m.plan(obs, goal, batch, g, steps=steps, frames=False))
+    def whole(m: Diffuser, evaluations: int, sampler: str = "ddim") -> Callable[[], Any]:
+        steps, step = chain_of(sampler, evaluations)
+
+        def planned() -> Any:
+            known, value = m.ends(obs, goal)
+            D = pin(given(m.denoiser, {"known": known}), known, value)
+            return m.reference(m.drawn(D, known, value, batch, steps, g, step=step))
+
+        return planned
 
     each: dict[str, Callable[[], Any]] = {
         "network": lambda: model.denoiser.net(x_T, label, cond),
@@ -426,6 +436,8 @@ def timed(maze: str, batch: int, repeats: int = 20, *, seed: int) -> list[dict[s
     }
     each |= {f"chain, {k}": partial(sample, D, x_T, steps=k) for k in EVALUATIONS}
     each |= {f"plan, {k}": whole(model, k) for k in EVALUATIONS} | {"plan, student": whole(student, 1)}
+    others = [(k, s) for s in STEPS if s != "ddim" for k in lengths(s)]
+    each |= {f"plan, {k} {s}": whole(model, k, s) for k, s in others}
     spent = in_turn(each, repeats)
     bare = float(np.median(spent["network"]))
     return [
@@ -438,6 +450,104 @@ def timed(maze: str, batch: int, repeats: int = 20, *, seed: int) -> list[dict[s
 def latency(seeds: Sequence[int]) -> Table:
     """The rows of `timed` in the large maze, for one plan and for 16 at once: of this machine, as busy as it was."""
     return summary(timed, [row for batch in (1, 16) for row in timed("large", batch, seed=seeds[0])], seeds)
+
+
+# -------------------------------------------------------------------------------------------------- a loop by the clock
+class Timed(Rider):
+    """A rider of one episode in a loop whose period has STRIDE steps of the world, and which plans inside the loop: at
+    its first period, `every` periods after the last plan, where driving goes wrong, and after the end of a route.
+
+    A plan's states have times: what was due while it was drawn is left out. began: the periods in which it planned.
+    """
+
+    def begin(self, goal: Arrays, seed: int) -> None:
+        """A new episode, for which nothing is planned yet."""
+        self.goal, self.seeds = goal[None], [seed]
+        self.plans, self.step = np.zeros((2, 1), int)
+        self.seconds, self.reference = [[]], [np.empty((0, 4))]
+        self.last = {}
+        self.began: list[int] = []
+
+    def at(self, period: int, x: Arrays) -> Arrays:
+        """The action [2] for a period, at whose beginning the ball's state is x [4]."""
+        since = STRIDE * (period - self.began[-1]) if self.began else 0
+        self.step[0] = since
+        ended = since >= min(STRIDE * self.every, len(self.reference[0]) + self.patience)
+        if not self.began or ended or np.linalg.norm(x[:2] - self._target(0)[:2]) > self.off:
+            self._ask(0, x)
+            self.began.append(period)
+        self.step[0] += STRIDE  # where the ball is to be at the period's end
+        return self.towards(x, self._target(0))
+
+
+def clocked_drive(rider: Timed, env: Any, seed: int, clock: clocked.Clock) -> tuple[clocked.Kept, bool, int]:
+    """An episode of a maze in a loop of 50 Hz, until the goal is reached or the world's steps are over.
+
+    -> what the loop counted, whether the goal was reached, and after how many steps of the world
+    """
+    seen, _ = env.reset(seed=seed)
+    rider.begin(np.array(seen["desired_goal"]), seed)
+    now: dict[str, Any] = {"x": np.array(seen["observation"], float), "steps": 0, "reached": False}
+
+    def move(action: Arrays) -> bool:
+        for _ in range(STRIDE):
+            seen, _, terminated, truncated, info = env.step(action.astype(np.float32))
+            now["x"], now["steps"] = np.array(seen["observation"], float), now["steps"] + 1
+            now["reached"] = bool(info["success"])
+            if now["reached"] or terminated or truncated:
+                return True
+        return False
+
+    kept = clocked.in_time(lambda period: rider.at(period, now["x"]), move, 2, clock)
+    return kept, now["reached"], now["steps"]
+
+
+def looped(
+    sampler: str, evaluations: int, every: int, warm: float | None = None, *, seed: int, clock: clocked.Clock
+) -> dict[str, Any]:
+    """LOOPS episodes of the large maze by the clock, planned anew `every` periods (warm: from the last plan, noised to
+    this time).
+
+    missed: the share of periods whose action was not there when it was due; p95, worst: milliseconds after the
+    beginning of the period, of the actions for which it planned; success: the share of goals reached, of `drives`;
+    seconds: of the world, until the goal or the end; plans: in an episode.
+    """
+    steps, step = chain_of("ddim" if sampler == "student" else sampler, evaluations)
+    model, env = planner("large"), make_maze("large")
+    if sampler == "student":  # the one that ships
+        model = Distilled.load(shipped("weights/fast-large.safetensors")).planner
+    rider = Timed(model, steps, step, every, warm)
+    states, goals = resets("large")
+    rider.begin(goals[0], seed)
+    rider.at(0, states[0])  # the first draw of a process takes longer
+    drives, spent = [], []
+    for k in range(FIRST, FIRST + LOOPS):
+        kept, reached, length = clocked_drive(rider, env, k, clock)
+        spent += [1000 * s for period, s in kept.spent if period in rider.began]
+        drives.append((kept.missed, kept.periods, reached, length * STEP, len(rider.began)))
+    env.close()
+    missed, periods, reached, seconds, asked = np.array(drives, float).T
+    return {
+        "missed": missed.sum() / periods.sum(),
+        "p95": float(np.quantile(spent, 0.95)),
+        "worst": max(spent),
+        "success": reached.mean(),
+        "drives": LOOPS,
+        "seconds": seconds.mean(),
+        "plans": asked.mean(),
+    }
+
+
+def looping(seeds: Sequence[int]) -> Table:
+    """The rows of `looped` on the clock of this machine, as busy as it was."""
+    each: list[tuple[str, int, int, float | None]] = [("ddim", n, SELDOM, None) for n in (1, 2, 5, 10, 20)]
+    each += [("ddpm", 100, SELDOM, None)]
+    each += [("ddim", n, OFTEN, None) for n in (2, 5, 10, 20)] + [("student", 1, OFTEN, None)]
+    each += [("ddim", n, OFTEN, WARM) for n in (1, 2)] + [("ddim", n, 1, None) for n in (2, 20)]
+    names = ("sampler", "evaluations", "every", "warm")
+    arms: list[dict[str, Any]] = [dict(zip(names, arm, strict=True)) for arm in each]
+    rows = [arm | looped(**arm, seed=seeds[0], clock=clocked.Wall()) | {"seed": seeds[0]} for arm in arms]
+    return summary(looped, rows, seeds)
 
 
 # ----------------------------------------------------------------------------------------------------------- the parts
@@ -508,5 +618,6 @@ PARTS = {
     "chunks": Part(acting.chunked, "results/fast-chunks.json", training=acting.training),
     "robot": Part(acting.walked, "results/fast-robot.json", 1, acting.training_robot),
     "latency": Part(latency, "results/fast-latency.json", seeds=1),
+    "loop": Part(looping, "results/fast-loop.json", seeds=1),
     "weights": Part(ships, seeds=1),
 }

@@ -17,8 +17,9 @@ from diffrl_lab.data.shipped import shipped
 from diffrl_lab.diffusion import Denoiser, Step, ddim, given, pin, sample
 from diffrl_lab.methods.planning.diffuser import Diffuser
 from diffrl_lab.methods.planning.distilled import Distilled
-from diffrl_lab.studies import fast
+from diffrl_lab.studies import clocked, fast
 from diffrl_lab.widgets import pictures
+from diffrl_lab.widgets.mazes import draw_maze
 from diffrl_lab.widgets.tables import Columns
 from diffrl_lab.worlds.driving import Episode, Follower, arrived, drive
 from diffrl_lab.worlds.mazes import make_maze
@@ -186,7 +187,8 @@ def drives(steps: int, rate: float, n: int, seed: int = 0, maze: str = "large") 
 
 # ------------------------------------------------------------------------------------------------------ study's tables
 class Study:
-    """A table of the study of fast sampling: "exact", "fidelity", "short", "driven", "chunks", "robot" or "latency"."""
+    """A table of the study of fast sampling: "exact", "fidelity", "short", "driven", "chunks", "robot", "latency" or
+    "loop"."""
 
     def __init__(self, part: str) -> None:
         self.table = Table.load(shipped(f"results/fast-{part}.json"))
@@ -204,6 +206,74 @@ def in_time() -> Columns:
     return widgets.table({
         "steps": names, "milliseconds": [f"{v:.1f}" for v in ms], "in forward passes": [f"{v:.1f}" for v in ratio],
         "later than 20 ms": [f"{v:.0%}" for v in late],
+    })  # fmt: skip
+
+
+def timed_arms() -> dict[str, dict[int, tuple[float, float]]]:
+    """Sampler -> evaluations -> (milliseconds of a whole plan with 16 candidates, share of single plans in a wall), of
+    the large maze, for the samplers that the study has timed: DDIM first, the student last."""
+    arms: dict[str, dict[int, tuple[float, float]]] = {}
+    latency, walls = Study("latency"), Study("fidelity")
+    for row in latency.table.rows:
+        kind, _, words = row["what"].partition(", ")
+        if kind != "plan" or row["batch"] != 16:
+            continue
+        count, _, sampler = words.partition(" ")
+        sampler, n = (count, 1) if count == "student" else (sampler or "ddim", int(count))
+        lost = float(walls("walls", maze="large", sampler=sampler, evaluations=n).mean())
+        arms.setdefault(sampler, {})[n] = row["ms"], lost
+    student = arms.pop("student")
+    return arms | {"student": student}
+
+
+def against_time(tasks: Tasks, k: int, x_T: Tensor, steps: int) -> pictures.Picture:
+    """Left: what share of plans meets a wall, against the milliseconds of a whole plan, a point for each arm of
+    `timed_arms`; DDIM with so many steps is ringed, the line stands at a period of 50 Hz. Right: plans of task k with
+    these steps, from noise [n, H, 2n + 1]."""
+    arms, limit = timed_arms(), 1000 * clocked.PERIOD
+    fig, (left, right) = pictures.figure(3.2, 1, 2, width_ratios=(1.2, 1))
+    for i, (name, found) in enumerate(arms.items()):
+        at, share = zip(*found.values(), strict=True)
+        style = pictures.nth_look(i, name) | {"linestyle": "", "marker": pictures.MARKER[pictures.meaning(i, name)]}
+        left.plot(at, share, label=name, markersize=6, alpha=0.8, **style)
+    ms, lost = arms["ddim"][steps]
+    ring = {"marker": "o", "markersize": 14, "markerfacecolor": "none", "markeredgewidth": 2}
+    left.plot([ms], [lost], linestyle="", markeredgecolor=pictures.COLOUR["model"], **ring)
+    left.axvline(limit, color=pictures.COLOUR["noise"], lw=1.2)
+    left.text(limit * 1.06, 0.97, "50 Hz", transform=left.get_xaxis_transform(), va="top", fontsize=9)
+    left.set(xscale="log", ylim=(0, None), xlabel="milliseconds of a plan", ylabel="plans that meet a wall")
+    ticks = [2, 5, 10, 20, 50, 100]
+    left.set_xticks(ticks, [str(v) for v in ticks])
+    left.set_xticks([], minor=True)
+    left.set_title(f"DDIM, steps: {steps}: {ms:.1f} ms, {lost:.0%}")
+    left.legend()
+    draw_maze(right, tasks.walls, *(tasks.planner.unscale(tasks.value[k])[[0, -1], :2].tolist()))
+    for path in from_noise(tasks, k, x_T, steps).numpy():
+        right.plot(*path.T, lw=1, alpha=0.6, **pictures.look("model"))
+    right.set_title(f"{len(x_T)} plans of these steps")
+    alt = (
+        "Share of plans that meet a wall against milliseconds of a whole plan, on a logarithmic axis, points for each "
+        "sampler: it falls steeply from one to two evaluations and little after, one evaluation of the student lies "
+        "between, and the longest chains lie beyond the line of 50 Hz. "
+        f"Ringed: DDIM with steps: {steps}, {ms:.1f} ms, {lost:.0%}. Beside it {len(x_T)} plans with these steps in "
+        "the large maze."
+    )
+    return pictures.Picture(fig, alt)
+
+
+def loop_rows() -> Columns:
+    """The drives by the clock, a row for each arm: how many periods its action was not there, how late plans were, and
+    who arrived."""
+    rows = Study("loop").table.rows
+    period = 1000 * clocked.PERIOD
+    return widgets.table({
+        "sampler, evaluations": [f"{r['sampler']}, {r['evaluations']}" + ", warm" * bool(r["warm"]) for r in rows],
+        "plans again after": [f"{period * r['every']:.0f} ms" for r in rows],
+        "periods missed": [f"{r['missed']:.0%}" for r in rows],
+        "95 % of plans within": [f"{r['p95']:.0f} ms" for r in rows],
+        "slowest plan": [f"{r['worst']:.0f} ms" for r in rows],
+        "arrived": [f"{r['success'] * r['drives']:.0f} of {r['drives']}" for r in rows],
+        "seconds a drive": [f"{r['seconds']:.1f}" for r in rows],
     })  # fmt: skip
 
 
@@ -230,9 +300,10 @@ def short_rows(arms: Sequence[tuple[str, str, int]]) -> Columns:
 
 def chunk_rows(arms: Sequence[tuple[str, str]], counts: Sequence[int]) -> Columns:
     """Policies over chunks in avoid, by (policy, sampler): who arrives, and on how many ways (entropy over ln 24), for
-    each number of evaluations: the mean over the trainings."""
+    each of the numbers of evaluations that the study has: the mean over the trainings."""
     study = Study("chunks")
-    rows = [(arm, sampler, n) for arm, sampler in arms for n in counts]
+    there = {(row["arm"], row["sampler"], row["evaluations"]) for row in study.table.rows}
+    rows = [(*arm, n) for arm in arms for n in counts if (*arm, n) in there]
 
     def cell(column: str, row: tuple[str, str, int]) -> str:
         return f"{study(column, arm=row[0], sampler=row[1], evaluations=row[2]).mean():.2f}"
@@ -243,6 +314,16 @@ def chunk_rows(arms: Sequence[tuple[str, str]], counts: Sequence[int]) -> Column
         "policy": [arm for arm, _, _ in rows], "sampler": [sampler for _, sampler, _ in rows],
         "evaluations": [n for _, _, n in rows], **{head: [cell(c, row) for row in rows] for head, c in heads.items()},
     })  # fmt: skip
+
+
+def chunk_curves(arms: Sequence[tuple[str, str]], counts: Sequence[int]) -> dict[str, list[float]]:
+    """The share of episodes in avoid that arrive, the mean over the trainings, for each number of evaluations; NaN
+    where the study has none."""
+    study = Study("chunks")
+    found: dict[tuple[str, str, int], list[float]] = {}
+    for row in study.table.rows:
+        found.setdefault((row["arm"], row["sampler"], row["evaluations"]), []).append(row["success"])
+    return {f"{arm}, {s}": [float(np.mean(found.get((arm, s, n), [math.nan]))) for n in counts] for arm, s in arms}
 
 
 def window_rows() -> Columns:

@@ -329,12 +329,25 @@ widgets.trajectories({f"{name}: {share[name]:.0%} of {TASKS} through a wall": x 
 # %% [markdown]
 # **Large effect.** At the cost of one evaluation, fewer of the student's plans go through walls than of DDIM's. **Large effect.** Still more of them do than with two steps of DDIM. So here distillation saves less than one evaluation. It pays where every evaluation is dear, or where a chain needs many.
 #
-# ## 7 · What the survey claims, and what was measured
+# ## 7 · Quality against milliseconds
+#
+# So far nothing was timed. The milliseconds of this picture are those of *one* run of the study, on one thread; your machine has others. A whole plan draws 16 candidates, chooses one and makes a state for every step. A loop of 50 Hz leaves 20 ms for it. The share is that of single plans, 128 tasks drawn three times; a plan counts as lost there if more than a short piece of it lies in walls, so the shares are smaller than yours.
+
+# %%
+timed = pace.timed_arms()["ddim"]  # evaluations -> (milliseconds, share of plans in a wall)
+assert timed[100][0] > 20 * timed[2][0], "large effect: a hundred evaluations take far longer than two"
+assert timed[1][1] - timed[2][1] > 0.3 and timed[2][1] - timed[100][1] < 0.1, "large effect: what is gained is gained by the second evaluation"
+explore(lambda steps: pace.against_time(tasks, k, x_T, steps), steps=[3, 1, 2, 5, 10, 20, 50, 100])
+
+# %% [markdown]
+# Move the slider. **Large effect.** From one evaluation of DDIM to two the share of plans in walls falls far more than from two to a hundred, and a plan of a hundred takes more than 20 times as long as a plan of two.
+#
+# ## 8 · What the survey claims, and what was measured
 #
 # | The survey says | Measured here | Verdict |
 # |---|---|---|
 # | DDIM with 20 steps is faster than full DDPM, at a possible loss of quality | a fifth of the evaluations; plans meet walls about as often, and drives arrive as often; a loss shows with one step, hardly from three on; where actions are drawn (*avoid*, below), fewer episodes arrive with these 20 than with all 100 of DDPM | held (large effect): faster; no loss at 20 in mazes, a loss where actions are drawn |
-# | The cost of computation allows control in real time | yes, if steps are chosen by the deadline; on a slow machine 20 steps make drives longer than 2 do | held (large effect), for a small planner |
+# | The cost of computation allows control in real time | yes, if steps are chosen by the deadline; where lateness is counted in evaluations, 20 steps make drives longer than 2 do on a slow machine; in a loop of 50 Hz by the clock (below) plans of 2 steps of DDIM miss fewer periods than plans of 100 of DDPM | held (large effect), for a small planner that plans twice a second |
 #
 # **Symbols.** $x_0, x_t, x_T$ data, noisy data, noise; $\hat{x}_0$, $D$ denoiser and its answer; $t$ diffusion time; $\alpha_t, \sigma_t$ scales of signal and noise; $\epsilon$ noise; $F, \Phi$ the shares of data and of noise to the left.
 #
@@ -345,13 +358,28 @@ widgets.trajectories({f"{name}: {share[name]:.0%} of {TASKS} through a wall": x 
 # %% [markdown]
 # ## Further · by the clock
 #
-# So far nothing was timed. These are milliseconds of *one* run of the study, on one thread of a busy machine; your machine has others. A whole plan draws 16 candidates, chooses one and makes a state for every step. A loop of 50 Hz leaves 20 ms.
+# These are the milliseconds of the picture in section 7: *one* run of the study, on one thread of a busy machine. A loop of 50 Hz leaves 20 ms.
 
 # %%
 pace.in_time()
 
 # %% [markdown]
 # **Open.** On that machine plans of ten steps were in time for 50 Hz and plans of twenty were not. A larger network moves this border, a faster machine moves it back. The ratio to a forward pass depends less on the machine: a plan of $K$ steps costs little more than $K$ passes.
+
+# %% [markdown]
+# ## Further · a loop by the clock
+#
+# In section 3 the lateness of a plan was counted in evaluations, and nothing was timed. Here the clock counts. A loop of 50 Hz drives the ball of the large maze on one thread, and the planner works inside the loop. In each period of 20 ms an action is due. An action that is there within its period acts in this period. In every period that ends before, the last action is held, and the period counts as missed. A plan is the best of 16 candidates; the loop plans again after half a second, after a tenth, or in each period. A `warm` plan begins with the last one. This is *one* run on one machine, with the same starts for all rows.
+
+# %%
+clocked = pace.Study("loop")
+missed = lambda n, sampler="ddim", every=25: float(clocked("missed", sampler=sampler, evaluations=n, every=every)[0])
+assert missed(2) + 0.1 < missed(100, "ddpm"), "large effect: planning twice a second, 100 steps of DDPM miss more periods than 2 of DDIM"
+assert missed(2, every=1) + 0.2 < missed(20, every=1), "large effect: planning in each period, 20 steps miss more than 2"
+pace.loop_rows()
+
+# %% [markdown]
+# **Large effect.** A loop that plans twice a second misses fewer periods with 2 steps of DDIM than with 100 of DDPM, and a loop that plans in each period misses fewer with 2 steps than with 20. **Open.** How many periods are missed depends on the machine and on what else it does at the time, so the table speaks of this run alone. A missed period is not yet a lost drive: compare both columns. Drives take longer where plans are drawn anew from noise in each period than where they are drawn twice a second, with 2 steps, too. Perhaps each plan chooses its way anew; the reason was not measured.
 
 # %% [markdown]
 # ## Further · does a better solver help?
@@ -406,17 +434,17 @@ arrived = lambda n, sampler: chunks("success", arm="diffusion", sampler=sampler,
 steps = [arrived(n, "ddim") for n in (1, 2, 20)]
 assert steps[0].max() + 0.1 < steps[1].min() and steps[1].max() + 0.1 < steps[2].min(), "large effect: each time more episodes arrive"
 assert max(arrived(20, s).max() for s in ("ddpm", "ddim")) < arrived(100, "ddpm").min() and arrived(100, "ddim").max() < arrived(100, "ddpm").min(), "large effect: fresh noise"
-pace.chunk_rows([("diffusion", "ddpm"), ("diffusion", "ddim"), ("diffusion", "2m"), ("flow", "ddim")], [1, 2, 5, 20])
+pace.chunk_rows([("diffusion", "ddpm"), ("diffusion", "ddim"), ("diffusion", "heun"), ("diffusion", "2m"), ("flow", "ddim")], [1, 2, 5, 20, 100])
 
 # %%
-counts = [1, 2, 3, 5, 10, 20]
-curves = {f"{arm}, {s}": [float(chunks("success", arm=arm, sampler=s, evaluations=n).mean()) for n in counts]
-    for arm, s in (("diffusion", "ddpm"), ("diffusion", "ddim"), ("diffusion", "2m"), ("flow", "ddim"))}
+counts = [1, 2, 3, 5, 10, 20, 100]
+curves = pace.chunk_curves([("diffusion", "ddpm"), ("diffusion", "ddim"), ("diffusion", "2m"), ("flow", "ddim")], counts)
 widgets.lines(counts, curves, logx=True, points=True, xlabel="evaluations", ylabel="share of episodes that arrive",
-    alt="Share of episodes in avoid that arrive against evaluations of a chunk: all curves rise up to 20 evaluations, that of the flow policy lies lowest.")
+    alt="Share of episodes in avoid that arrive against evaluations of a chunk: all curves rise up to 20 evaluations, that of the flow policy lies lowest. "
+    "From 20 to 100 DDPM's rises on, DDIM's rises a little and the flow's does not; 2M's ends at 20.")
 
 # %% [markdown]
-# **Large effect.** In each of three trainings more episodes arrive with two evaluations than with one, and more with 20 than with two. In the maze two or three were enough. **Large effect.** DDPM with 100 evaluations brings more episodes through than with 20, and more than DDIM with 20 or with 100. So where the network's own actions are done, steps that a controller would make up for are not free. Solvers of second order (Heun, 2M) are hardly better than DDIM here, as in the mazes.
+# **Large effect.** In each of three trainings more episodes arrive with two evaluations than with one, and more with 20 than with two. In the maze two or three were enough. **Large effect.** DDPM with 100 evaluations brings more episodes through than with 20, and more than DDIM with 20 or with 100. So where the network's own actions are done, steps that a controller would make up for are not free. **Open.** With 20 evaluations the second-order solvers Heun and 2M bring hardly more episodes through than DDIM; three trainings cannot tell whether they bring more at all.
 #
 # And a robot? The guided planner of Hopper (lesson 05b) draws 16 windows anew at each step, and the first action of the best one is done. Here each plan begins with noise, and only the number of evaluations differs. A score of 100 is an expert's. There is *one* training, and the interval is that of ten episodes.
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from diffrl_lab.analysis.sweeps import Table
 from diffrl_lab.data.scaling import Scaler
 from diffrl_lab.studies import pace
 from diffrl_lab.worlds.driving import follow
@@ -113,3 +114,47 @@ def test_plans_are_apart_by_metres() -> None:
     y = x + torch.tensor([3.0, 4.0])
     y[2] *= 100
     assert pace.apart(x, y) == 5.0
+
+
+def test_a_table_of_chunks_has_the_rows_that_were_measured_and_a_curve_a_gap_where_none_was(monkeypatch) -> None:
+    measured = {("a", 1): (0.2, 0.4), ("a", 5): (0.8, 0.6), ("b", 1): (0.1, 0.1)}
+    rows = [
+        {"arm": arm, "sampler": "ddim", "evaluations": n, "success": v, "entropy": 0.5, "entropy_floor": 1, "ratio": n}
+        for (arm, n), each in measured.items()
+        for v in each
+    ]
+    study = pace.Study("chunks")
+    study.table = Table(rows, {})
+    monkeypatch.setattr(pace, "Study", lambda part: study)
+    arms = [("a", "ddim"), ("b", "ddim")]
+    found = [(row[0], row[2], row[3]) for row in pace.chunk_rows(arms, [1, 2, 5]).rows]
+    assert found == [("a", "1", "0.30"), ("a", "5", "0.70"), ("b", "1", "0.10")]
+    curves = {name: torch.tensor(y) for name, y in pace.chunk_curves(arms, [1, 2, 5]).items()}
+    wanted = {"a, ddim": [0.3, math.nan, 0.7], "b, ddim": [0.1, math.nan, math.nan]}
+    assert_close(curves, {name: torch.tensor(y) for name, y in wanted.items()}, equal_nan=True)
+
+
+def test_the_arms_of_a_plan_are_those_that_were_timed_each_beside_its_own_share_of_walls(monkeypatch) -> None:
+    timed = {
+        "network": 1.0,
+        "chain, 2": 2.0,
+        "plan, 2": 3.0,
+        "plan, 2 heun": 4.0,
+        "plan, 20": 5.0,
+        "plan, student": 6.0,
+    }
+    latency = [{"what": w, "batch": b, "ms": ms * b} for w, ms in timed.items() for b in (1, 16)]
+    share = {("ddim", 2): 0.1, ("heun", 2): 0.2, ("ddim", 20): 0.3, ("student", 1): 0.4, ("2m", 2): 0.5}
+    walls = [{"maze": m, "sampler": s, "evaluations": n, "walls": v + d} for (s, n), v in share.items()
+             for m, d in (("large", 0.0), ("large", 0.2), ("two-ways", 0.5))]  # fmt: skip
+    tables = {"latency": Table(latency, {}), "fidelity": Table(walls, {})}
+
+    class Made(pace.Study):
+        def __init__(self, part: str) -> None:
+            self.table = tables[part]
+
+    monkeypatch.setattr(pace, "Study", Made)
+    found = pace.timed_arms()
+    assert list(found) == ["ddim", "heun", "student"], "2m was not timed"
+    wanted = {"ddim": {2: (48.0, 0.2), 20: (80.0, 0.4)}, "heun": {2: (64.0, 0.3)}, "student": {1: (96.0, 0.5)}}
+    assert_close(found, wanted)
