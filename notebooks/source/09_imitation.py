@@ -21,6 +21,7 @@ import math
 
 import numpy as np
 import torch
+from IPython.display import display
 from torch import Tensor
 
 from diffrl_lab import widgets
