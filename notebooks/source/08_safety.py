@@ -191,8 +191,8 @@ tried = {"as drawn": (free, centre), "points moved out": (moved, centre), "moved
 point = [int((x - at).norm(dim=-1).lt(DISC.radius - 1e-4).any(1).sum()) for x, at in tried.values()]
 segment = [int(unsafe(x, at).sum()) for x, at in tried.values()]
 longest = [float(x.diff(dim=1).norm(dim=-1).max()) for x, _ in tried.values()]
-assert point[0] > 16 and not any(point[1:]), "exact: no point is unsafe"
-assert segment[1] >= 0.8 * point[0] and segment[3] >= 0.8 * point[0], "large effect: segments still are, where the disc is grown, too"
+assert not any(point[1:]), "exact: no point is unsafe"
+assert segment[1] >= 0.8 * point[0] > 16 and segment[3] >= 0.8 * point[0], "large effect: segments still are, where the disc is grown, too"
 allowed = round(2 * math.sqrt(R**2 - DISC.radius**2), 2)
 assert segment[2] == 0 and longest[2] < allowed == 0.53 < longest[3], "exact: short segments are safe"
 widgets.table({"plans": list(tried), "an unsafe point": [f"{n} of 32" for n in point],
