@@ -449,6 +449,7 @@ def timed(maze: str, batch: int, repeats: int = 20, *, seed: int) -> list[dict[s
 
 def latency(seeds: Sequence[int]) -> Table:
     """The rows of `timed` in the large maze, for one plan and for 16 at once: of this machine, as busy as it was."""
+    learned(seeds[0], "large")  # trained here if it is not kept: `timed` has no gradients
     return summary(timed, [row for batch in (1, 16) for row in timed("large", batch, seed=seeds[0])], seeds)
 
 

@@ -364,7 +364,7 @@ explore(lambda steps: pace.against_time(tasks, k, x_T, steps), steps=[3, 1, 2, 5
 pace.in_time()
 
 # %% [markdown]
-# **Open.** On that machine plans of ten steps were in time for 50 Hz and plans of twenty were not. A larger network moves this border, a faster machine moves it back. The ratio to a forward pass depends less on the machine: a plan of $K$ steps costs little more than $K$ passes.
+# **Open.** On that machine, on that day, plans of five steps were in time for 50 Hz and most plans of ten were not. A larger network moves this border, a faster machine moves it back. The ratio to a forward pass depends less on the machine: a plan of $K$ steps costs little more than $K$ passes.
 
 # %% [markdown]
 # ## Further · a loop by the clock
