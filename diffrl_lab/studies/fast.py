@@ -4,8 +4,7 @@
 - `fidelity`: the same on shipped planners, held against a chain of 400 steps from the same noise;
 - `short`: planners trained for few levels of noise, for 1,000, for all times, a shortcut and a consistency model;
 - `driven`: plans of few steps driven in the large maze, once and again, also begun from the last plan, and a student's;
-- `latency`: how long forward passes, chains and whole plans take, side by side in one run;
-- `loop`: the ball of the large maze in a loop of 50 Hz by the clock, with the planner inside it (`clocked.py`);
+- `latency`, `loop`: what passes, chains and plans take in one run; a loop of 50 Hz by the clock (`clocked.py`);
 - `chunks`, `robot`: policies over chunks in avoid, and a planner of Hopper's windows, in few steps (`acting.py`);
 - `weights`: a student of one step, as the lesson opens it.
 

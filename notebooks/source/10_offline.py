@@ -251,7 +251,7 @@ widgets.table({"eta": [f"{eta:g}" for eta in far], "to the exact policy": [f"{v:
     "exact, paid": [f"{worth(eta):.2f}" for eta in far]})
 
 # %% [markdown]
-# **Exact.** Your chain has the shares of $\pi^*$ at all three temperatures, to a total variation below 0.12; as many draws of $\pi^*$ itself have the floor beside it. One dial goes from cloning to the best mode, and no action is invented.
+# **Exact.** Your chain has the shares of $\pi^*$ at all three temperatures, to a total variation below 0.12; as many draws of $\pi^*$ itself have the floor beside it.
 #
 # ## 7 · All of them, three trainings each
 #
@@ -317,9 +317,9 @@ widgets.table({"w": [f"{v:g}" for v in W], **{head: [f"{column[name][v].mean():.
     for head, name in {"off the discs": "off", "paid": "reward", "believed": "believed"}.items()}})
 
 # %% [markdown]
-# **Large effect.** The picture is of the first of three trainings, and the table has the means of all three. In the picture $w = 8$ still holds; in the other two trainings it pays less than $w = 1$ by more than 1. With $w = 20$ the share of actions beside the discs is larger than with $w = 1$ by more than a half, in each of the three.
+# **Large effect.** The picture is of the first of three trainings, the table has their means. In the picture $w = 8$ still holds; in the other two trainings it pays less than $w = 1$ by more than 1. In each training the share beside the discs is larger at $w = 20$ than at $w = 1$ by more than a half.
 #
-# **Large effect.** The critic misses the fall at $w = 8$: in no training does it believe in 0.5 less than at $w = 1$. At $w = 20$ it notices something, for in each training it believes in less than at $w = 1$ by more than 0.5. But it misses the size of the fall: it still believes in a reward that is higher than the true one by more than 1. Who tunes $w$ by the critic's own opinion sees the fall too late.
+# **Large effect.** The critic misses the fall at $w = 8$: in no training does it believe in 0.5 less than at $w = 1$. At $w = 20$ its belief has fallen by more than 0.5, but it is still more than 1 above what is paid. Who tunes $w$ by the critic's own opinion sees the fall too late.
 #
 # | signature | in the picture | the number that gives it away | cure |
 # |---|---|---|---|
