@@ -152,7 +152,7 @@ later = {arm: share(ways.drawn(ways.policy(arm), seed=SEED), actions) for arm in
 assert lost["Gaussian"] > 0.5 and lost["diffusion"] < 0.2 and lost["mixture, K = 8"] < 0.2, "large effect: at the start"
 acts = ways.drawn(ways.policy("diffusion"), seed=SEED)
 between = float((acts[ways.near(acts, actions) < 0, 0].abs() < 0.3).double().mean())
-assert later["diffusion"] > 0.4 and between > 0.6, "large effect: at the fork, many draws lead straight up"
+assert 0.4 < later["diffusion"] < 0.7 and between > 0.6, "large effect: at the fork, many draws lead straight up"
 widgets.table({"policy": ARMS, "never done, at the start": [f"{v:.0%}" for v in lost.values()],
     "never done, at the last fork": [f"{v:.0%}" for v in later.values()]})
 
@@ -200,8 +200,9 @@ more = [int((taken[name] >= 0).sum()) for name in ("Gaussian, chunks, one done",
 assert more[0] > more[1] + 8, "large effect: a look after each action brings more drives of the Gaussian home"
 far = {name: float(variation(way, p)) for name, way in taken.items()}
 assert far["least squares"] > far["demonstrator"] + 0.3, "large effect: least squares loses ways"
-begun, done = forty["least squares"].path[:, 0, 0] > 0, avoid.gaps(forty["least squares"].way)[:, 0]
-assert (begun == done).mean() > 0.9, "large effect: least squares passes the first post on the side where it begins"
+home, begun = forty["least squares"].way >= 0, forty["least squares"].path[:, 0, 0] > 0
+same = home & (begun == avoid.gaps(forty["least squares"].way.clip(0))[:, 0])
+assert same.mean() > 0.9, "large effect: least squares passes the first post on the side where it begins"
 widgets.table({"policy": list(far), "arrived": [f"{int((way >= 0).sum())} of 40" for way in taken.values()],
     "total variation": [f"{v:.2f}" for v in far.values()]})
 
